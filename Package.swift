@@ -1,0 +1,98 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+let strict: [SwiftSetting] = [
+    .swiftLanguageMode(.v6),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+    .treatAllWarnings(as: .error),
+]
+
+/// A library module of ours; the build's import check holds it to the modules named here.
+func module(_ name: String, _ imports: [Target.Dependency] = []) -> Target {
+    .target(name: name, dependencies: imports, swiftSettings: strict)
+}
+
+func program(_ name: String, _ imports: [Target.Dependency]) -> Target {
+    .executableTarget(name: name, dependencies: imports, swiftSettings: strict)
+}
+
+func tests(_ name: String, _ imports: [Target.Dependency]) -> Target {
+    .testTarget(name: name, dependencies: imports, swiftSettings: strict)
+}
+
+func systemLibrary(_ name: String, apt: String) -> Target {
+    .systemLibrary(name: name, path: "Sources/C/\(name)", providers: [.apt([apt])])
+}
+
+let package = Package(
+    name: "chronik",
+    products: [
+        .library(name: "Raft", targets: ["Raft", "RaftRuntime"]),
+        .executable(name: "chronik-server", targets: ["chronik-server"]),
+        .executable(name: "chronik-bench", targets: ["chronik-bench"]),
+        .executable(name: "kafka-codegen", targets: ["kafka-codegen"]),
+    ],
+    targets: [
+        systemLibrary("CLibUV", apt: "libuv1-dev"),
+        systemLibrary("CISAL", apt: "libisal-dev"),
+        .target(name: "CLinux", path: "Sources/C/CLinux"),
+        .target(
+            name: "CTOML",
+            path: "Sources/C/CTOML",
+            cxxSettings: [.unsafeFlags(["-std=c++17"])]
+        ),
+
+        module("Bytes"),
+        module("Platform", ["Bytes", "CLibUV", "CISAL", "CLinux"]),
+        module("KafkaMessages", ["Bytes"]),
+        module("KafkaProtocol", ["Bytes", "Platform", "KafkaMessages"]),
+        module("Raft"),
+        module("WriteAheadLog", ["Bytes", "Platform"]),
+        module("RaftRuntime", ["Bytes", "Platform", "Raft", "WriteAheadLog"]),
+        module("LogStorage", ["Bytes", "Platform", "KafkaProtocol"]),
+        module("ClusterMetadata", ["Bytes", "KafkaMessages", "KafkaProtocol"]),
+        module("Coordinators", ["Bytes", "KafkaMessages", "KafkaProtocol", "ClusterMetadata"]),
+        module(
+            "Broker",
+            [
+                "Bytes", "Platform", "KafkaMessages", "KafkaProtocol", "Raft", "WriteAheadLog",
+                "RaftRuntime", "LogStorage", "ClusterMetadata", "Coordinators",
+            ]
+        ),
+        module("Simulator", ["Bytes", "Platform"]),
+        module("Configuration", ["Platform", "CTOML"]),
+
+        program("chronik-server", ["Platform", "Broker", "Configuration"]),
+        program("chronik-bench", ["Bytes", "Platform", "KafkaMessages", "KafkaProtocol"]),
+        program("kafka-codegen", []),
+
+        tests("BytesTests", ["Bytes"]),
+        tests("PlatformTests", ["Bytes", "Platform", "Simulator"]),
+        tests("KafkaMessagesTests", ["Bytes", "KafkaMessages"]),
+        tests("KafkaProtocolTests", ["Bytes", "Platform", "KafkaMessages", "KafkaProtocol"]),
+        tests("RaftTests", ["Raft"]),
+        tests("WriteAheadLogTests", ["Bytes", "Platform", "WriteAheadLog", "Simulator"]),
+        tests(
+            "RaftRuntimeTests",
+            ["Bytes", "Platform", "Raft", "WriteAheadLog", "RaftRuntime", "Simulator"]
+        ),
+        tests(
+            "LogStorageTests",
+            ["Bytes", "Platform", "KafkaMessages", "KafkaProtocol", "LogStorage", "Simulator"]
+        ),
+        tests("ClusterMetadataTests", ["Bytes", "KafkaProtocol", "ClusterMetadata"]),
+        tests(
+            "CoordinatorsTests",
+            ["Bytes", "KafkaMessages", "KafkaProtocol", "ClusterMetadata", "Coordinators"]
+        ),
+        tests(
+            "BrokerTests",
+            ["Bytes", "Platform", "KafkaMessages", "KafkaProtocol", "Broker", "Simulator"]
+        ),
+        tests("ConfigurationTests", ["Platform", "Configuration"]),
+    ],
+    cxxLanguageStandard: .cxx17
+)
