@@ -3,7 +3,9 @@
 /// Nothing is copied to build one; a connection sends the memory pieces with one gathering write
 /// and the file pieces with `sendfile`.
 public struct ByteRope: Sendable {
-    /// A range of a file. `file` keeps it open; only whoever made the piece knows its class.
+    /// A range of a file.
+    ///
+    /// `file` keeps it open; only whoever made the piece knows its class.
     public struct FileRegion: @unchecked Sendable {
         // Unchecked: the file behind `file` is an immutable handle to already written bytes.
         public let file: AnyObject
