@@ -1,4 +1,4 @@
-private import CISAL
+import CISAL
 
 /// CRC-32C (Castagnoli), as Kafka's record batches and our own files use it.
 public enum CRC32C {

@@ -1,4 +1,4 @@
-private import Glibc
+import Glibc
 
 /// A file operation that the system refused.
 public struct FileError: Error, Equatable, CustomStringConvertible {
