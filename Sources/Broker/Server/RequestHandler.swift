@@ -1,0 +1,95 @@
+package import Bytes
+package import KafkaMessages
+import KafkaProtocol
+
+/// The work of one API; one file each under `Handlers/`.
+protocol RequestHandler: Sendable {
+    associatedtype Request: KafkaRequest
+    /// The versions that work, which is what ApiVersions advertises.
+    static var versions: ClosedRange<Int16> { get }
+    /// `nil` when nothing is to be answered.
+    func handle(_ request: Request, _ context: RequestContext) async -> Request.Response?
+}
+
+/// Who sent a request, and how.
+package struct RequestContext: Sendable {
+    package let client: ClientConnection
+    package let clientID: String
+    package let apiVersion: Int16
+    package let correlationID: Int32
+}
+
+/// A handler without its types: decodes a body and gives the work on it.
+struct AnyRequestHandler: Sendable {
+    let api: APIKey
+    let versions: ClosedRange<Int16>
+    let decode:
+        @Sendable (inout ByteReader, RequestContext) throws(MalformedBytes) -> () async ->
+            RequestOutcome
+
+    init<H: RequestHandler>(_ handler: H) {
+        api = H.Request.apiKey
+        versions = H.versions
+        precondition(
+            H.Request.validVersions.lowerBound <= H.versions.lowerBound
+                && H.versions.upperBound <= H.Request.validVersions.upperBound,
+            "\(H.Request.apiKey) has versions \(H.Request.validVersions), not \(H.versions)")
+        decode = { (reader: inout ByteReader, context) throws(MalformedBytes) in
+            let request = try H.Request(from: &reader, version: context.apiVersion)
+            return {
+                guard let response = await handler.handle(request, context) else { return .silence }
+                return ResponseFrame.encode(
+                    response, version: context.apiVersion,
+                    headerVersion: H.Request.apiKey.responseHeaderVersion(for: context.apiVersion),
+                    correlationID: context.correlationID)
+            }
+        }
+    }
+}
+
+/// The bytes of a response: length, header, body.
+enum ResponseFrame {
+    static func encode<M: KafkaMessage>(
+        _ message: M, version: Int16, headerVersion: Int16, correlationID: Int32
+    ) -> RequestOutcome {
+        var writer = ByteWriter(capacity: 256)
+        writer.write(correlationID)
+        // Response header v1 ends in an empty set of tagged fields.
+        if headerVersion >= 1 { writer.writeUnsignedVarint(0) }
+        do {
+            try message.encode(into: &writer, version: version)
+        } catch {
+            preconditionFailure("\(M.name) v\(version) cannot be encoded: \(error)")
+        }
+        return .response(frame(writer.finish()))
+    }
+
+    static func frame(_ payload: ByteRope) -> ByteRope {
+        var prefix = ByteWriter(capacity: 4)
+        prefix.write(Int32(payload.count))
+        var rope = prefix.finish()
+        rope.append(payload)
+        return rope
+    }
+}
+
+extension RoutedRequest {
+    /// What a request of a version the broker does not have is answered.
+    ///
+    /// ApiVersions is answered in version 0, from which the client learns what to ask (KIP-511);
+    /// every other API with the error code alone, which is where most responses have theirs.
+    static func unsupportedVersion(
+        _ handler: AnyRequestHandler, correlationID: Int32
+    ) -> RoutedRequest {
+        RoutedRequest(
+            body: {
+                if handler.api == .apiVersions {
+                    return ApiVersionsHandler.unsupportedVersion(correlationID: correlationID)
+                }
+                var writer = ByteWriter(capacity: 8)
+                writer.write(correlationID)
+                writer.write(ErrorCode.unsupportedVersion.rawValue)
+                return .response(ResponseFrame.frame(writer.finish()))
+            }, latency: nil, clock: UnmeasuredClock())
+    }
+}

@@ -1,0 +1,91 @@
+import Bytes
+import KafkaMessages
+import KafkaProtocol
+import Platform
+
+/// Finds the handler of a request and turns what it answers into bytes.
+final class RequestRouter: Sendable {
+    private let handlers: [AnyRequestHandler?]
+    private let budget: MemoryBudget
+    private let latencies: [LatencyHistogram?]
+
+    init(handlers registered: [AnyRequestHandler], budget: MemoryBudget, metrics: MetricsRegistry) {
+        let highest = registered.map { Int($0.api.rawValue) }.max() ?? 0
+        var handlers = [AnyRequestHandler?](repeating: nil, count: highest + 1)
+        var latencies = [LatencyHistogram?](repeating: nil, count: highest + 1)
+        for handler in registered {
+            precondition(handlers[Int(handler.api.rawValue)] == nil, "two handlers of \(handler.api)")
+            handlers[Int(handler.api.rawValue)] = handler
+            latencies[Int(handler.api.rawValue)] = metrics.histogram(
+                "chronik_request_latency_seconds", "Time from a request's arrival to its response.",
+                labels: ["api": "\(handler.api)"])
+        }
+        self.handlers = handlers
+        self.latencies = latencies
+        self.budget = budget
+    }
+
+    /// The request in a frame, ready to run.
+    ///
+    /// - Throws: What closes the connection: a header or body that cannot be read, or an API that
+    ///   the broker does not have.
+    func route(_ frame: ByteSlice, from client: ClientConnection) throws -> RoutedRequest {
+        var reader = ByteReader(frame)
+        let key: Int16 = try reader.read()
+        let version: Int16 = try reader.read()
+        let correlationID: Int32 = try reader.read()
+        guard key >= 0, Int(key) < handlers.count, let handler = handlers[Int(key)] else {
+            throw RequestProblem.unknownAPI(key)
+        }
+        guard handler.versions.contains(version) else {
+            return RoutedRequest.unsupportedVersion(handler, correlationID: correlationID)
+        }
+        reader = ByteReader(frame)
+        let header = try RequestHeader(
+            from: &reader, version: handler.api.requestHeaderVersion(for: version))
+        let context = RequestContext(
+            client: client, clientID: header.clientId ?? "", apiVersion: version,
+            correlationID: correlationID)
+        let body = try handler.decode(&reader, context)
+        guard reader.remaining == 0 else { throw MalformedBytes.trailingBytes(reader.remaining) }
+        return RoutedRequest(
+            body: body, latency: latencies[Int(key)], clock: client.loop.clock)
+    }
+
+    /// Holds a connection back while the node is short of memory.
+    func waitForMemory(on loop: EventLoop) async { await budget.waitForRoom(on: loop) }
+}
+
+/// Why a request could not be routed.
+enum RequestProblem: Error, CustomStringConvertible {
+    case unknownAPI(Int16)
+
+    var description: String {
+        switch self {
+        case .unknownAPI(let key): "unknown API key \(key)"
+        }
+    }
+}
+
+/// A decoded request and the handler's work on it.
+struct RoutedRequest {
+    private let body: () async -> RequestOutcome
+    private let latency: LatencyHistogram?
+    private let started: Int64
+    private let clock: any Clock
+
+    init(
+        body: @escaping () async -> RequestOutcome, latency: LatencyHistogram?, clock: any Clock
+    ) {
+        self.body = body
+        self.latency = latency
+        self.clock = clock
+        started = clock.monotonicNanoseconds
+    }
+
+    func run() async -> RequestOutcome {
+        let outcome = await body()
+        latency?.record(clock.monotonicNanoseconds - started)
+        return outcome
+    }
+}

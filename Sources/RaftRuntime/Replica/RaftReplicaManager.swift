@@ -1,0 +1,178 @@
+package import Bytes
+package import Platform
+package import Raft
+package import WriteAheadLog
+
+/// The Raft groups of one event loop.
+///
+/// Works once a turn: the dirty groups only, one WAL batch for all of them, and one completion that
+/// marks them dirty again, so that the next turn applies what has become durable.
+package final class RaftReplicaManager: @unchecked Sendable {
+    // Unchecked: confined to `loop`.
+    package let loop: EventLoop
+    private let wal: GroupCommitWAL
+    /// Reads what recovery left in the WAL.
+    private let reader: Worker
+    private let replicaID: ReplicaID
+    private var generator: SeededGenerator
+    private var replicas: [UInt64: PartitionReplica] = [:]
+    private var dirty: [PartitionReplica] = []
+    private var pressure: (below: UInt64, relieved: (UInt64) -> Void)?
+    /// While true, what recovery left in the WAL stays there: memory is short.
+    package var isThrottled: () -> Bool = { false }
+
+    package init(
+        loop: EventLoop, wal: GroupCommitWAL, reader: Worker, replicaID: ReplicaID,
+        generator: SeededGenerator
+    ) {
+        precondition(loop.isCurrent, "a manager made outside its loop")
+        self.loop = loop
+        self.wal = wal
+        self.reader = reader
+        self.replicaID = replicaID
+        self.generator = generator
+        loop.atEndOfTurn { [unowned self] in turn() }
+    }
+
+    /// Starts a replica from its log; a group of one voter campaigns at once.
+    package func start(
+        group: UInt64, storage: WALRaftStorage, stateMachine: any StateMachine
+    ) throws(RaftConfigurationError) -> PartitionReplica {
+        precondition(replicas[group] == nil, "group \(group) started twice")
+        var configuration = RaftNode.Configuration(id: replicaID, randomSeed: generator.next())
+        configuration.maxCommittedBytesPerReady = 64 << 20
+        configuration.maxUncommittedBytes = 256 << 20
+        let node = try RaftNode(
+            configuration: configuration, log: storage, hardState: storage.hardState,
+            membership: storage.base.membership, applied: stateMachine.lastApplied)
+        let replica = PartitionReplica(
+            group: group, node: node, storage: storage, stateMachine: stateMachine, manager: self)
+        replicas[group] = replica
+        return replica
+    }
+
+    package func replica(_ group: UInt64) -> PartitionReplica? { replicas[group] }
+
+    func remove(_ replica: PartitionReplica) {
+        replicas[replica.group] = nil
+        reportRelief()
+    }
+
+    func markDirty(_ replica: PartitionReplica) {
+        guard !replica.isDirty else { return }
+        replica.isDirty = true
+        dirty.append(replica)
+    }
+
+    // MARK: The turn
+
+    private struct Staged {
+        let replica: PartitionReplica
+        let records: Range<Int>
+        /// 0 when no Ready waits for them.
+        let number: UInt64
+    }
+
+    private func turn() {
+        guard !dirty.isEmpty else { return }
+        var records: [WALRecord] = []
+        var staged: [Staged] = []
+        // Applying may make groups dirty again; they are taken in the same turn.
+        while !dirty.isEmpty {
+            let now = dirty
+            dirty = []
+            for replica in now {
+                replica.isDirty = false
+                let start = records.count
+                guard let work = replica.process(into: &records) else { continue }
+                staged.append(
+                    Staged(
+                        replica: replica, records: start..<start + work.count, number: work.number))
+            }
+        }
+        submit(records, staged)
+    }
+
+    private func submit(_ records: [WALRecord], _ staged: [Staged]) {
+        guard !records.isEmpty else { return }
+        wal.submit(
+            WALBatch(records: records, loop: loop) { [self] result in
+                switch result {
+                case .success(let positions):
+                    for work in staged {
+                        for record in work.records {
+                            work.replica.storage.recordIsDurable(
+                                records[record], at: positions[record])
+                        }
+                        work.replica.persisted(work.number)
+                    }
+                    reportRelief()
+                case .failure:
+                    for work in staged { work.replica.storageFailed() }
+                }
+            })
+    }
+
+    // MARK: WAL space
+
+    /// Moves everything the groups need out of the files below `file`, then calls `relieved` with
+    /// the lowest file still needed.
+    package func relieve(below file: UInt64, _ relieved: @escaping (UInt64) -> Void) {
+        precondition(loop.isCurrent, "WAL pressure outside the loop")
+        pressure = (file, relieved)
+        var records: [WALRecord] = []
+        var staged: [Staged] = []
+        for replica in replicas.values where replica.storage.oldestFile < file {
+            replica.onReleaseWanted?()
+            let start = records.count
+            replica.storage.stageState()
+            let count = replica.storage.takePending(into: &records)
+            staged.append(Staged(replica: replica, records: start..<start + count, number: 0))
+        }
+        submit(records, staged)
+        reportRelief()
+    }
+
+    /// Call after prefixes were dropped.
+    package func reportRelief() {
+        guard let pressure else { return }
+        let oldest = replicas.values.map(\.storage.oldestFile).min() ?? .max
+        guard oldest >= pressure.below else { return }
+        self.pressure = nil
+        pressure.relieved(oldest)
+    }
+
+    // MARK: After a restart
+
+    private static let throttleNanoseconds = Int64.milliseconds(2)
+
+    func fetch(
+        _ range: ClosedRange<LogIndex>, _ positions: [WALPosition], for replica: PartitionReplica
+    ) {
+        guard !isThrottled() else {
+            _ = loop.schedule(after: Self.throttleNanoseconds) { [self] in
+                fetch(range, positions, for: replica)
+            }
+            return
+        }
+        let wal = wal
+        let loop = loop
+        reader.execute {
+            var payloads: [ByteSlice] = []
+            var failed = false
+            for position in positions {
+                guard let payload = try? wal.read(position) else {
+                    failed = true
+                    break
+                }
+                payloads.append(payload)
+            }
+            let read = payloads
+            let hasFailed = failed
+            loop.execute {
+                replica.storage.fetched(range, read)
+                if hasFailed { replica.storageFailed() } else { replica.logIsReadable() }
+            }
+        }
+    }
+}
