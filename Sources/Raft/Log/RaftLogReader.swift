@@ -1,0 +1,36 @@
+/// Why a part of the log cannot be read now.
+public enum RaftLogReadError: Error, Sendable, Equatable {
+    /// The entries are below the first index: a snapshot took their place.
+    case compacted
+    /// Being fetched; `RaftNode.onLogReadable()` is called once they can be read.
+    case temporarilyUnavailable
+    /// The log does not reach that far.
+    case beyondLastIndex
+}
+
+/// The durable log as the core reads it.
+///
+/// It must show everything up to a Ready by the time `RaftNode.onPersisted` is called for it: its
+/// entries, with whatever they replaced gone, and its snapshot. What is still in flight the core
+/// reads from memory.
+public protocol RaftLogReader: AnyObject {
+    /// The first entry there is; one more than the last index when there is none.
+    var firstIndex: LogIndex { get }
+
+    /// The last entry there is, or the index of the snapshot the log starts from.
+    var lastIndex: LogIndex { get }
+
+    /// The term of an entry, or of the one just before the first.
+    func term(at index: LogIndex) throws(RaftLogReadError) -> Term
+
+    /// Entries from the start of the range, as many as fit the bytes but at least one.
+    ///
+    /// Fewer than asked for are fine; none is not.
+    func entries(
+        in range: Range<LogIndex>,
+        maxBytes: Int
+    ) throws(RaftLogReadError) -> [RaftEntry]
+
+    /// The latest snapshot, for a follower that is behind the first index.
+    func snapshot() throws(RaftLogReadError) -> Snapshot
+}
