@@ -1,0 +1,149 @@
+import Bytes
+import ClusterMetadata
+import KafkaMessages
+import KafkaProtocol
+
+/// Produce: appends batches, and answers when what `acks` asks for has happened.
+///
+/// acks=0 is answered with nothing, acks=1 and acks=all once the batches are durable and
+/// committed: on a group of one voter the two are the same moment.
+struct ProduceHandler: RequestHandler {
+    static let versions: ClosedRange<Int16> = 3...11
+
+    let broker: BrokerServices
+
+    func handle(_ request: ProduceRequest, _ context: RequestContext) async -> ProduceResponse? {
+        var plan = AppendPlan(request)
+        if let refusal = refusal(of: request) {
+            plan.settleAll(AppendResult(error: refusal))
+        } else {
+            plan.prepare(image: broker.image, loops: broker.shards.count)
+            await plan.append(broker: broker, waits: request.acks != 0, timeout: request.timeoutMs)
+        }
+        return request.acks == 0 ? nil : plan.response()
+    }
+
+    private func refusal(of request: ProduceRequest) -> ErrorCode? {
+        if ![-1, 0, 1].contains(request.acks) { return .invalidRequiredAcks }
+        if request.transactionalId != nil { return .transactionalIdAuthorizationFailed }
+        return nil
+    }
+}
+
+/// A produce request on its way through the shards.
+private struct AppendPlan {
+    private struct Target {
+        let topic: Int
+        let partition: Int
+        var result = AppendResult(error: .unknownServerError)
+        var item: AppendItem?
+        var loop = 0
+    }
+
+    private let request: ProduceRequest
+    private var targets: [Target] = []
+
+    init(_ request: ProduceRequest) {
+        self.request = request
+        for (topic, data) in request.topicData.enumerated() {
+            for partition in data.partitionData.indices {
+                targets.append(Target(topic: topic, partition: partition))
+            }
+        }
+    }
+
+    mutating func settleAll(_ result: AppendResult) {
+        for index in targets.indices { targets[index].result = result }
+    }
+
+    /// Checks every batch; what is wrong with one partition does not stop the others.
+    mutating func prepare(image: MetadataImage, loops: Int) {
+        for index in targets.indices {
+            let data = request.topicData[targets[index].topic]
+            let part = data.partitionData[targets[index].partition]
+            guard let topic = image.topics[data.name], part.index >= 0,
+                Int(part.index) < topic.partitions.count
+            else {
+                targets[index].result = AppendResult(error: .unknownTopicOrPartition)
+                continue
+            }
+            guard !topic.isInternal else {
+                targets[index].result = AppendResult(
+                    error: .invalidTopicException, message: "'\(data.name)' is the broker's own topic")
+                continue
+            }
+            do {
+                let batch = try RecordBatch.validated(part.records?.joined() ?? ByteSlice())
+                targets[index].item = AppendItem(
+                    partition: TopicPartition(topic: data.name, partition: part.index), batch: batch)
+                targets[index].loop = Placement.loop(
+                    of: topic.partitions[Int(part.index)].groupID, of: loops)
+            } catch {
+                targets[index].result = AppendResult(
+                    error: error.errorCode, message: "\(error)")
+            }
+        }
+    }
+
+    /// Hands the batches to their shards, in one call a shard.
+    mutating func append(broker: BrokerServices, waits: Bool, timeout: Int32) async {
+        let live = targets.indices.filter { targets[$0].item != nil }
+        guard let first = live.first else { return }
+        let loops = Set(live.map { targets[$0].loop }).sorted()
+        if loops.count == 1 {
+            let results = await broker.shards[targets[first].loop].append(
+                live.compactMap { targets[$0].item }, waits: waits, timeoutMilliseconds: timeout)
+            for (slot, index) in live.enumerated() { targets[index].result = results[slot] }
+            return
+        }
+        let groups = loops.map { loop in live.filter { targets[$0].loop == loop } }
+        await withTaskGroup(of: (Int, [AppendResult]).self) { tasks in
+            for (place, group) in groups.enumerated() {
+                let items = group.compactMap { targets[$0].item }
+                let shard = broker.shards[loops[place]]
+                tasks.addImmediateTask {
+                    (
+                        place,
+                        await shard.append(items, waits: waits, timeoutMilliseconds: timeout)
+                    )
+                }
+            }
+            for await (place, results) in tasks {
+                for (slot, index) in groups[place].enumerated() {
+                    targets[index].result = results[slot]
+                }
+            }
+        }
+    }
+
+    func response() -> ProduceResponse {
+        var response = ProduceResponse()
+        response.responses.reserveCapacity(request.topicData.count)
+        var next = 0
+        for topic in request.topicData {
+            var answer = ProduceResponse.TopicProduceResponse()
+            answer.name = topic.name
+            answer.partitionResponses.reserveCapacity(topic.partitionData.count)
+            for partition in topic.partitionData {
+                answer.partitionResponses.append(
+                    partitionResponse(partition.index, targets[next].result))
+                next += 1
+            }
+            response.responses.append(answer)
+        }
+        return response
+    }
+
+    private func partitionResponse(
+        _ index: Int32, _ result: AppendResult
+    ) -> ProduceResponse.PartitionProduceResponse {
+        var answer = ProduceResponse.PartitionProduceResponse()
+        answer.index = index
+        answer.errorCode = result.error.rawValue
+        answer.baseOffset = result.baseOffset
+        answer.logAppendTimeMs = result.logAppendTime
+        answer.logStartOffset = result.logStartOffset
+        answer.errorMessage = result.message
+        return answer
+    }
+}

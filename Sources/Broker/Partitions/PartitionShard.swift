@@ -1,0 +1,276 @@
+import Bytes
+import ClusterMetadata
+import KafkaMessages
+import KafkaProtocol
+import LogStorage
+import Platform
+import Raft
+import RaftRuntime
+import WriteAheadLog
+
+/// The partitions of one event loop.
+///
+/// Handlers on the same loop call it without a hop; those on another loop hop once a request.
+actor PartitionShard {
+    nonisolated let loop: EventLoop
+    nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
+
+    private let environment: ShardEnvironment
+    private let manager: RaftReplicaManager
+    private let cache: TailCache
+    private var partitions: [TopicPartition: Partition] = [:]
+    private var flusher: SegmentFlusher
+    private var sweepTimer: LoopTimer?
+
+    init(loop: EventLoop, environment: ShardEnvironment) {
+        self.loop = loop
+        self.environment = environment
+        cache = TailCache(budget: environment.cacheBytesPerLoop)
+        manager = RaftReplicaManager(
+            loop: loop, wal: environment.wal, reader: environment.coldReader,
+            replicaID: environment.replicaID, generator: environment.makeGenerator())
+        flusher = SegmentFlusher(
+            loop: loop, worker: environment.segmentWriter, manager: manager, cache: cache,
+            budget: environment.budget, log: environment.log, wal: environment.wal)
+        let cache = cache
+        manager.isThrottled = { cache.isOverBudget }
+    }
+
+    /// The coarse clock of the shard: produce timeouts, retention, time-based flushes.
+    func startSweeping() {
+        sweepTimer = loop.schedule(after: .milliseconds(100)) { [weak self] in
+            self?.assumeIsolated { $0.sweep() }
+        }
+    }
+
+    private var sweeps = 0
+
+    private func sweep() {
+        sweeps += 1
+        let now = loop.clock.monotonicNanoseconds
+        for partition in partitions.values where partition.hasPendingProduces {
+            partition.expireProduces(at: now)
+        }
+        if sweeps % environment.retentionSweeps == 0 {
+            flusher.applyRetention(to: partitions.values.sorted { $0.groupID < $1.groupID })
+        }
+        startSweeping()
+    }
+
+    // MARK: Partitions come and go
+
+    /// Opens a partition's log and starts its replica; returns once the replica is started.
+    func start(_ start: PartitionStart) async throws -> Partition {
+        let environment = environment
+        let cache = cache
+        let opened: Result<PartitionLog, any Error> = await environment.segmentWriter.run {
+            Result {
+                try PartitionLog.open(
+                    directory: environment.directory(of: start.id),
+                    configuration: LogConfiguration(start.configuration), files: environment.files,
+                    cache: cache)
+            }
+        }
+        let log = try opened.get()
+        let stateMachine = PartitionStateMachine(log: log)
+        let storage =
+            start.recovered
+            ?? WALRaftStorage(
+                group: start.groupID, membership: Membership(voters: [environment.replicaID]))
+        do {
+            try storage.finishRecovery(
+                applied: LogIndex(log.appliedRaftIndex), term: Term(UInt64(log.appliedTerm.rawValue)))
+        } catch {
+            throw StartProblem.missingEntries(start.id)
+        }
+        let replica = try manager.start(
+            group: start.groupID, storage: storage, stateMachine: stateMachine)
+        let partition = Partition(
+            id: start.id, topicID: start.topicID, groupID: start.groupID, replica: replica,
+            stateMachine: stateMachine, configuration: start.configuration, clock: loop.clock)
+        partitions[start.id] = partition
+        flusher.follow(partition)
+        partition.onLeadership = { epoch in
+            environment.leaders.set(start.id, epoch: epoch)
+        }
+        start.prepare?(partition, stateMachine)
+        replica.campaign()
+        return partition
+    }
+
+    /// Stops a partition and removes its files.
+    func remove(_ id: TopicPartition) async {
+        guard let partition = partitions.removeValue(forKey: id) else { return }
+        partition.remove()
+        flusher.forget(partition)
+        partition.log.discard()
+        environment.leaders.set(id, epoch: nil)
+        let environment = environment
+        let removed: Result<Void, FileError> = await environment.segmentWriter.run {
+            Result { () throws(FileError) in
+                try environment.files.removeTree(environment.directory(of: id))
+            }
+        }
+        if case .failure(let error) = removed {
+            environment.log.warning("files of a deleted partition are left", ["error": "\(error)"])
+        }
+    }
+
+    func configure(_ id: TopicPartition, _ configuration: EffectiveTopicConfiguration) {
+        guard let partition = partitions[id] else { return }
+        partition.configuration = configuration
+        partition.log.configuration = LogConfiguration(configuration)
+    }
+
+    func partition(_ id: TopicPartition) -> Partition? { partitions[id] }
+
+    /// Writes everything into segments, so that the next start has nothing to replay.
+    func flushAll() async {
+        for partition in partitions.values.sorted(by: { $0.groupID < $1.groupID }) {
+            await flusher.flushAndWait(partition)
+        }
+    }
+
+    /// Frees the WAL files below `file`; returns the lowest file still needed.
+    func relieve(below file: UInt64) async -> UInt64 {
+        await withUnsafeContinuation { continuation in
+            manager.relieve(below: file) { continuation.resume(returning: $0) }
+        }
+    }
+
+    // MARK: Requests
+
+    /// Appends batches in their order; returns once those that must be are committed.
+    func append(
+        _ items: [AppendItem], waits: Bool, timeoutMilliseconds: Int32
+    ) async -> [AppendResult] {
+        let deadline =
+            loop.clock.monotonicNanoseconds + .milliseconds(Int64(max(0, timeoutMilliseconds)))
+        let wait = ProduceWait(count: items.count, deadline: deadline)
+        for (slot, item) in items.enumerated() {
+            guard let partition = partitions[item.partition] else {
+                wait.settle(slot, AppendResult(error: .notLeaderOrFollower))
+                continue
+            }
+            guard !environment.wal.isFull else {
+                wait.settle(slot, AppendResult(error: .kafkaStorageError, message: "the disk is full"))
+                continue
+            }
+            partition.append(
+                item.batch, maxBytes: partition.configuration.maxMessageBytes, to: wait, slot: slot)
+        }
+        if waits { await wait.wait() }
+        return wait.results
+    }
+
+    /// Reads partitions in their order until `maxBytes` are found.
+    func read(
+        _ items: [ReadItem], maxBytes: Int, mustReturnOne: Bool
+    ) async -> [ReadOutcome] {
+        var outcomes: [ReadOutcome] = []
+        outcomes.reserveCapacity(items.count)
+        var left = maxBytes
+        var mustReturnOne = mustReturnOne
+        for item in items {
+            let outcome = await read(item, maxBytes: left, mustReturnOne: mustReturnOne)
+            left -= outcome.records.count
+            if !outcome.records.isEmpty { mustReturnOne = false }
+            outcomes.append(outcome)
+        }
+        return outcomes
+    }
+
+    private func read(_ item: ReadItem, maxBytes: Int, mustReturnOne: Bool) async -> ReadOutcome {
+        guard let partition = partitions[item.partition] else {
+            return ReadOutcome(error: .notLeaderOrFollower)
+        }
+        if let error = partition.checkLeadership(clientEpoch: item.currentLeaderEpoch) {
+            return ReadOutcome(error: error)
+        }
+        var outcome = ReadOutcome(error: .none)
+        outcome.highWatermark = partition.log.logEndOffset.rawValue
+        outcome.logStartOffset = partition.log.logStartOffset.rawValue
+        if item.lastFetchedEpoch >= 0,
+            let diverging = partition.log.divergence(
+                offset: Offset(item.offset), epoch: LeaderEpoch(item.lastFetchedEpoch))
+        {
+            outcome.diverging = (diverging.epoch.rawValue, diverging.endOffset.rawValue)
+            return outcome
+        }
+        let limit = min(maxBytes, item.maxBytes)
+        guard limit > 0 || mustReturnOne else { return outcome }
+        switch partition.log.read(
+            from: Offset(item.offset), maxBytes: max(0, limit), minOneBatch: mustReturnOne)
+        {
+        case .bytes(let rope): outcome.records = rope
+        case .offsetOutOfRange: outcome.error = .offsetOutOfRange
+        case .cold(let cold):
+            let found = await environment.coldReader.run { Result { try cold.perform() } }
+            switch found {
+            case .success(let rope): outcome.records = rope
+            case .failure: outcome.error = .kafkaStorageError
+            }
+        }
+        return outcome
+    }
+
+    /// Fires `signal` when any of the partitions has news.
+    func notify(_ signal: FetchSignal, of ids: [TopicPartition]) {
+        for id in ids { partitions[id]?.notify(signal) }
+    }
+
+    func forget(_ signal: FetchSignal, of ids: [TopicPartition]) {
+        for id in ids { partitions[id]?.forget(signal) }
+    }
+}
+
+/// A batch on its way into a partition.
+struct AppendItem: Sendable {
+    let partition: TopicPartition
+    let batch: RecordBatch
+}
+
+/// A partition to read, and from where.
+struct ReadItem: Sendable {
+    let partition: TopicPartition
+    let offset: Int64
+    let maxBytes: Int
+    var currentLeaderEpoch: Int32 = -1
+    var lastFetchedEpoch: Int32 = -1
+}
+
+/// What a read found.
+struct ReadOutcome: Sendable {
+    var error: ErrorCode
+    var highWatermark: Int64 = -1
+    var logStartOffset: Int64 = -1
+    var diverging: (epoch: Int32, endOffset: Int64)?
+    var records = ByteRope()
+
+    init(error: ErrorCode) { self.error = error }
+}
+
+/// What is needed to start a partition.
+struct PartitionStart: Sendable {
+    let id: TopicPartition
+    let topicID: KafkaUUID
+    let groupID: UInt64
+    let configuration: EffectiveTopicConfiguration
+    /// What the WAL remembered of the group.
+    var recovered: RecoveredGroup?
+    /// Called before the replica campaigns; for those that follow the log.
+    var prepare: (@Sendable (Partition, PartitionStateMachine) -> Void)?
+}
+
+/// Why a partition could not be started.
+enum StartProblem: Error, CustomStringConvertible {
+    case missingEntries(TopicPartition)
+
+    var description: String {
+        switch self {
+        case .missingEntries(let id):
+            "\(id) lacks entries between its segments and the write-ahead log: the data directory"
+                + " is incomplete; restore it from a backup or delete the partition's directory"
+        }
+    }
+}

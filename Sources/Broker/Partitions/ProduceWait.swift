@@ -1,0 +1,65 @@
+import KafkaProtocol
+
+/// A produce request waiting for its batches to be committed.
+///
+/// Confined to the loop of the shard that appended them. One object a request and shard, however
+/// many partitions it has.
+final class ProduceWait {
+    private(set) var results: [AppendResult]
+    private var remaining = 0
+    private var continuation: UnsafeContinuation<Void, Never>?
+    let deadline: Int64
+
+    init(count: Int, deadline: Int64) {
+        results = Array(repeating: .init(error: .unknownServerError), count: count)
+        self.deadline = deadline
+    }
+
+    var isDone: Bool { remaining == 0 }
+
+    /// The outcome of a batch that nobody has to wait for.
+    func settle(_ slot: Int, _ result: AppendResult) { results[slot] = result }
+
+    /// The batch in `slot` is appended; `result` holds once it is committed.
+    func expect(_ slot: Int, _ result: AppendResult) {
+        results[slot] = result
+        remaining += 1
+    }
+
+    /// One expected batch is committed, or will never be.
+    func finish(_ slot: Int, error: ErrorCode? = nil) {
+        if let error { results[slot] = AppendResult(error: error) }
+        remaining -= 1
+        if remaining == 0, let waiting = continuation {
+            continuation = nil
+            waiting.resume()
+        }
+    }
+
+    func wait() async {
+        guard remaining > 0 else { return }
+        await withUnsafeContinuation { continuation = $0 }
+    }
+}
+
+/// What became of one batch.
+struct AppendResult: Sendable {
+    var error: ErrorCode
+    var message: String?
+    var baseOffset: Int64 = -1
+    /// The broker's timestamp, where the topic uses it.
+    var logAppendTime: Int64 = -1
+    var logStartOffset: Int64 = -1
+
+    init(error: ErrorCode, message: String? = nil) {
+        self.error = error
+        self.message = message
+    }
+
+    init(baseOffset: Int64, logAppendTime: Int64, logStartOffset: Int64) {
+        error = .none
+        self.baseOffset = baseOffset
+        self.logAppendTime = logAppendTime
+        self.logStartOffset = logStartOffset
+    }
+}

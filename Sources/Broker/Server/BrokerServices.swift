@@ -1,0 +1,88 @@
+import Bytes
+import ClusterMetadata
+import KafkaMessages
+import KafkaProtocol
+import Platform
+import Synchronization
+
+/// What the handlers of a node work with.
+final class BrokerServices: Sendable {
+    let nodeID: Int32
+    let clusterID: String
+    let settings: BrokerSettings
+    let clock: any Clock
+    let shards: [PartitionShard]
+    let metadata: MetadataService
+    let groups: GroupService
+    let leaders: LeaderTable
+    let sessions: [FetchSessions]
+    let producerIDs: ProducerIDSource
+    private let published: PublishedImage
+
+    init(
+        nodeID: Int32, clusterID: String, settings: BrokerSettings, clock: any Clock,
+        shards: [PartitionShard], metadata: MetadataService, groups: GroupService,
+        leaders: LeaderTable, sessions: [FetchSessions], published: PublishedImage
+    ) {
+        self.nodeID = nodeID
+        self.clusterID = clusterID
+        self.settings = settings
+        self.clock = clock
+        self.shards = shards
+        self.metadata = metadata
+        self.groups = groups
+        self.leaders = leaders
+        self.sessions = sessions
+        self.published = published
+        producerIDs = ProducerIDSource(metadata: metadata)
+    }
+
+    /// The metadata as this node has committed it.
+    var image: MetadataImage { published.current }
+
+    func shard(of partition: MetadataImage.Partition) -> PartitionShard {
+        shards[Placement.loop(of: partition.groupID, of: shards.count)]
+    }
+
+    /// The node's own listener as clients are told of it.
+    func endpoint(in image: MetadataImage) -> (host: String, port: Int32) {
+        (settings.advertised.host, Int32(settings.advertised.port))
+    }
+}
+
+/// Which event loop a group lives on.
+enum Placement {
+    static func loop(of groupID: UInt64, of loops: Int) -> Int { Int(groupID % UInt64(loops)) }
+}
+
+/// The committed metadata, for all loops to read.
+final class PublishedImage: Sendable {
+    private let image = Mutex(MetadataImage())
+
+    var current: MetadataImage { image.withLock { $0 } }
+
+    func publish(_ new: MetadataImage) { image.withLock { $0 = new } }
+}
+
+/// The settings of a standalone broker.
+package struct BrokerSettings: Sendable {
+    package var listen = SocketAddress(host: "127.0.0.1", port: 9092)
+    package var advertised = SocketAddress(host: "127.0.0.1", port: 9092)
+    package var dataDirectory = "./data"
+    package var nodeID: Int32 = 1
+    package var autoCreateTopics = true
+    package var defaultPartitions: Int32 = 1
+    package var maxPartitions = 100_000
+    package var offsetsPartitions: Int32 = 50
+    package var memoryBytes = 1 << 30
+    package var maxConnections = 10_000
+    package var maxIdleMilliseconds: Int64 = 600_000
+    package var retentionCheckMilliseconds: Int64 = 300_000
+    package var fetchSessionSlots = 1_000
+    package var fetchMaxBytes = 57_671_680
+    package var connection = ConnectionLimits()
+    /// Broker-wide configuration as given, by Kafka's names.
+    package var brokerConfigs: [String: String] = [:]
+
+    package init() {}
+}
