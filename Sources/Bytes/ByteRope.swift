@@ -73,3 +73,13 @@ public struct ByteRope: Sendable {
         return storage.slice(0..<end)
     }
 }
+
+extension ByteRope: Equatable {
+    /// Equal bytes, however they are cut; ropes with file pieces are equal to none.
+    public static func == (left: ByteRope, right: ByteRope) -> Bool {
+        guard left.count == right.count, let mine = left.joined(), let theirs = right.joined() else {
+            return false
+        }
+        return mine == theirs
+    }
+}

@@ -86,3 +86,11 @@ public struct ByteSlice: @unchecked Sendable {
     @inlinable
     public var array: [UInt8] { Array(UnsafeRawBufferPointer(start: start, count: count)) }
 }
+
+extension ByteSlice: Equatable {
+    public static func == (left: ByteSlice, right: ByteSlice) -> Bool {
+        guard left.count == right.count else { return false }
+        if left.start == right.start { return true }
+        return left.withUnsafeBytes { mine in right.withUnsafeBytes { mine.elementsEqual($0) } }
+    }
+}

@@ -1,0 +1,49 @@
+package import Bytes
+
+/// An id of 128 bits, as Kafka names topics and directories.
+package struct KafkaUUID: Hashable, Sendable, CustomStringConvertible {
+    package var high: UInt64
+    package var low: UInt64
+
+    package static let zero = KafkaUUID(high: 0, low: 0)
+
+    package init(high: UInt64, low: UInt64) {
+        self.high = high
+        self.low = low
+    }
+
+    private static let alphabet = Array(
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
+
+    /// Base64 without padding, in the alphabet of URLs: 22 characters.
+    package var description: String {
+        var text = ""
+        for place in 0..<22 {
+            // The last group has but 2 bits of the id, followed by 4 zeros.
+            let shift = 128 - 6 * (place + 1)
+            let bits: UInt64
+            if shift >= 64 {
+                bits = high >> UInt64(shift - 64)
+            } else if shift >= 0 {
+                bits = low >> UInt64(shift) | (shift > 58 ? high << UInt64(64 - shift) : 0)
+            } else {
+                bits = low << UInt64(-shift)
+            }
+            text.append(Self.alphabet[Int(bits & 0x3f)])
+        }
+        return text
+    }
+}
+
+extension ByteReader {
+    package mutating func readUUID() throws(MalformedBytes) -> KafkaUUID {
+        KafkaUUID(high: try read(), low: try read())
+    }
+}
+
+extension ByteWriter {
+    package mutating func write(_ id: KafkaUUID) {
+        write(id.high)
+        write(id.low)
+    }
+}
