@@ -308,3 +308,8 @@ enum Retention {
         return count
     }
 }
+
+extension PartitionLog {
+    /// Everything in segments, to be read where blocking is allowed.
+    package var replay: SegmentReplay { SegmentReplay(segments: segments, logStart: logStartOffset) }
+}

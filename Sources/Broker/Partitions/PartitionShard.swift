@@ -93,9 +93,25 @@ actor PartitionShard {
         partition.onLeadership = { epoch in
             environment.leaders.set(start.id, epoch: epoch)
         }
-        start.prepare?(partition, stateMachine)
+        if let prepare = start.prepare {
+            prepare(partition, stateMachine, try await replayed(log))
+        }
         replica.campaign()
         return partition
+    }
+
+    /// Everything that is in the log's segments; for those that follow a log from its start.
+    private func replayed(_ log: PartitionLog) async throws -> [RecordBatch] {
+        let replay = log.replay
+        guard !replay.isEmpty else { return [] }
+        let read: Result<[RecordBatch], any Error> = await environment.coldReader.run {
+            Result {
+                var batches: [RecordBatch] = []
+                try replay.forEachBatch { batches.append($0) }
+                return batches
+            }
+        }
+        return try read.get()
     }
 
     /// Stops a partition and removes its files.
@@ -258,8 +274,9 @@ struct PartitionStart: Sendable {
     let configuration: EffectiveTopicConfiguration
     /// What the WAL remembered of the group.
     var recovered: RecoveredGroup?
-    /// Called before the replica campaigns; for those that follow the log.
-    var prepare: (@Sendable (Partition, PartitionStateMachine) -> Void)?
+    /// Called on the shard's loop before the replica campaigns, with what the segments hold; for
+    /// those that follow the log.
+    var prepare: (@Sendable (Partition, PartitionStateMachine, [RecordBatch]) -> Void)?
 }
 
 /// Why a partition could not be started.

@@ -16,7 +16,6 @@ final class BrokerServices: Sendable {
     let groups: GroupService
     let leaders: LeaderTable
     let sessions: [FetchSessions]
-    let producerIDs: ProducerIDSource
     private let published: PublishedImage
 
     init(
@@ -34,7 +33,6 @@ final class BrokerServices: Sendable {
         self.leaders = leaders
         self.sessions = sessions
         self.published = published
-        producerIDs = ProducerIDSource(metadata: metadata)
     }
 
     /// The metadata as this node has committed it.
