@@ -75,7 +75,7 @@ public struct RaftNode {
     ///
     /// - Parameters:
     ///   - configuration: Its settings.
-    ///   - log: What is durable of its log.
+    ///   - reader: What is durable of its log.
     ///   - hardState: What is durable of term, vote and commit index.
     ///   - membership: The membership as of `applied`, from where the state machine or its
     ///     snapshot keeps it.
@@ -83,6 +83,7 @@ public struct RaftNode {
     ///   - abstainUntil: The last index this replica may have acknowledged, if entries up to there
     ///     are lost or damaged. Until a leader has told it that it is committed that far again, it
     ///     neither votes nor campaigns: its voice would count for a log it no longer has.
+    /// - Throws: `RaftConfigurationError` if these do not belong together.
     public init(
         configuration: Configuration,
         log reader: any RaftLogReader,

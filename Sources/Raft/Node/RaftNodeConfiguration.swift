@@ -45,7 +45,7 @@ extension RaftNode {
         /// Reads waiting for a majority's confirmation.
         public var maxPendingReads = 65_536
 
-        /// 0: campaigns later than others. 1: ordinary. 2 and more: campaigns sooner.
+        /// How soon it campaigns: 0 later than others, 1 ordinary, 2 and more sooner.
         ///
         /// It only shifts timeouts: a reluctant replica still leads if nobody else will.
         public var priority = 1

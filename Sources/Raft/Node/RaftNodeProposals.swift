@@ -18,6 +18,8 @@ extension RaftNode {
     /// Appends entries to the log of the leader, all or none.
     ///
     /// - Parameter payloads: At least one; each becomes an entry.
+    /// - Returns: Where they are in the log.
+    /// - Throws: `RaftProposalError`; then none of them is in the log.
     @discardableResult
     public mutating func propose(
         _ payloads: [RaftPayload]

@@ -3,6 +3,7 @@ extension RaftNode {
     ///
     /// - Parameter message: Whatever came over the network; nothing in it is trusted to be
     ///   consistent.
+    /// - Throws: `RaftStepError`; the node goes on as if the message had been lost.
     public mutating func step(_ message: Message) throws(RaftStepError) {
         guard message.to == id else { throw .notAddressedHere(message.to) }
         try message.validate()
