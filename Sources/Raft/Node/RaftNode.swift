@@ -73,6 +73,10 @@ public struct RaftNode {
 
     /// A node as it comes back from disk, or new with everything empty.
     ///
+    /// The first members of a group must agree on its membership without a log: their logs start
+    /// from the same snapshot at an index above 0 if others are to join later. Those start with
+    /// nothing and an empty membership, and get both from their leader.
+    ///
     /// - Parameters:
     ///   - configuration: Its settings.
     ///   - reader: What is durable of its log.
