@@ -177,6 +177,12 @@ final class SimulatedCluster {
         settle(replicas[id - 1])
     }
 
+    /// Another replica under an old id, as after a disk was changed.
+    func replace(_ id: Int, with replica: SimulatedReplica) {
+        replicas[id - 1] = replica
+        invariants.forget(replica)
+    }
+
     /// Cuts both directions between two sides.
     func partition(_ side: [Int], from others: [Int]) {
         for left in side.map({ ReplicaID(UInt64($0)) }) {

@@ -54,6 +54,12 @@ final class SimulatedReplica {
         )
     }
 
+    /// Puts entries and a hard state on the disk of a replica that is then started.
+    func restore(from ready: Ready) {
+        node = nil
+        write(ready)
+    }
+
     /// The power fails; so many writes, oldest first, had reached the disk.
     func crash(keeping count: Int = 0) {
         for ready in writes.prefix(count) { write(ready) }
