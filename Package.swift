@@ -50,6 +50,7 @@ let package = Package(
         module("KafkaMessages", ["Bytes"]),
         module("KafkaProtocol", ["Bytes", "Platform", "KafkaMessages"]),
         module("Raft"),
+        module("RaftScript", ["Raft"]),
         module("WriteAheadLog", ["Bytes", "Platform"]),
         module("RaftRuntime", ["Bytes", "Platform", "Raft", "WriteAheadLog"]),
         module("LogStorage", ["Bytes", "Platform", "KafkaProtocol"]),
@@ -73,7 +74,7 @@ let package = Package(
         tests("PlatformTests", ["Bytes", "Platform", "Simulator"]),
         tests("KafkaMessagesTests", ["Bytes", "KafkaMessages"]),
         tests("KafkaProtocolTests", ["Bytes", "Platform", "KafkaMessages", "KafkaProtocol"]),
-        tests("RaftTests", ["Raft"]),
+        tests("RaftTests", ["Raft", "RaftScript"]),
         tests("WriteAheadLogTests", ["Bytes", "Platform", "WriteAheadLog", "Simulator"]),
         tests(
             "RaftRuntimeTests",
