@@ -15,7 +15,7 @@ actor PartitionShard {
     nonisolated let loop: EventLoop
     nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
 
-    private let environment: ShardEnvironment
+    private nonisolated let environment: ShardEnvironment
     private let manager: RaftReplicaManager
     private let cache: TailCache
     private var partitions: [TopicPartition: Partition] = [:]
@@ -44,6 +44,8 @@ actor PartitionShard {
     }
 
     private var sweeps = 0
+
+    nonisolated var coldReader: Worker { environment.coldReader }
 
     private func sweep() {
         sweeps += 1

@@ -1,6 +1,7 @@
 package import Bytes
 package import KafkaMessages
 import KafkaProtocol
+import Platform
 
 /// The work of one API; one file each under `Handlers/`.
 protocol RequestHandler: Sendable {
@@ -79,7 +80,7 @@ extension RoutedRequest {
     /// ApiVersions is answered in version 0, from which the client learns what to ask (KIP-511);
     /// every other API with the error code alone, which is where most responses have theirs.
     static func unsupportedVersion(
-        _ handler: AnyRequestHandler, correlationID: Int32
+        _ handler: AnyRequestHandler, correlationID: Int32, clock: any Clock
     ) -> RoutedRequest {
         RoutedRequest(
             body: {
@@ -90,6 +91,6 @@ extension RoutedRequest {
                 writer.write(correlationID)
                 writer.write(ErrorCode.unsupportedVersion.rawValue)
                 return .response(ResponseFrame.frame(writer.finish()))
-            }, latency: nil, clock: UnmeasuredClock())
+            }, latency: nil, clock: clock)
     }
 }

@@ -38,7 +38,8 @@ final class RequestRouter: Sendable {
             throw RequestProblem.unknownAPI(key)
         }
         guard handler.versions.contains(version) else {
-            return RoutedRequest.unsupportedVersion(handler, correlationID: correlationID)
+            return RoutedRequest.unsupportedVersion(
+                handler, correlationID: correlationID, clock: client.loop.clock)
         }
         reader = ByteReader(frame)
         let header = try RequestHeader(

@@ -1,6 +1,6 @@
 package import Bytes
 package import Raft
-package import WriteAheadLog
+import WriteAheadLog
 
 /// One replica of one Raft group: the core, its log and its state machine, on one event loop.
 ///
@@ -80,7 +80,7 @@ package final class PartitionReplica: @unchecked Sendable {
         guard !hasFailed else { throw .storageFailed }
         let index: LogIndex
         do {
-            index = try node.propose([payload]).lowerBound
+            index = try node.propose([payload]).first
         } catch {
             throw RaftError(error)
         }
