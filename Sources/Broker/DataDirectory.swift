@@ -14,14 +14,14 @@ struct DataDirectory {
 
     let clusterID: String
     /// Keeps other processes out for as long as it is held.
-    let lock: AnyObject & Sendable
+    let lock: any AnyObject & Sendable
 
     /// Takes the directory, making it if it does not exist.
     static func open(
         _ path: String, nodeID: Int32, files: FileSystem, newClusterID: () -> KafkaUUID
     ) throws -> DataDirectory {
         try files.createDirectory(path)
-        let lock: AnyObject & Sendable
+        let lock: any AnyObject & Sendable
         do {
             lock = HeldLock(try files.lock(path + "/" + lockName))
         } catch {

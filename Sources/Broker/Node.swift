@@ -1,6 +1,6 @@
 import Bytes
 import ClusterMetadata
-import Coordinators
+package import Coordinators
 package import Platform
 import KafkaProtocol
 import Raft
@@ -29,11 +29,11 @@ package final class Node: Sendable {
     private let server: KafkaServer
     private let shards: [PartitionShard]
     /// Held for as long as the node lives.
-    private let directoryLock: AnyObject & Sendable
+    private let directoryLock: any AnyObject & Sendable
 
     private init(
         address: SocketAddress, clusterID: String, metrics: MetricsRegistry, wal: GroupCommitWAL,
-        server: KafkaServer, shards: [PartitionShard], directoryLock: AnyObject & Sendable
+        server: KafkaServer, shards: [PartitionShard], directoryLock: any AnyObject & Sendable
     ) {
         self.address = address
         self.clusterID = clusterID

@@ -16,7 +16,7 @@ struct NodeBoot {
         let wal: GroupCommitWAL
         let server: KafkaServer
         let shards: [PartitionShard]
-        let lock: AnyObject & Sendable
+        let lock: any AnyObject & Sendable
     }
 
     private let settings: Node.Settings

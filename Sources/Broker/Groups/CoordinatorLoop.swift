@@ -15,7 +15,8 @@ actor CoordinatorLoop {
     private static let ticksPerExpiry = 12_000
     private static let appendTimeoutMilliseconds: Int32 = 5_000
 
-    private final class Hosted {
+    private final class Hosted: @unchecked Sendable {
+        // Unchecked: confined to the loop.
         let partition: TopicPartition
         let coordinator: GroupCoordinatorShard
         var isActive = false

@@ -1,6 +1,7 @@
 import ClusterMetadata
 import KafkaMessages
 import KafkaProtocol
+import Platform
 
 /// DescribeCluster: the cluster's id and its brokers.
 struct DescribeClusterHandler: RequestHandler {

@@ -2,6 +2,7 @@ import ClusterMetadata
 import Coordinators
 import KafkaMessages
 import KafkaProtocol
+import Platform
 
 /// FindCoordinator: makes `__consumer_offsets` when the first group asks.
 struct FindCoordinatorHandler: RequestHandler {

@@ -1,6 +1,8 @@
+import ClusterMetadata
 import Coordinators
 import KafkaMessages
 import KafkaProtocol
+import Platform
 
 /// OffsetCommit: durable before it is answered.
 struct OffsetCommitHandler: RequestHandler {

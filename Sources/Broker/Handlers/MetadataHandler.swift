@@ -1,6 +1,7 @@
 import ClusterMetadata
 import KafkaMessages
 import KafkaProtocol
+import Platform
 
 /// Metadata: brokers, topics, partitions and who leads them; makes a topic that is asked for and
 /// missing, where that is allowed.

@@ -56,7 +56,7 @@ final class Partition: @unchecked Sendable {
         self.configuration = configuration
         self.clock = clock
         log = stateMachine.log
-        nextOffset = log.logEndOffset
+        nextOffset = log.logEndOffset.rawValue
         replica.onLeadership = { [unowned self] leads, term in
             leadershipChanged(leads ? Int32(truncatingIfNeeded: term.rawValue) : nil)
         }
@@ -110,7 +110,6 @@ final class Partition: @unchecked Sendable {
             return
         case .rejected(let code): throw AppendProblem(code)
         }
-        var batch = batch
         if configuration.usesLogAppendTime { batch.setLogAppendTime(now) }
         batch.assign(baseOffset: Offset(nextOffset), leaderEpoch: LeaderEpoch(epoch))
         do {

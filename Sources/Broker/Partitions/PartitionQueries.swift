@@ -1,5 +1,6 @@
 import KafkaProtocol
 import LogStorage
+import Platform
 
 /// An offset that was asked for by its time.
 struct OffsetLookup: Sendable {

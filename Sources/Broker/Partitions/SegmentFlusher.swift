@@ -1,6 +1,7 @@
 import KafkaProtocol
 import LogStorage
 import Platform
+import Raft
 import RaftRuntime
 import WriteAheadLog
 

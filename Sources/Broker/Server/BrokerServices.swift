@@ -2,7 +2,7 @@ import Bytes
 import ClusterMetadata
 import KafkaMessages
 import KafkaProtocol
-import Platform
+package import Platform
 import Synchronization
 
 /// What the handlers of a node work with.

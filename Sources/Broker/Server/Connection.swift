@@ -162,7 +162,7 @@ actor Connection {
 }
 
 /// What became of a request.
-package enum RequestOutcome: Sendable {
+enum RequestOutcome: Sendable {
     case response(ByteRope)
     /// Nothing is answered: a produce with acks=0 that succeeded.
     case silence

@@ -1,3 +1,4 @@
+import Bytes
 import KafkaMessages
 import KafkaProtocol
 import Platform

@@ -1,5 +1,5 @@
-package import Bytes
-package import KafkaMessages
+import Bytes
+import KafkaMessages
 import KafkaProtocol
 import Platform
 
@@ -13,11 +13,11 @@ protocol RequestHandler: Sendable {
 }
 
 /// Who sent a request, and how.
-package struct RequestContext: Sendable {
-    package let client: ClientConnection
-    package let clientID: String
-    package let apiVersion: Int16
-    package let correlationID: Int32
+struct RequestContext: Sendable {
+    let client: ClientConnection
+    let clientID: String
+    let apiVersion: Int16
+    let correlationID: Int32
 }
 
 /// A handler without its types: decodes a body and gives the work on it.

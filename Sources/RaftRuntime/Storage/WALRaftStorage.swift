@@ -8,7 +8,8 @@ package import WriteAheadLog
 /// batch is. Entries are kept in memory until the state machine holds them durably and the prefix
 /// is dropped; after a restart only their places in the WAL are known and they are fetched, page by
 /// page, on a worker.
-package final class WALRaftStorage: RaftLogStorage {
+package final class WALRaftStorage: RaftLogStorage, @unchecked Sendable {
+    // Unchecked: filled while the node starts, then handed to the loop of its group for good.
     private struct Slot {
         var term: Term
         var kind: RaftEntry.Kind
