@@ -1,0 +1,126 @@
+/// What the settings' declarations say, as help, as a checked configuration and as a reference.
+enum HelpText {
+    private static let width = 96
+
+    static func help(command: String?) -> String {
+        let program = CommandLineParser.program
+        guard command == "standalone" else {
+            return """
+                Usage: \(program) standalone [options]
+
+                A Kafka-compatible broker that syncs before it acknowledges.
+
+                Commands:
+                  standalone    run a node of its own
+
+                \(program) standalone --help lists all options.
+
+                """
+        }
+        var text = """
+            Usage: \(program) standalone [options]
+
+            Runs a node of its own. Defaults are overridden by the file, the file by the
+            environment, the environment by options.
+
+            Options:
+              --config FILE         read settings from a TOML file (CHRONIK_CONFIG)
+              --set KEY=VALUE       set any setting by its key
+              --config-check        print the settings that would be used, and where each is from
+              --config-reference    print the reference of all settings, in Markdown
+              --version             print the version
+              --help                print this
+
+            Each setting below is a key of the file, an option, and an environment variable:
+            listen.addr, --listen-addr and CHRONIK_LISTEN_ADDR are one.
+
+            """
+        for group in ServerSettings.groups {
+            text += "\n\(group.heading):\n"
+            for setting in group.settings {
+                text += "  \(setting.option) \(setting.placeholder)\n"
+                let fallback = setting.defaultText.map { " [\($0)]" } ?? ""
+                text += wrapped(setting.help + fallback, indent: 6)
+            }
+        }
+        return text
+    }
+
+    /// A file that would give this configuration, each line with its origin.
+    static func effective(_ configuration: ServerConfiguration, _ warnings: [String]) -> String {
+        var text = ""
+        for warning in warnings { text += "# warning: \(warning)\n" }
+        for group in ServerSettings.groups {
+            text += "\(text.isEmpty ? "" : "\n")# \(group.heading)\n"
+            for setting in group.settings {
+                let origin = configuration.origins[setting.key].map { "\($0)" } ?? "default"
+                guard let value = setting.text(configuration) else {
+                    text += "# \(setting.key) is not set\n"
+                    continue
+                }
+                text += "\(setting.key) = \(literal(value))  # \(origin)\n"
+            }
+        }
+        return text
+    }
+
+    private static func literal(_ value: String) -> String {
+        if Int(value) != nil || Bool(value) != nil { return value }
+        var quoted = "\""
+        for scalar in value.unicodeScalars {
+            switch scalar {
+            case "\"", "\\": quoted += "\\\(scalar)"
+            case _ where scalar.value < 0x20 || scalar.value == 0x7f:
+                let hex = String(scalar.value, radix: 16)
+                quoted += "\\u" + String(repeating: "0", count: 4 - hex.count) + hex
+            default: quoted.unicodeScalars.append(scalar)
+            }
+        }
+        return quoted + "\""
+    }
+
+    /// All settings as a page of Markdown; `docs/configuration.md` is this text.
+    static func reference() -> String {
+        var text = """
+            # Configuration
+
+            Every setting is a key of the TOML file given with `--config`, an environment variable
+            and an option of the command line: `listen.addr`, `CHRONIK_LISTEN_ADDR` and
+            `--listen-addr` are one. Options win over the environment, the environment over the
+            file, the file over the defaults. `--set KEY=VALUE` sets any key.
+
+            Sizes are written `65536`, `64KiB` or `1GiB`, durations `500ms`, `30s`, `5m`, `1h` or
+            `7d`; a bare number counts in the unit the key ends in.
+
+            `chronik-server standalone --config-check` prints the settings that would be used and
+            where each comes from. This page is printed by `--config-reference`.
+
+            """
+        for group in ServerSettings.groups {
+            text += "\n## \(group.heading)\n\n| key | default | allowed | what it does |\n"
+            text += "|---|---|---|---|\n"
+            for setting in group.settings {
+                let key =
+                    "`\(setting.key)`" + setting.aliases.map { ", `\($0)`" }.joined(separator: "")
+                let fallback = setting.defaultText.map { "`\($0)`" } ?? ""
+                text += "| \(key) | \(fallback) | \(setting.allowed) | \(setting.help) |\n"
+            }
+        }
+        return text
+    }
+
+    private static func wrapped(_ text: String, indent: Int) -> String {
+        let margin = String(repeating: " ", count: indent)
+        var lines: [String] = []
+        var line = margin
+        for word in text.split(separator: " ") {
+            if line.count + word.count + 1 > width && line.count > indent {
+                lines.append(line)
+                line = margin
+            }
+            line += (line.count > indent ? " " : "") + word
+        }
+        lines.append(line)
+        return lines.joined(separator: "\n") + "\n"
+    }
+}
