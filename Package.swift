@@ -66,7 +66,9 @@ let package = Package(
         module("Simulator", ["Bytes", "Platform"]),
         module("Configuration", ["Platform", "CTOML"]),
 
-        program("chronik-server", ["Platform", "Broker", "Configuration"]),
+        program(
+            "chronik-server",
+            ["Platform", "Broker", "Configuration", "Coordinators", "WriteAheadLog"]),
         program("chronik-bench", ["Bytes", "Platform", "KafkaMessages", "KafkaProtocol"]),
         program("kafka-codegen", []),
 

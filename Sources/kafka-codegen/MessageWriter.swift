@@ -287,7 +287,8 @@ struct MessageWriter {
         if inline != "false" {
             out.when(inline) { out in encode(field, writer: "writer", versions: versions, &out) }
         }
-        guard !field.ignorable, let present = field.versions.condition(within: versions) else { return }
+        // A response answers what the client can read: what its version cannot carry is left out.
+        guard schema.kind != .response, !field.ignorable, let present = field.versions.condition(within: versions) else { return }
         let absent = present == "false" ? "" : "!(\(present)) && "
         out.block("if \(absent)\(isNotDefault(field))") { out in
             out.line(

@@ -60,7 +60,7 @@ enum ResponseFrame {
         do {
             try message.encode(into: &writer, version: version)
         } catch {
-            preconditionFailure("\(M.name) v\(version) cannot be encoded: \(error)")
+            return .close("\(M.name) v\(version) cannot be encoded: \(error)")
         }
         return .response(frame(writer.finish()))
     }
