@@ -3,7 +3,7 @@ internal import Platform
 
 /// What the log's directory held, ready to go on with.
 struct RecoveredFiles {
-    /// By rising sequence; the last is the one to go on in. Never empty.
+    /// By rising sequence, never empty; the last is the one to go on in.
     var live: [WALFile] = []
     var next: [WALFile] = []
     var free: [String] = []
@@ -123,7 +123,9 @@ package struct WALRecovery: ~Copyable {
         var hasBatches = false
         while let batch = try scanner.intactBatch(at: offset) {
             if let expected, batch.number != expected {
-                throw gap(before: batch.number, in: path, at: offset, hasBatches)
+                // One that was read before proves nothing; one from further on, that some are gone.
+                guard batch.number > expected else { break }
+                throw gap(in: path, at: offset, hasBatches)
             }
             if !hasBatches, let previous = ended.last, !previous.hasBatches {
                 throw Self.damaged(previous.path, previous.offset)
@@ -176,12 +178,7 @@ package struct WALRecovery: ~Copyable {
         }
     }
 
-    private func gap(
-        before number: UInt64,
-        in path: String,
-        at offset: Int,
-        _ hasBatches: Bool
-    ) -> WALError {
+    private func gap(in path: String, at offset: Int, _ hasBatches: Bool) -> WALError {
         // In one file the damaged place is here, otherwise where the file before ended.
         if hasBatches { return Self.damaged(path, offset) }
         guard let previous = ended.last(where: \.hasBatches) else {
