@@ -170,7 +170,8 @@ import Testing
         guard size > 0 else { return "nothing" }
         // Most of a file is unused: aim at what is in use.
         let end = image.batches.last { $0.path == path }?.range.upperBound ?? size
-        let at = generator.chance(7, in: 8) ? generator.below(min(end, size)) : generator.below(size)
+        let reach = generator.chance(7, in: 8) ? min(end, size) : size
+        let at = generator.below(reach)
         switch generator.below(6) {
         case 0:
             files.change(path) { $0[at] ^= 1 << UInt8(generator.below(8)) }

@@ -66,6 +66,7 @@ final class GroupWriter: @unchecked Sendable {
             sequence: file.sequence,
             number: nextNumber,
             life: life,
+            offset: end,
             length: length,
             count: count
         )

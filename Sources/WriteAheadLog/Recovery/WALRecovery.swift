@@ -123,14 +123,12 @@ package struct WALRecovery: ~Copyable {
         var hasBatches = false
         while let batch = try scanner.intactBatch(at: offset) {
             if let expected, batch.number != expected {
-                // One that was read before proves nothing; one from further on, that some are gone.
-                guard batch.number > expected else { break }
                 throw gap(in: path, at: offset, hasBatches)
             }
             if !hasBatches, let previous = ended.last, !previous.hasBatches {
                 throw Self.damaged(previous.path, previous.offset)
             }
-            try scanner.forEachRecord(of: batch, at: offset, path: path, onRecord)
+            try scanner.forEachRecord(of: batch, path: path, onRecord)
             expected = batch.number + 1
             offset += batch.paddedLength
             hasBatches = true
@@ -223,7 +221,7 @@ extension WALRecovery {
             }
             var offset = WALBlock.size
             while let batch = try scanner.intactBatch(at: offset) {
-                try scanner.forEachRecord(of: batch, at: offset, path: "", onRecord)
+                try scanner.forEachRecord(of: batch, path: "", onRecord)
                 offset += batch.paddedLength
             }
             _ = try scanner.hasBatch(from: 0, atOrBehind: offset)

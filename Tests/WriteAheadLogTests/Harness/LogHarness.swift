@@ -134,7 +134,9 @@ enum TestRecord {
             default: generator.below(200)
             }
         var payload = [UInt8](repeating: 0, count: length + 8)
-        for index in payload.indices { payload[index] = UInt8(truncatingIfNeeded: generator.next()) }
+        for index in payload.indices {
+            payload[index] = UInt8(truncatingIfNeeded: generator.next())
+        }
         for index in 0..<8 { payload[index] = UInt8(truncatingIfNeeded: number >> (8 * index)) }
         return WALRecord(
             group: generator.next(),
