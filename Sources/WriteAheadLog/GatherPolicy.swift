@@ -1,10 +1,11 @@
 /// Decides whether a group commit starts at once or waits for requests that are on their way.
 ///
 /// Producers that wait for their answer come back soon after a group is durable. The policy
-/// remembers how many records a group held; when they were many it expects about as many again,
-/// and lets the next group wait until three quarters of them are there. One timeout is enough to
-/// forget: the expectation drops to what was there. A lone producer, and whoever comes after a
-/// pause, never waits.
+/// remembers how many were seen at work at once: the records of a group and those that came while
+/// it was written. When they were many it expects as many again, and lets the next group wait until
+/// three quarters of them are there; the others keep the processors busy during the fdatasync. One
+/// timeout is enough to forget: the expectation drops to what was there. A lone producer, and
+/// whoever comes after a pause, never waits.
 struct GatherPolicy {
     enum Decision: Equatable {
         case write
@@ -45,9 +46,9 @@ struct GatherPolicy {
     /// The wait is over and not enough has come.
     mutating func timedOut(records: Int) { expected = records }
 
-    /// A group of so many records is durable.
-    mutating func committed(records: Int, now: Int64) {
-        expected = max(expected, records)
+    /// A group of so many records is durable, and so many have come meanwhile.
+    mutating func committed(records: Int, pending: Int, now: Int64) {
+        expected = max(expected, records + pending)
         lastCommit = now
     }
 }

@@ -74,10 +74,9 @@ package final class GroupCommitWAL: Sendable {
 
     /// Recovers the log and makes it ready to be written; blocks.
     ///
-    /// - Parameters:
-    ///   - generator: salts the files, so that nobody outside can forge a batch.
-    ///   - onRecord: gets every record in the order of writing. The payload shares memory with its
-    ///     neighbours: copy what is kept. What it throws ends recovery.
+    /// `generator` salts the files, so that nobody outside can forge a batch. `onRecord` gets every
+    /// record in the order of writing; its payload shares memory with its neighbours, so copy what
+    /// is kept. What it throws ends recovery.
     package static func open(
         _ configuration: WALConfiguration,
         files: FileSystem,

@@ -129,7 +129,11 @@ struct Intake {
 
     /// A group is durable; the answer plans the next run, if there is something to do.
     mutating func committed(_ group: [WALBatch], now: Int64) -> Action {
-        policy.committed(records: group.reduce(0) { $0 + $1.records.count }, now: now)
+        policy.committed(
+            records: group.reduce(0) { $0 + $1.records.count },
+            pending: records,
+            now: now
+        )
         retryDelay = Self.firstRetry
         guard pending.isEmpty && !isClosing else { return plan() }
         phase = .idle

@@ -29,8 +29,7 @@ package enum WALProfile: String, Sendable, CaseIterable {
         }
     }
 
-    /// One write; a larger group takes several, and one fdatasync after the last.
-    package var maxWriteBytes: Int { min(maxGroupBytes, 2 << 20) }
+    var maxWriteBytes: Int { min(maxGroupBytes, 2 << 20) }
 }
 
 /// Where the log lies and how much of the disk it takes.
@@ -42,6 +41,8 @@ package struct WALConfiguration: Sendable {
     package var fileBytes: Int
     /// The log asks its owner for space at half of it and says so when it is over it.
     package var totalBytes: Int
+    /// One write; a larger group takes several, and one fdatasync after the last.
+    package var maxWriteBytes: Int
     /// Size of the very first file, which is made while the node starts.
     package var firstFileBytes: Int
     /// By how much a file grows that is full before the next one is ready.
@@ -62,6 +63,7 @@ package struct WALConfiguration: Sendable {
         self.profile = profile
         self.fileBytes = WALBlock.roundedDown(fileBytes)
         self.totalBytes = totalBytes
+        maxWriteBytes = profile.maxWriteBytes
         firstFileBytes = min(4 << 20, self.fileBytes)
         growthBytes = min(8 << 20, self.fileBytes)
     }

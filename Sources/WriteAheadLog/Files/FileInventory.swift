@@ -119,6 +119,7 @@ final class FileInventory: Sendable {
             )
         }
         do {
+            if recycled == nil { try checkRoom() }
             let file = try maker.make(
                 sequence: sequence,
                 salt: salt,
@@ -140,6 +141,14 @@ final class FileInventory: Sendable {
                 state.retryAt = now + Self.retryNanoseconds
             }
             if let recycled { try? maker.files.remove(maker.path(recycled)) }
+        }
+    }
+
+    /// Leaves the last of the disk to those who need it now.
+    private func checkRoom() throws(FileError) {
+        let available = try maker.files.availableBytes(maker.directory)
+        guard available >= 2 * configuration.fileBytes else {
+            throw FileError(.noSpace, operation: "prepare a file", path: maker.directory)
         }
     }
 

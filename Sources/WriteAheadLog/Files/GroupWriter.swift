@@ -36,7 +36,7 @@ final class GroupWriter: @unchecked Sendable {
         self.inventory = inventory
         self.clock = clock
         self.metrics = metrics
-        encoder = BatchEncoder(maxWriteBytes: configuration.profile.maxWriteBytes)
+        encoder = BatchEncoder(maxWriteBytes: configuration.maxWriteBytes)
         file = end.file
         self.end = end.offset
         nextNumber = end.nextNumber
@@ -66,6 +66,7 @@ final class GroupWriter: @unchecked Sendable {
             sequence: file.sequence,
             number: nextNumber,
             life: life,
+            offset: end,
             length: length,
             count: count
         )

@@ -36,7 +36,7 @@ struct BatchScanner: ~Copyable {
     /// The header at `offset` if it is intact, whatever follows it.
     mutating func batchHeader(at offset: Int) throws(FileError) -> BatchHeader? {
         guard let bytes = try window.bytes(at: offset, BatchHeader.size) else { return nil }
-        return BatchHeader(decoding: bytes, of: header)
+        return BatchHeader(decoding: bytes, of: header, at: offset)
     }
 
     /// The batch at `offset` if all of it is intact.
@@ -68,11 +68,10 @@ struct BatchScanner: ~Copyable {
     /// Hands out the records of a batch that ``intactBatch(at:)`` has just confirmed.
     mutating func forEachRecord(
         of batch: BatchHeader,
-        at offset: Int,
         path: String,
         _ body: RecordHandler
     ) throws(WALError) {
-        var at = offset + BatchHeader.size
+        var at = batch.offset + BatchHeader.size
         for _ in 0..<batch.count {
             let bytes: UnsafeRawPointer?
             do {

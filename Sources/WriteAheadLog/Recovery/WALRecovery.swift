@@ -3,7 +3,7 @@ internal import Platform
 
 /// What the log's directory held, ready to go on with.
 struct RecoveredFiles {
-    /// By rising sequence; the last is the one to go on in. Never empty.
+    /// By rising sequence, never empty; the last is the one to go on in.
     var live: [WALFile] = []
     var next: [WALFile] = []
     var free: [String] = []
@@ -123,12 +123,12 @@ package struct WALRecovery: ~Copyable {
         var hasBatches = false
         while let batch = try scanner.intactBatch(at: offset) {
             if let expected, batch.number != expected {
-                throw gap(before: batch.number, in: path, at: offset, hasBatches)
+                throw gap(in: path, at: offset, hasBatches)
             }
             if !hasBatches, let previous = ended.last, !previous.hasBatches {
                 throw Self.damaged(previous.path, previous.offset)
             }
-            try scanner.forEachRecord(of: batch, at: offset, path: path, onRecord)
+            try scanner.forEachRecord(of: batch, path: path, onRecord)
             expected = batch.number + 1
             offset += batch.paddedLength
             hasBatches = true
@@ -176,12 +176,7 @@ package struct WALRecovery: ~Copyable {
         }
     }
 
-    private func gap(
-        before number: UInt64,
-        in path: String,
-        at offset: Int,
-        _ hasBatches: Bool
-    ) -> WALError {
+    private func gap(in path: String, at offset: Int, _ hasBatches: Bool) -> WALError {
         // In one file the damaged place is here, otherwise where the file before ended.
         if hasBatches { return Self.damaged(path, offset) }
         guard let previous = ended.last(where: \.hasBatches) else {
@@ -226,7 +221,7 @@ extension WALRecovery {
             }
             var offset = WALBlock.size
             while let batch = try scanner.intactBatch(at: offset) {
-                try scanner.forEachRecord(of: batch, at: offset, path: "", onRecord)
+                try scanner.forEachRecord(of: batch, path: "", onRecord)
                 offset += batch.paddedLength
             }
             _ = try scanner.hasBatch(from: 0, atOrBehind: offset)
