@@ -68,7 +68,8 @@ let package = Package(
 
         program(
             "chronik-server",
-            ["Platform", "Broker", "Configuration", "Coordinators", "WriteAheadLog"]),
+            ["Platform", "Broker", "Configuration", "Coordinators", "WriteAheadLog"]
+        ),
         program("chronik-bench", ["Bytes", "Platform", "KafkaMessages", "KafkaProtocol"]),
         program("kafka-codegen", []),
 

@@ -18,7 +18,10 @@ struct DataDirectory {
 
     /// Takes the directory, making it if it does not exist.
     static func open(
-        _ path: String, nodeID: Int32, files: FileSystem, newClusterID: () -> KafkaUUID
+        _ path: String,
+        nodeID: Int32,
+        files: FileSystem,
+        newClusterID: () -> KafkaUUID
     ) throws -> DataDirectory {
         try files.createDirectory(path)
         let lock: any AnyObject & Sendable
@@ -28,33 +31,39 @@ struct DataDirectory {
             guard error.reason == .locked else { throw error }
             throw DataDirectoryProblem(
                 "another process uses the data directory \(path); stop it, or choose another"
-                    + " with --data-dir")
+                    + " with --data-dir"
+            )
         }
         let meta = path + "/" + metaName
         guard files.exists(meta) else {
             if files.exists(path + "/topics") {
                 throw DataDirectoryProblem(
-                    "\(path) has topics but no \(metaName): it is damaged or not a data directory")
+                    "\(path) has topics but no \(metaName): it is damaged or not a data directory"
+                )
             }
             let id = "\(newClusterID())"
             try files.replaceAtomically(
                 meta,
                 with: ByteSlice(
-                    "version=\(formatVersion)\ncluster.id=\(id)\nnode.id=\(nodeID)\n"))
+                    "version=\(formatVersion)\ncluster.id=\(id)\nnode.id=\(nodeID)\n"
+                )
+            )
             return DataDirectory(clusterID: id, lock: lock)
         }
         let properties = try read(meta, files)
         guard properties["version"] == String(formatVersion) else {
             throw DataDirectoryProblem(
                 "\(meta) has format version \(properties["version"] ?? "none"); this program"
-                    + " knows \(formatVersion)")
+                    + " knows \(formatVersion)"
+            )
         }
         guard let clusterID = properties["cluster.id"], let owner = properties["node.id"] else {
             throw DataDirectoryProblem("\(meta) lacks cluster.id or node.id")
         }
         guard owner == String(nodeID) else {
             throw DataDirectoryProblem(
-                "the data directory \(path) belongs to node \(owner), not to node \(nodeID)")
+                "the data directory \(path) belongs to node \(owner), not to node \(nodeID)"
+            )
         }
         return DataDirectory(clusterID: clusterID, lock: lock)
     }

@@ -1,8 +1,8 @@
 import Bytes
 import ClusterMetadata
 package import Coordinators
-package import Platform
 import KafkaProtocol
+package import Platform
 import Raft
 import RaftRuntime
 package import WriteAheadLog
@@ -32,8 +32,13 @@ package final class Node: Sendable {
     private let directoryLock: any AnyObject & Sendable
 
     private init(
-        address: SocketAddress, clusterID: String, metrics: MetricsRegistry, wal: GroupCommitWAL,
-        server: KafkaServer, shards: [PartitionShard], directoryLock: any AnyObject & Sendable
+        address: SocketAddress,
+        clusterID: String,
+        metrics: MetricsRegistry,
+        wal: GroupCommitWAL,
+        server: KafkaServer,
+        shards: [PartitionShard],
+        directoryLock: any AnyObject & Sendable
     ) {
         self.address = address
         self.clusterID = clusterID
@@ -47,13 +52,21 @@ package final class Node: Sendable {
     /// Recovers what the data directory holds, starts every partition, and listens.
     ///
     /// - Throws: An error whose description says what to do about it.
-    package static func start(_ settings: Settings, on platform: any HostPlatform) async throws -> Node {
+    package static func start(
+        _ settings: Settings,
+        on platform: any HostPlatform
+    ) async throws -> Node {
         let boot = try NodeBoot(settings, platform)
         return try await boot.start { address, parts in
             Node(
-                address: address, clusterID: parts.clusterID, metrics: parts.metrics,
-                wal: parts.wal, server: parts.server, shards: parts.shards,
-                directoryLock: parts.lock)
+                address: address,
+                clusterID: parts.clusterID,
+                metrics: parts.metrics,
+                wal: parts.wal,
+                server: parts.server,
+                shards: parts.shards,
+                directoryLock: parts.lock
+            )
         }
     }
 

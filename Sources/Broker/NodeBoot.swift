@@ -35,95 +35,151 @@ struct NodeBoot {
         self.platform = platform
         var generator = platform.makeGenerator()
         directory = try DataDirectory.open(
-            settings.broker.dataDirectory, nodeID: settings.broker.nodeID, files: platform.files
+            settings.broker.dataDirectory,
+            nodeID: settings.broker.nodeID,
+            files: platform.files
         ) {
             KafkaUUID(
                 high: generator.next() & ~0xf000 | 0x4000,
-                low: generator.next() & ~(0b11 << 62) | 0b10 << 62)
+                low: generator.next() & ~(0b11 << 62) | 0b10 << 62
+            )
         }
         let replicaID = ReplicaID(UInt64(settings.broker.nodeID))
         var groups: [UInt64: RecoveredGroup] = [:]
         wal = try GroupCommitWAL.open(
-            settings.wal, files: platform.files, worker: platform.makeWorker(name: "wal-writer"),
-            preparer: platform.makeWorker(name: "wal-preparer"), clock: platform.clock,
-            generator: generator.fork(), metrics: WALMetrics(in: metrics)
+            settings.wal,
+            files: platform.files,
+            worker: platform.makeWorker(name: "wal-writer"),
+            preparer: platform.makeWorker(name: "wal-preparer"),
+            clock: platform.clock,
+            generator: generator.fork(),
+            metrics: WALMetrics(in: metrics)
         ) { record, payload, position in
             let group =
                 groups[record.group]
                 ?? WALRaftStorage(
-                    group: record.group, membership: Membership(voters: [replicaID]))
+                    group: record.group,
+                    membership: Membership(voters: [replicaID])
+                )
             groups[record.group] = group
             try group.recover(
-                kind: record.kind, term: record.term, index: record.index, payload: payload,
-                at: position)
+                kind: record.kind,
+                term: record.term,
+                index: record.index,
+                payload: payload,
+                at: position
+            )
         }
         recovered = groups
         let budget = MemoryBudget(limit: settings.broker.memoryBytes)
         let loops = platform.loops.count
         let retention = settings.broker.retentionCheckMilliseconds
         environment = ShardEnvironment(
-            files: platform.files, dataDirectory: settings.broker.dataDirectory, wal: wal,
+            files: platform.files,
+            dataDirectory: settings.broker.dataDirectory,
+            wal: wal,
             segmentWriter: platform.makeWorker(name: "segments"),
-            coldReader: platform.makeWorker(name: "cold-reads"), replicaID: replicaID,
-            budget: budget, cacheBytesPerLoop: max(1 << 20, settings.broker.memoryBytes / 2 / loops),
-            leaders: LeaderTable(), retentionSweeps: max(1, Int(retention / 100)), log: log,
-            makeGenerator: { [platform] in platform.makeGenerator() })
+            coldReader: platform.makeWorker(name: "cold-reads"),
+            replicaID: replicaID,
+            budget: budget,
+            cacheBytesPerLoop: max(1 << 20, settings.broker.memoryBytes / 2 / loops),
+            leaders: LeaderTable(),
+            retentionSweeps: max(1, Int(retention / 100)),
+            log: log,
+            makeGenerator: { [platform] in platform.makeGenerator() }
+        )
     }
 
     /// The part that does not: starts what the log and the metadata name.
     func start<Result>(_ make: (SocketAddress, Parts) -> Result) async throws -> Result {
+        let listener = try platform.loops[0].listen(settings.broker.listen)
+        let advertised = settings.broker.advertise(listener.address)
         let shards = await makeShards()
         let loop = platform.loops[0]
         let metadata = MetadataService(
-            loop: loop, shard: shards[0],
+            loop: loop,
+            shard: shards[0],
             settings: MetadataController.Settings(
                 nodeID: settings.broker.nodeID,
                 defaultPartitions: settings.broker.defaultPartitions,
                 maxPartitions: settings.broker.maxPartitions,
-                brokerConfigs: settings.broker.brokerConfigs),
-            published: published, log: log, clock: platform.clock,
-            generator: platform.makeGenerator())
+                brokerConfigs: settings.broker.brokerConfigs
+            ),
+            published: published,
+            log: log,
+            clock: platform.clock,
+            generator: platform.makeGenerator()
+        )
         let coordinators = platform.loops.map { loop in
             CoordinatorLoop(
-                loop: loop, shard: shards[loop.index], settings: settings.groups,
-                generator: platform.makeGenerator())
+                loop: loop,
+                shard: shards[loop.index],
+                settings: settings.groups,
+                generator: platform.makeGenerator()
+            )
         }
         let groups = GroupService(loops: coordinators, published: published)
         let follower = TopologyFollower(
-            loop: loop, shards: shards, published: published,
-            staticConfigs: settings.broker.brokerConfigs, groups: groups, log: log,
-            recovered: recovered)
+            loop: loop,
+            shards: shards,
+            published: published,
+            staticConfigs: settings.broker.brokerConfigs,
+            groups: groups,
+            log: log,
+            recovered: recovered
+        )
         let image = try await metadata.start(recovered: recovered[0], leaders: environment.leaders)
         await metadata.onChange { changes in
             Task.immediate(executorPreference: loop) { await follower.enqueue(changes) }
         }
         relieveWAL(shards)
-        let advertised = settings.broker.advertised
         try await metadata.commit { (controller) throws(MetadataProblem) in
             controller.registerBroker(host: advertised.host, port: advertised.port, rack: nil)
         }
         await follower.startAll(in: image)
         let broker = BrokerServices(
-            nodeID: settings.broker.nodeID, clusterID: directory.clusterID,
-            settings: settings.broker, clock: platform.clock, shards: shards, metadata: metadata,
-            groups: groups, leaders: environment.leaders,
+            nodeID: settings.broker.nodeID,
+            clusterID: directory.clusterID,
+            settings: settings.broker,
+            advertised: advertised,
+            clock: platform.clock,
+            shards: shards,
+            metadata: metadata,
+            groups: groups,
+            leaders: environment.leaders,
             sessions: platform.loops.map {
                 FetchSessions(
-                    loop: $0, capacity: settings.broker.fetchSessionSlots,
-                    generator: platform.makeGenerator())
+                    loop: $0,
+                    capacity: settings.broker.fetchSessionSlots,
+                    generator: platform.makeGenerator()
+                )
             },
-            published: published)
+            published: published
+        )
         let router = RequestRouter(
-            handlers: SupportedAPIs.handlers(broker), budget: environment.budget, metrics: metrics)
+            handlers: SupportedAPIs.handlers(broker),
+            budget: environment.budget,
+            metrics: metrics
+        )
         let server = KafkaServer(
-            loops: platform.loops, router: router, settings: settings.broker, log: log,
-            metrics: metrics)
-        let address = try await server.start()
+            loops: platform.loops,
+            router: router,
+            settings: settings.broker,
+            log: log,
+            metrics: metrics
+        )
+        await server.start(listener)
         return make(
-            address,
+            listener.address,
             Parts(
-                clusterID: directory.clusterID, metrics: metrics, wal: wal, server: server,
-                shards: shards, lock: directory.lock))
+                clusterID: directory.clusterID,
+                metrics: metrics,
+                wal: wal,
+                server: server,
+                shards: shards,
+                lock: directory.lock
+            )
+        )
     }
 
     private func makeShards() async -> [PartitionShard] {
@@ -133,7 +189,8 @@ struct NodeBoot {
             let shard = await withUnsafeContinuation { continuation in
                 loop.execute {
                     continuation.resume(
-                        returning: PartitionShard(loop: loop, environment: environment))
+                        returning: PartitionShard(loop: loop, environment: environment)
+                    )
                 }
             }
             await shard.startSweeping()

@@ -19,13 +19,18 @@ package struct SegmentReplay: Sendable {
                 let storage = ByteStorage(capacity: header.byteCount)
                 let n = try file.read(
                     into: UnsafeMutableRawBufferPointer(
-                        start: storage.start, count: header.byteCount), at: header.position)
+                        start: storage.start,
+                        count: header.byteCount
+                    ),
+                    at: header.position
+                )
                 let batch = RecordBatch(committed: storage.slice(0..<header.byteCount))
                 guard n == header.byteCount, batch.isIntact else {
                     throw LogDamage(
                         path: file.path,
                         problem: "the batch at byte \(header.position) is damaged;"
-                            + " restore the partition from a backup")
+                            + " restore the partition from a backup"
+                    )
                 }
                 try body(batch)
             }

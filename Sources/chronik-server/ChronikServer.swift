@@ -14,7 +14,9 @@ enum ChronikServer {
         do {
             invocation = try CommandLineParser.parse(
                 arguments: Array(CommandLine.arguments.dropFirst()),
-                environment: ProcessEnvironment.variables(), version: version)
+                environment: ProcessEnvironment.variables(),
+                version: version
+            )
         } catch {
             printError("chronik-server: " + error.message)
             exit(ConfigurationError.exitCode)

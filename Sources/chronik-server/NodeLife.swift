@@ -33,10 +33,12 @@ actor NodeLife {
             Self.log.info(
                 "ready for Kafka clients",
                 [
-                    "listen": "\(node.address)", "advertised": "\(settings.broker.advertised)",
+                    "listen": "\(node.address)",
+                    "advertised": "\(settings.broker.advertise(node.address))",
                     "data-dir": settings.broker.dataDirectory, "cluster": node.clusterID,
                     "milliseconds": "\(took)",
-                ])
+                ]
+            )
             if isEnding { await self.stop() }
         } catch {
             Self.log.error("the broker cannot start: \(error)")
@@ -54,7 +56,10 @@ actor NodeLife {
         do {
             try await node.stop()
         } catch {
-            Self.log.error("the stop was not clean; nothing acknowledged is lost", ["error": "\(error)"])
+            Self.log.error(
+                "the stop was not clean; nothing acknowledged is lost",
+                ["error": "\(error)"]
+            )
             exit(1)
         }
         Self.log.info("stopped")

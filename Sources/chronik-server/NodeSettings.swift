@@ -10,7 +10,9 @@ enum NodeSettings {
         let wal = WALConfiguration(
             directory: configuration.dataDirectory + "/wal",
             profile: WALProfile(rawValue: configuration.walProfile) ?? .medium,
-            fileBytes: configuration.walFileBytes, totalBytes: configuration.walTotalBytes)
+            fileBytes: configuration.walFileBytes,
+            totalBytes: configuration.walTotalBytes
+        )
         //NOSYNC
         return Node.Settings(broker: broker(configuration), wal: wal, groups: groups(configuration))
     }
@@ -18,7 +20,7 @@ enum NodeSettings {
     private static func broker(_ configuration: ServerConfiguration) -> BrokerSettings {
         var broker = BrokerSettings()
         broker.listen = configuration.listenAddress
-        broker.advertised = configuration.advertisedAddress ?? configuration.listenAddress
+        broker.advertise = { configuration.advertisedAddress(boundTo: $0) }
         broker.dataDirectory = configuration.dataDirectory
         broker.nodeID = Int32(configuration.nodeID)
         broker.autoCreateTopics = configuration.autoCreateTopics

@@ -36,7 +36,12 @@ actor CoordinatorLoop {
     private var ticks = 0
     private var isTicking = false
 
-    init(loop: EventLoop, shard: PartitionShard, settings: GroupSettings, generator: SeededGenerator) {
+    init(
+        loop: EventLoop,
+        shard: PartitionShard,
+        settings: GroupSettings,
+        generator: SeededGenerator
+    ) {
         self.loop = loop
         self.shard = shard
         self.settings = settings
@@ -49,7 +54,9 @@ actor CoordinatorLoop {
 
     /// Follows a partition of `__consumer_offsets` from its start.
     func follow(
-        _ partition: Partition, _ stateMachine: PartitionStateMachine, _ batches: [RecordBatch]
+        _ partition: Partition,
+        _ stateMachine: PartitionStateMachine,
+        _ batches: [RecordBatch]
     ) {
         let coordinator = GroupCoordinatorShard(settings: settings) { [unowned self] in
             self.assumeIsolated { $0.randomSuffix() }
@@ -69,12 +76,18 @@ actor CoordinatorLoop {
 
     private func replay(_ batch: RecordBatch, into entry: Hosted) {
         guard let records = try? batch.records() else {
-            preconditionFailure("\(entry.partition): the batch at \(batch.baseOffset) cannot be read")
+            preconditionFailure(
+                "\(entry.partition): the batch at \(batch.baseOffset) cannot be read"
+            )
         }
         for record in records {
             guard let key = record.key else { continue }
             entry.coordinator.replay(
-                key: key, value: record.value, isLoading: !entry.isActive, now: now)
+                key: key,
+                value: record.value,
+                isLoading: !entry.isActive,
+                now: now
+            )
         }
     }
 
@@ -117,14 +130,17 @@ actor CoordinatorLoop {
 
     /// Reads a coordinator's state; `nil` when this node is not the group's coordinator.
     func read<T: Sendable>(
-        partition: Int32, _ body: @Sendable (GroupCoordinatorShard) -> T
+        partition: Int32,
+        _ body: @Sendable (GroupCoordinatorShard) -> T
     ) -> T? {
         guard let entry = hosted[partition], entry.isActive else { return nil }
         return body(entry.coordinator)
     }
 
     func readAll<T: Sendable>(_ body: @Sendable (GroupCoordinatorShard) -> T) -> [T] {
-        hosted.sorted { $0.key < $1.key }.filter(\.value.isActive).map { body($0.value.coordinator) }
+        hosted.sorted { $0.key < $1.key }.filter(\.value.isActive).map {
+            body($0.value.coordinator)
+        }
     }
 
     func topicDeleted(_ topic: String) {
@@ -148,9 +164,15 @@ actor CoordinatorLoop {
         let item = AppendItem(partition: entry.partition, batch: builder.finish())
         Task.immediate(executorPreference: loop) {
             let results = await self.shard.append(
-                [item], waits: true, timeoutMilliseconds: Self.appendTimeoutMilliseconds)
+                [item],
+                waits: true,
+                timeoutMilliseconds: Self.appendTimeoutMilliseconds
+            )
             let effects = entry.coordinator.appendFinished(
-                write.id, results[0].error, now: self.now)
+                write.id,
+                results[0].error,
+                now: self.now
+            )
             self.carryOut(effects, for: entry)
         }
     }
@@ -177,7 +199,9 @@ actor CoordinatorLoop {
             }
             if ticks % Self.ticksPerExpiry == 0 {
                 carryOut(
-                    entry.coordinator.expireOffsets(now: loop.clock.wallMilliseconds), for: entry)
+                    entry.coordinator.expireOffsets(now: loop.clock.wallMilliseconds),
+                    for: entry
+                )
             }
         }
         if mustGoOn { startTicking() }

@@ -18,7 +18,8 @@ final class GroupService: Sendable {
 
     /// What starting a partition of `__consumer_offsets` on `loop` has to do beside.
     func prepare(
-        partition: Int32, on loop: EventLoop
+        partition: Int32,
+        on loop: EventLoop
     ) -> @Sendable (Partition, PartitionStateMachine, [RecordBatch]) -> Void {
         let coordinator = loops[loop.index]
         return { partition, stateMachine, batches in
@@ -31,7 +32,9 @@ final class GroupService: Sendable {
             return nil
         }
         let partition = OffsetsPartitioner.partition(
-            of: group, count: Int32(topic.partitions.count))
+            of: group,
+            count: Int32(topic.partitions.count)
+        )
         let groupID = topic.partitions[Int(partition)].groupID
         return (partition, loops[Placement.loop(of: groupID, of: loops.count)])
     }
@@ -46,7 +49,8 @@ final class GroupService: Sendable {
     }
 
     func read<T: Sendable>(
-        group: String, _ body: @Sendable (GroupCoordinatorShard) -> T
+        group: String,
+        _ body: @Sendable (GroupCoordinatorShard) -> T
     ) async -> T? {
         guard let place = locate(group) else { return nil }
         return await place.loop.read(partition: place.partition, body)

@@ -6,8 +6,10 @@ import KafkaProtocol
 struct ApiVersionsHandler: RequestHandler {
     static let versions: ClosedRange<Int16> = 0...4
 
-    func handle(_ request: ApiVersionsRequest, _ context: RequestContext) async -> ApiVersionsResponse?
-    {
+    func handle(
+        _ request: ApiVersionsRequest,
+        _ context: RequestContext
+    ) async -> ApiVersionsResponse? {
         Self.answer(.none)
     }
 
@@ -27,6 +29,10 @@ struct ApiVersionsHandler: RequestHandler {
     /// In version 0, which every client can read.
     static func unsupportedVersion(correlationID: Int32) -> RequestOutcome {
         ResponseFrame.encode(
-            answer(.unsupportedVersion), version: 0, headerVersion: 0, correlationID: correlationID)
+            answer(.unsupportedVersion),
+            version: 0,
+            headerVersion: 0,
+            correlationID: correlationID
+        )
     }
 }

@@ -11,7 +11,8 @@ struct DescribeClusterHandler: RequestHandler {
     let broker: BrokerServices
 
     func handle(
-        _ request: DescribeClusterRequest, _ context: RequestContext
+        _ request: DescribeClusterRequest,
+        _ context: RequestContext
     ) async -> DescribeClusterResponse? {
         var response = DescribeClusterResponse()
         response.endpointType = request.endpointType
@@ -24,8 +25,8 @@ struct DescribeClusterHandler: RequestHandler {
         response.controllerId = broker.nodeID
         var node = DescribeClusterResponse.DescribeClusterBroker()
         node.brokerId = broker.nodeID
-        node.host = broker.settings.advertised.host
-        node.port = Int32(broker.settings.advertised.port)
+        node.host = broker.advertised.host
+        node.port = Int32(broker.advertised.port)
         response.brokers = [node]
         return response
     }
@@ -37,7 +38,8 @@ struct InitProducerIdHandler: RequestHandler {
     let broker: BrokerServices
 
     func handle(
-        _ request: InitProducerIdRequest, _ context: RequestContext
+        _ request: InitProducerIdRequest,
+        _ context: RequestContext
     ) async -> InitProducerIdResponse? {
         var response = InitProducerIdResponse()
         response.producerId = -1

@@ -14,7 +14,8 @@ struct DescribeConfigsHandler: RequestHandler {
     let broker: BrokerServices
 
     func handle(
-        _ request: DescribeConfigsRequest, _ context: RequestContext
+        _ request: DescribeConfigsRequest,
+        _ context: RequestContext
     ) async -> DescribeConfigsResponse? {
         var response = DescribeConfigsResponse()
         for resource in request.resources {
@@ -26,7 +27,8 @@ struct DescribeConfigsHandler: RequestHandler {
             case ConfigResource.broker: describeBroker(resource, request, &result)
             default:
                 result.errorCode = ErrorCode.invalidRequest.rawValue
-                result.errorMessage = "resources of type \(resource.resourceType) have no configuration"
+                result.errorMessage =
+                    "resources of type \(resource.resourceType) have no configuration"
             }
             response.results.append(result)
         }
@@ -43,14 +45,21 @@ struct DescribeConfigsHandler: RequestHandler {
             return
         }
         let lookup = ConfigurationLookup(
-            topic: topic.configs, dynamicBroker: broker.image.brokerConfigs,
-            staticBroker: broker.settings.brokerConfigs)
+            topic: topic.configs,
+            dynamicBroker: broker.image.brokerConfigs,
+            staticBroker: broker.settings.brokerConfigs
+        )
         for key in TopicConfigurationKey.all
         where resource.configurationKeys?.contains(key.name) ?? true {
             result.configs.append(
                 entry(
-                    key.name, lookup.layers(of: key), key, request,
-                    isDefault: topic.configs[key.name] == nil))
+                    key.name,
+                    lookup.layers(of: key),
+                    key,
+                    request,
+                    isDefault: topic.configs[key.name] == nil
+                )
+            )
         }
     }
 
@@ -65,21 +74,28 @@ struct DescribeConfigsHandler: RequestHandler {
             return
         }
         let lookup = ConfigurationLookup(
-            topic: [:], dynamicBroker: broker.image.brokerConfigs,
-            staticBroker: broker.settings.brokerConfigs)
+            topic: [:],
+            dynamicBroker: broker.image.brokerConfigs,
+            staticBroker: broker.settings.brokerConfigs
+        )
         for key in TopicConfigurationKey.all {
-            guard let name = key.brokerKey, resource.configurationKeys?.contains(name) ?? true else {
+            guard let name = key.brokerKey, resource.configurationKeys?.contains(name) ?? true
+            else {
                 continue
             }
             let layers = lookup.layers(of: key)
             result.configs.append(
-                entry(name, layers, key, request, isDefault: layers[0].source == .builtIn))
+                entry(name, layers, key, request, isDefault: layers[0].source == .builtIn)
+            )
         }
     }
 
     private func entry(
-        _ name: String, _ layers: [ConfigurationLookup.Layer], _ key: TopicConfigurationKey,
-        _ request: DescribeConfigsRequest, isDefault: Bool
+        _ name: String,
+        _ layers: [ConfigurationLookup.Layer],
+        _ key: TopicConfigurationKey,
+        _ request: DescribeConfigsRequest,
+        isDefault: Bool
     ) -> DescribeConfigsResponse.DescribeConfigsResourceResult {
         var entry = DescribeConfigsResponse.DescribeConfigsResourceResult()
         entry.name = name
@@ -120,7 +136,8 @@ struct IncrementalAlterConfigsHandler: RequestHandler {
     let broker: BrokerServices
 
     func handle(
-        _ request: IncrementalAlterConfigsRequest, _ context: RequestContext
+        _ request: IncrementalAlterConfigsRequest,
+        _ context: RequestContext
     ) async -> IncrementalAlterConfigsResponse? {
         var response = IncrementalAlterConfigsResponse()
         for resource in request.resources {
@@ -139,7 +156,8 @@ struct IncrementalAlterConfigsHandler: RequestHandler {
     }
 
     private func alter(
-        _ resource: IncrementalAlterConfigsRequest.AlterConfigsResource, validateOnly: Bool
+        _ resource: IncrementalAlterConfigsRequest.AlterConfigsResource,
+        validateOnly: Bool
     ) async throws(MetadataProblem) {
         var changes: [(key: String, change: MetadataController.ConfigChange)] = []
         for config in resource.configs {
@@ -164,7 +182,9 @@ struct IncrementalAlterConfigsHandler: RequestHandler {
             }
         default:
             throw .init(
-                .invalidRequest, "resources of type \(resource.resourceType) have no configuration")
+                .invalidRequest,
+                "resources of type \(resource.resourceType) have no configuration"
+            )
         }
     }
 

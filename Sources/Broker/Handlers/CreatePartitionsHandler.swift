@@ -9,7 +9,8 @@ struct CreatePartitionsHandler: RequestHandler {
     let broker: BrokerServices
 
     func handle(
-        _ request: CreatePartitionsRequest, _ context: RequestContext
+        _ request: CreatePartitionsRequest,
+        _ context: RequestContext
     ) async -> CreatePartitionsResponse? {
         var response = CreatePartitionsResponse()
         for topic in request.topics {
@@ -27,16 +28,21 @@ struct CreatePartitionsHandler: RequestHandler {
     }
 
     private func add(
-        _ topic: CreatePartitionsRequest.CreatePartitionsTopic, validateOnly: Bool
+        _ topic: CreatePartitionsRequest.CreatePartitionsTopic,
+        validateOnly: Bool
     ) async throws(MetadataProblem) {
         let assignments = topic.assignments.map { $0.map(\.brokerIds) }
         try await broker.metadata.commit { (controller) throws(MetadataProblem) in
             try controller.addPartitions(
-                to: topic.name, count: topic.count, assignments: assignments,
-                validateOnly: validateOnly)
+                to: topic.name,
+                count: topic.count,
+                assignments: assignments,
+                validateOnly: validateOnly
+            )
         }
         guard !validateOnly else { return }
         await broker.leaders.waitForLeaders(
-            of: (0..<topic.count).map { TopicPartition(topic: topic.name, partition: $0) })
+            of: (0..<topic.count).map { TopicPartition(topic: topic.name, partition: $0) }
+        )
     }
 }

@@ -8,15 +8,18 @@ struct CreateTopicsHandler: RequestHandler {
 
     let broker: BrokerServices
 
-    func handle(_ request: CreateTopicsRequest, _ context: RequestContext) async -> CreateTopicsResponse?
-    {
+    func handle(
+        _ request: CreateTopicsRequest,
+        _ context: RequestContext
+    ) async -> CreateTopicsResponse? {
         var response = CreateTopicsResponse()
         var counts: [String: Int] = [:]
         for topic in request.topics { counts[topic.name, default: 0] += 1 }
         for topic in request.topics {
             guard counts[topic.name] == 1 else {
                 response.topics.append(
-                    failure(topic.name, .init(.invalidRequest, "the topic is named twice")))
+                    failure(topic.name, .init(.invalidRequest, "the topic is named twice"))
+                )
                 continue
             }
             response.topics.append(await create(topic, validateOnly: request.validateOnly))
@@ -25,22 +28,29 @@ struct CreateTopicsHandler: RequestHandler {
     }
 
     private func create(
-        _ asked: CreateTopicsRequest.CreatableTopic, validateOnly: Bool
+        _ asked: CreateTopicsRequest.CreatableTopic,
+        validateOnly: Bool
     ) async -> CreateTopicsResponse.CreatableTopicResult {
         let assignments = asked.assignments.sorted { $0.partitionIndex < $1.partitionIndex }
         guard assignments.enumerated().allSatisfy({ Int32($0.offset) == $0.element.partitionIndex })
         else {
             return failure(
                 asked.name,
-                .init(.invalidReplicaAssignment, "assignments must name partitions 0, 1, 2, …"))
+                .init(.invalidReplicaAssignment, "assignments must name partitions 0, 1, 2, …")
+            )
         }
         let topic = MetadataController.NewTopic(
-            name: asked.name, partitions: asked.numPartitions,
-            replicationFactor: asked.replicationFactor, assignments: assignments.map(\.brokerIds),
-            configs: asked.configs.map { ($0.name, $0.value) })
+            name: asked.name,
+            partitions: asked.numPartitions,
+            replicationFactor: asked.replicationFactor,
+            assignments: assignments.map(\.brokerIds),
+            configs: asked.configs.map { ($0.name, $0.value) }
+        )
         do {
             let made = try await TopicCreation(broker: broker).create(
-                topic, validateOnly: validateOnly)
+                topic,
+                validateOnly: validateOnly
+            )
             var result = CreateTopicsResponse.CreatableTopicResult()
             result.name = made.name
             result.topicId = validateOnly ? .zero : made.id
@@ -53,10 +63,14 @@ struct CreateTopicsHandler: RequestHandler {
         }
     }
 
-    private func configs(of topic: MetadataImage.Topic) -> [CreateTopicsResponse.CreatableTopicConfigs] {
+    private func configs(
+        of topic: MetadataImage.Topic
+    ) -> [CreateTopicsResponse.CreatableTopicConfigs] {
         let lookup = ConfigurationLookup(
-            topic: topic.configs, dynamicBroker: broker.image.brokerConfigs,
-            staticBroker: broker.settings.brokerConfigs)
+            topic: topic.configs,
+            dynamicBroker: broker.image.brokerConfigs,
+            staticBroker: broker.settings.brokerConfigs
+        )
         return TopicConfigurationKey.all.map { key in
             let layer = lookup.layers(of: key)[0]
             var entry = CreateTopicsResponse.CreatableTopicConfigs()
@@ -68,7 +82,8 @@ struct CreateTopicsHandler: RequestHandler {
     }
 
     private func failure(
-        _ name: String, _ problem: MetadataProblem
+        _ name: String,
+        _ problem: MetadataProblem
     ) -> CreateTopicsResponse.CreatableTopicResult {
         var result = CreateTopicsResponse.CreatableTopicResult()
         result.name = name

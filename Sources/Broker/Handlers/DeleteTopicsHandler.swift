@@ -8,8 +8,10 @@ struct DeleteTopicsHandler: RequestHandler {
 
     let broker: BrokerServices
 
-    func handle(_ request: DeleteTopicsRequest, _ context: RequestContext) async -> DeleteTopicsResponse?
-    {
+    func handle(
+        _ request: DeleteTopicsRequest,
+        _ context: RequestContext
+    ) async -> DeleteTopicsResponse? {
         var response = DeleteTopicsResponse()
         if context.apiVersion >= 6 {
             for topic in request.topics {
@@ -24,7 +26,8 @@ struct DeleteTopicsHandler: RequestHandler {
     }
 
     private func delete(
-        name: String?, id: KafkaUUID
+        name: String?,
+        id: KafkaUUID
     ) async -> DeleteTopicsResponse.DeletableTopicResult {
         var result = DeleteTopicsResponse.DeletableTopicResult()
         result.name = name

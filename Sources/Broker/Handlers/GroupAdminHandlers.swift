@@ -12,7 +12,8 @@ struct FindCoordinatorHandler: RequestHandler {
     let broker: BrokerServices
 
     func handle(
-        _ request: FindCoordinatorRequest, _ context: RequestContext
+        _ request: FindCoordinatorRequest,
+        _ context: RequestContext
     ) async -> FindCoordinatorResponse? {
         var response = FindCoordinatorResponse()
         let problem = await problem(keyType: request.keyType)
@@ -27,8 +28,8 @@ struct FindCoordinatorHandler: RequestHandler {
                     entry.port = -1
                 } else {
                     entry.nodeId = broker.nodeID
-                    entry.host = broker.settings.advertised.host
-                    entry.port = Int32(broker.settings.advertised.port)
+                    entry.host = broker.advertised.host
+                    entry.port = Int32(broker.advertised.port)
                 }
                 return entry
             }
@@ -41,8 +42,8 @@ struct FindCoordinatorHandler: RequestHandler {
             response.port = -1
         } else {
             response.nodeId = broker.nodeID
-            response.host = broker.settings.advertised.host
-            response.port = Int32(broker.settings.advertised.port)
+            response.host = broker.advertised.host
+            response.port = Int32(broker.advertised.port)
         }
         return response
     }
@@ -60,8 +61,11 @@ struct FindCoordinatorHandler: RequestHandler {
         do {
             _ = try await TopicCreation(broker: broker).create(
                 .init(
-                    name: name, partitions: broker.settings.offsetsPartitions,
-                    configs: [("cleanup.policy", "compact"), ("retention.ms", "-1")]))
+                    name: name,
+                    partitions: broker.settings.offsetsPartitions,
+                    configs: [("cleanup.policy", "compact"), ("retention.ms", "-1")]
+                )
+            )
             return nil
         } catch {
             if error.code == .topicAlreadyExists {
@@ -77,13 +81,16 @@ struct ListGroupsHandler: RequestHandler {
     static let versions: ClosedRange<Int16> = 0...5
     let broker: BrokerServices
 
-    func handle(_ request: ListGroupsRequest, _ context: RequestContext) async -> ListGroupsResponse? {
+    func handle(
+        _ request: ListGroupsRequest,
+        _ context: RequestContext
+    ) async -> ListGroupsResponse? {
         var response = ListGroupsResponse()
         let states = Set(request.statesFilter.map { $0.lowercased() })
         let types = Set(request.typesFilter.map { $0.lowercased() })
         guard types.isEmpty || types.contains("classic") else { return response }
-        for group in await broker.groups.readAll({ $0.list() }).joined() {
-            guard states.isEmpty || states.contains(group.state.rawValue.lowercased()) else { continue }
+        for group in await broker.groups.readAll({ $0.list() }).joined()
+        where states.isEmpty || states.contains(group.state.rawValue.lowercased()) {
             var entry = ListGroupsResponse.ListedGroup()
             entry.groupId = group.id
             entry.protocolType = group.protocolType
@@ -102,7 +109,8 @@ struct DescribeGroupsHandler: RequestHandler {
     let broker: BrokerServices
 
     func handle(
-        _ request: DescribeGroupsRequest, _ context: RequestContext
+        _ request: DescribeGroupsRequest,
+        _ context: RequestContext
     ) async -> DescribeGroupsResponse? {
         var response = DescribeGroupsResponse()
         for id in request.groups {
@@ -124,8 +132,10 @@ struct DeleteGroupsHandler: RequestHandler {
     static let versions: ClosedRange<Int16> = 0...2
     let broker: BrokerServices
 
-    func handle(_ request: DeleteGroupsRequest, _ context: RequestContext) async -> DeleteGroupsResponse?
-    {
+    func handle(
+        _ request: DeleteGroupsRequest,
+        _ context: RequestContext
+    ) async -> DeleteGroupsResponse? {
         var response = DeleteGroupsResponse()
         for id in request.groupsNames {
             let reply = await broker.groups.request(group: id) { coordinator, token, now in

@@ -7,9 +7,13 @@ struct JoinGroupHandler: RequestHandler {
     static let versions: ClosedRange<Int16> = 0...9
     let broker: BrokerServices
 
-    func handle(_ request: JoinGroupRequest, _ context: RequestContext) async -> JoinGroupResponse? {
+    func handle(_ request: JoinGroupRequest, _ context: RequestContext) async -> JoinGroupResponse?
+    {
         let client = GroupClient(
-            clientID: context.clientID, host: "/" + context.client.host, version: context.apiVersion)
+            clientID: context.clientID,
+            host: "/" + context.client.host,
+            version: context.apiVersion
+        )
         let reply = await broker.groups.request(group: request.groupId) { coordinator, token, now in
             coordinator.join(request, client, token: token, now: now)
         }
@@ -27,7 +31,8 @@ struct SyncGroupHandler: RequestHandler {
     static let versions: ClosedRange<Int16> = 0...5
     let broker: BrokerServices
 
-    func handle(_ request: SyncGroupRequest, _ context: RequestContext) async -> SyncGroupResponse? {
+    func handle(_ request: SyncGroupRequest, _ context: RequestContext) async -> SyncGroupResponse?
+    {
         let reply = await broker.groups.request(group: request.groupId) { coordinator, token, now in
             coordinator.sync(request, token: token, now: now)
         }
@@ -43,7 +48,8 @@ struct HeartbeatHandler: RequestHandler {
     static let versions: ClosedRange<Int16> = 0...4
     let broker: BrokerServices
 
-    func handle(_ request: HeartbeatRequest, _ context: RequestContext) async -> HeartbeatResponse? {
+    func handle(_ request: HeartbeatRequest, _ context: RequestContext) async -> HeartbeatResponse?
+    {
         let reply = await broker.groups.request(group: request.groupId) { coordinator, token, now in
             coordinator.heartbeat(request, token: token, now: now)
         }
@@ -59,7 +65,10 @@ struct LeaveGroupHandler: RequestHandler {
     static let versions: ClosedRange<Int16> = 0...5
     let broker: BrokerServices
 
-    func handle(_ request: LeaveGroupRequest, _ context: RequestContext) async -> LeaveGroupResponse? {
+    func handle(
+        _ request: LeaveGroupRequest,
+        _ context: RequestContext
+    ) async -> LeaveGroupResponse? {
         let version = context.apiVersion
         let reply = await broker.groups.request(group: request.groupId) { coordinator, token, now in
             coordinator.leave(request, version: version, token: token, now: now)

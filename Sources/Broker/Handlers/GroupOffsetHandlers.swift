@@ -9,8 +9,10 @@ struct OffsetCommitHandler: RequestHandler {
     static let versions: ClosedRange<Int16> = 2...9
     let broker: BrokerServices
 
-    func handle(_ request: OffsetCommitRequest, _ context: RequestContext) async -> OffsetCommitResponse?
-    {
+    func handle(
+        _ request: OffsetCommitRequest,
+        _ context: RequestContext
+    ) async -> OffsetCommitResponse? {
         let image = broker.image
         var refused: [TopicPartition: ErrorCode] = [:]
         for topic in request.topics {
@@ -25,7 +27,12 @@ struct OffsetCommitHandler: RequestHandler {
         let problems = refused
         let reply = await broker.groups.request(group: request.groupId) { coordinator, token, now in
             coordinator.commitOffsets(
-                request, refused: problems, token: token, now: now, wallMilliseconds: wall)
+                request,
+                refused: problems,
+                token: token,
+                now: now,
+                wallMilliseconds: wall
+            )
         }
         if case .offsetCommit(let response) = reply { return response }
         var response = OffsetCommitResponse()
@@ -59,13 +66,19 @@ struct OffsetFetchHandler: RequestHandler {
         var partitions: [(index: Int32, offset: CommittedOffset?)]
     }
 
-    func handle(_ request: OffsetFetchRequest, _ context: RequestContext) async -> OffsetFetchResponse? {
+    func handle(
+        _ request: OffsetFetchRequest,
+        _ context: RequestContext
+    ) async -> OffsetFetchResponse? {
         var response = OffsetFetchResponse()
         if context.apiVersion >= 8 {
             for group in request.groups {
-                let asked = group.topics?.map { Asked(topic: $0.name, partitions: $0.partitionIndexes) }
+                let asked = group.topics?.map {
+                    Asked(topic: $0.name, partitions: $0.partitionIndexes)
+                }
                 response.groups.append(
-                    Self.describe(group.groupId, await offsets(of: group.groupId, asked)))
+                    Self.describe(group.groupId, await offsets(of: group.groupId, asked))
+                )
             }
             return response
         }
@@ -76,7 +89,8 @@ struct OffsetFetchHandler: RequestHandler {
             response.topics = (asked ?? []).map { topic in
                 Self.topic(
                     Answer(topic: topic.topic, partitions: topic.partitions.map { ($0, nil) }),
-                    error: code)
+                    error: code
+                )
             }
             return response
         }
@@ -95,9 +109,13 @@ struct OffsetFetchHandler: RequestHandler {
                             (
                                 index,
                                 coordinator.committedOffset(
-                                    group: group, topic: topic.topic, partition: index)
+                                    group: group,
+                                    topic: topic.topic,
+                                    partition: index
+                                )
                             )
-                        })
+                        }
+                    )
                 }
             }
             return coordinator.committedOffsets(group: group).map { topic, partitions in
@@ -107,7 +125,8 @@ struct OffsetFetchHandler: RequestHandler {
     }
 
     private static func topic(
-        _ answer: Answer, error: Int16
+        _ answer: Answer,
+        error: Int16
     ) -> OffsetFetchResponse.OffsetFetchResponseTopic {
         var topic = OffsetFetchResponse.OffsetFetchResponseTopic()
         topic.name = answer.topic
@@ -124,7 +143,8 @@ struct OffsetFetchHandler: RequestHandler {
     }
 
     private static func describe(
-        _ id: String, _ answers: [Answer]?
+        _ id: String,
+        _ answers: [Answer]?
     ) -> OffsetFetchResponse.OffsetFetchResponseGroup {
         var group = OffsetFetchResponse.OffsetFetchResponseGroup()
         group.groupId = id
@@ -154,8 +174,10 @@ struct OffsetDeleteHandler: RequestHandler {
     static let versions: ClosedRange<Int16> = 0...0
     let broker: BrokerServices
 
-    func handle(_ request: OffsetDeleteRequest, _ context: RequestContext) async -> OffsetDeleteResponse?
-    {
+    func handle(
+        _ request: OffsetDeleteRequest,
+        _ context: RequestContext
+    ) async -> OffsetDeleteResponse? {
         let reply = await broker.groups.request(group: request.groupId) { coordinator, token, now in
             coordinator.deleteOffsets(request, token: token, now: now)
         }

@@ -21,7 +21,8 @@ struct MetadataHandler: RequestHandler {
         } else {
             for topic in request.topics ?? [] {
                 response.topics.append(
-                    await describe(topic, mayCreate: request.allowAutoTopicCreation))
+                    await describe(topic, mayCreate: request.allowAutoTopicCreation)
+                )
             }
         }
         if context.apiVersion < 12 {
@@ -36,13 +37,14 @@ struct MetadataHandler: RequestHandler {
     private var node: MetadataResponse.MetadataResponseBroker {
         var node = MetadataResponse.MetadataResponseBroker()
         node.nodeId = broker.nodeID
-        node.host = broker.settings.advertised.host
-        node.port = Int32(broker.settings.advertised.port)
+        node.host = broker.advertised.host
+        node.port = Int32(broker.advertised.port)
         return node
     }
 
     private func describe(
-        _ asked: MetadataRequest.MetadataRequestTopic, mayCreate: Bool
+        _ asked: MetadataRequest.MetadataRequestTopic,
+        mayCreate: Bool
     ) async -> MetadataResponse.MetadataResponseTopic {
         guard let name = asked.name else {
             if let topic = broker.image.topic(asked.topicId) { return describe(topic) }
@@ -100,7 +102,8 @@ struct TopicCreation {
     let broker: BrokerServices
 
     func create(
-        _ topic: MetadataController.NewTopic, validateOnly: Bool = false
+        _ topic: MetadataController.NewTopic,
+        validateOnly: Bool = false
     ) async throws(MetadataProblem) -> MetadataImage.Topic {
         let id = await broker.metadata.newTopicID()
         let made = try await broker.metadata.commit { (controller) throws(MetadataProblem) in
@@ -108,7 +111,8 @@ struct TopicCreation {
         }
         if !validateOnly {
             await broker.leaders.waitForLeaders(
-                of: made.partitions.map { TopicPartition(topic: made.name, partition: $0.index) })
+                of: made.partitions.map { TopicPartition(topic: made.name, partition: $0.index) }
+            )
         }
         return made
     }

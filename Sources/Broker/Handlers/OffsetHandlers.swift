@@ -7,7 +7,10 @@ struct ListOffsetsHandler: RequestHandler {
     static let versions: ClosedRange<Int16> = 1...9
     let broker: BrokerServices
 
-    func handle(_ request: ListOffsetsRequest, _ context: RequestContext) async -> ListOffsetsResponse? {
+    func handle(
+        _ request: ListOffsetsRequest,
+        _ context: RequestContext
+    ) async -> ListOffsetsResponse? {
         var response = ListOffsetsResponse()
         let image = broker.image
         for topic in request.topics {
@@ -15,7 +18,8 @@ struct ListOffsetsHandler: RequestHandler {
             answer.name = topic.name
             for partition in topic.partitions {
                 answer.partitions.append(
-                    await look(up: partition, in: image.topics[topic.name]))
+                    await look(up: partition, in: image.topics[topic.name])
+                )
             }
             response.topics.append(answer)
         }
@@ -23,7 +27,8 @@ struct ListOffsetsHandler: RequestHandler {
     }
 
     private func look(
-        up asked: ListOffsetsRequest.ListOffsetsPartition, in topic: MetadataImage.Topic?
+        up asked: ListOffsetsRequest.ListOffsetsPartition,
+        in topic: MetadataImage.Topic?
     ) async -> ListOffsetsResponse.ListOffsetsPartitionResponse {
         var answer = ListOffsetsResponse.ListOffsetsPartitionResponse()
         answer.partitionIndex = asked.partitionIndex
@@ -33,7 +38,9 @@ struct ListOffsetsHandler: RequestHandler {
         }
         let found = await broker.shard(of: partition).offset(
             of: TopicPartition(topic: topic.name, partition: partition.index),
-            timestamp: asked.timestamp, clientEpoch: asked.currentLeaderEpoch)
+            timestamp: asked.timestamp,
+            clientEpoch: asked.currentLeaderEpoch
+        )
         answer.errorCode = found.error.rawValue
         answer.offset = found.offset
         answer.timestamp = found.timestamp
@@ -48,7 +55,8 @@ struct OffsetForLeaderEpochHandler: RequestHandler {
     let broker: BrokerServices
 
     func handle(
-        _ request: OffsetForLeaderEpochRequest, _ context: RequestContext
+        _ request: OffsetForLeaderEpochRequest,
+        _ context: RequestContext
     ) async -> OffsetForLeaderEpochResponse? {
         var response = OffsetForLeaderEpochResponse()
         let image = broker.image
@@ -61,7 +69,9 @@ struct OffsetForLeaderEpochHandler: RequestHandler {
                 if let partition = image.topics[topic.topic]?.partitions[checked: asked.partition] {
                     let found = await broker.shard(of: partition).endOffset(
                         of: TopicPartition(topic: topic.topic, partition: asked.partition),
-                        epoch: asked.leaderEpoch, clientEpoch: asked.currentLeaderEpoch)
+                        epoch: asked.leaderEpoch,
+                        clientEpoch: asked.currentLeaderEpoch
+                    )
                     entry.errorCode = found.error.rawValue
                     entry.leaderEpoch = found.epoch
                     entry.endOffset = found.endOffset
@@ -82,7 +92,8 @@ struct DeleteRecordsHandler: RequestHandler {
     let broker: BrokerServices
 
     func handle(
-        _ request: DeleteRecordsRequest, _ context: RequestContext
+        _ request: DeleteRecordsRequest,
+        _ context: RequestContext
     ) async -> DeleteRecordsResponse? {
         var response = DeleteRecordsResponse()
         let image = broker.image
@@ -99,7 +110,8 @@ struct DeleteRecordsHandler: RequestHandler {
                 } else if let partition = found?.partitions[checked: asked.partitionIndex] {
                     let done = await broker.shard(of: partition).deleteRecords(
                         of: TopicPartition(topic: topic.name, partition: asked.partitionIndex),
-                        before: asked.offset)
+                        before: asked.offset
+                    )
                     entry.lowWatermark = done.lowWatermark
                     entry.errorCode = done.error.rawValue
                 } else {

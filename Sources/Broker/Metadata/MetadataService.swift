@@ -12,7 +12,9 @@ import RaftRuntime
 /// Group 0 is the partition `__chronik_metadata`-0. Only committed records change the image.
 actor MetadataService {
     static let partitionID = TopicPartition(
-        topic: InternalTopic.clusterMetadata.rawValue, partition: 0)
+        topic: InternalTopic.clusterMetadata.rawValue,
+        partition: 0
+    )
     private static let groupID: UInt64 = 0
     private static let commitTimeoutMilliseconds: Int32 = 30_000
 
@@ -32,8 +34,13 @@ actor MetadataService {
     private var follow: (([TopologyChange]) -> Void)?
 
     init(
-        loop: EventLoop, shard: PartitionShard, settings: MetadataController.Settings,
-        published: PublishedImage, log: Logger, clock: any Clock, generator: SeededGenerator
+        loop: EventLoop,
+        shard: PartitionShard,
+        settings: MetadataController.Settings,
+        published: PublishedImage,
+        log: Logger,
+        clock: any Clock,
+        generator: SeededGenerator
     ) {
         self.loop = loop
         self.shard = shard
@@ -54,11 +61,15 @@ actor MetadataService {
             }
         }
         let start = PartitionStart(
-            id: Self.partitionID, topicID: .zero, groupID: Self.groupID,
-            configuration: configuration, recovered: recovered,
+            id: Self.partitionID,
+            topicID: .zero,
+            groupID: Self.groupID,
+            configuration: configuration,
+            recovered: recovered,
             prepare: { [weak self] partition, stateMachine, replayed in
                 self?.assumeIsolated { $0.load(replayed, stateMachine) }
-            })
+            }
+        )
         _ = try await shard.start(start)
         await leaders.waitForLeaders(of: [Self.partitionID])
         controller.reset(to: committed)
@@ -83,7 +94,8 @@ actor MetadataService {
         for record in records {
             guard let value = record.value, let change = try? MetadataRecord(decoding: value) else {
                 preconditionFailure(
-                    "the metadata record at \(record.offset) is of a later version; upgrade this node")
+                    "the metadata record at \(record.offset) is of a later version; upgrade this node"
+                )
             }
             changes += TopologyChange.changes(of: change, before: committed)
             committed.replay(change)
@@ -105,13 +117,17 @@ actor MetadataService {
         for record in decision.records { builder.append(key: nil, value: record.encoded()) }
         decisionsUnderWay += 1
         let results = await shard.append(
-            [AppendItem(partition: Self.partitionID, batch: builder.finish())], waits: true,
-            timeoutMilliseconds: Self.commitTimeoutMilliseconds)
+            [AppendItem(partition: Self.partitionID, batch: builder.finish())],
+            waits: true,
+            timeoutMilliseconds: Self.commitTimeoutMilliseconds
+        )
         decisionsUnderWay -= 1
         guard results[0].error == .none else {
             if decisionsUnderWay == 0 { controller.reset(to: committed) }
             throw MetadataProblem(
-                results[0].error, results[0].message ?? "the metadata could not be committed")
+                results[0].error,
+                results[0].message ?? "the metadata could not be committed"
+            )
         }
         return decision.answer
     }
@@ -120,7 +136,8 @@ actor MetadataService {
         // Version 4 of RFC 9562.
         KafkaUUID(
             high: generator.next() & ~0xf000 | 0x4000,
-            low: generator.next() & ~(0b11 << 62) | 0b10 << 62)
+            low: generator.next() & ~(0b11 << 62) | 0b10 << 62
+        )
     }
 
     private static let producerIDBlock: Int64 = 1000
@@ -146,20 +163,25 @@ enum TopologyChange: Sendable {
     case configure(topic: String)
     case configureAll
 
-    static func changes(of record: MetadataRecord, before image: MetadataImage) -> [TopologyChange] {
+    static func changes(of record: MetadataRecord, before image: MetadataImage) -> [TopologyChange]
+    {
         switch record {
         case .partition(let topicID, let index, let groupID, _):
             guard let topic = image.topic(topicID) else { return [] }
             return [
                 .start(
-                    TopicPartition(topic: topic.name, partition: index), topicID: topicID,
-                    groupID: groupID)
+                    TopicPartition(topic: topic.name, partition: index),
+                    topicID: topicID,
+                    groupID: groupID
+                )
             ]
         case .removeTopic(let id):
             guard let topic = image.topic(id) else { return [] }
             return topic.partitions.map {
                 .remove(
-                    TopicPartition(topic: topic.name, partition: $0.index), groupID: $0.groupID)
+                    TopicPartition(topic: topic.name, partition: $0.index),
+                    groupID: $0.groupID
+                )
             }
         case .topicConfig(let topicID, _, _):
             return image.topic(topicID).map { [.configure(topic: $0.name)] } ?? []

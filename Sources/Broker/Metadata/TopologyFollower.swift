@@ -18,8 +18,12 @@ actor TopologyFollower {
     private var isRunning = false
 
     init(
-        loop: EventLoop, shards: [PartitionShard], published: PublishedImage,
-        staticConfigs: [String: String], groups: GroupService, log: Logger,
+        loop: EventLoop,
+        shards: [PartitionShard],
+        published: PublishedImage,
+        staticConfigs: [String: String],
+        groups: GroupService,
+        log: Logger,
         recovered: [UInt64: RecoveredGroup]
     ) {
         self.loop = loop
@@ -47,7 +51,10 @@ actor TopologyFollower {
                 changes.append(
                     .start(
                         TopicPartition(topic: topic.name, partition: partition.index),
-                        topicID: topic.id, groupID: partition.groupID))
+                        topicID: topic.id,
+                        groupID: partition.groupID
+                    )
+                )
             }
         }
         queue += changes
@@ -86,9 +93,12 @@ actor TopologyFollower {
         // Deleted again meanwhile: the removal follows in the queue and finds nothing.
         guard let topic = image.topic(topicID) else { return }
         var start = PartitionStart(
-            id: id, topicID: topicID, groupID: groupID,
+            id: id,
+            topicID: topicID,
+            groupID: groupID,
             configuration: configuration(of: topic, in: image),
-            recovered: recovered.removeValue(forKey: groupID))
+            recovered: recovered.removeValue(forKey: groupID)
+        )
         if topic.name == InternalTopic.consumerOffsets.rawValue {
             start.prepare = groups.prepare(partition: id.partition, on: shard(of: groupID).loop)
         }
@@ -97,7 +107,8 @@ actor TopologyFollower {
         } catch {
             log.error(
                 "a partition could not be started and stays offline",
-                ["partition": "\(id)", "error": "\(error)"])
+                ["partition": "\(id)", "error": "\(error)"]
+            )
         }
     }
 
@@ -106,15 +117,20 @@ actor TopologyFollower {
         let configuration = configuration(of: topic, in: published.current)
         for partition in topic.partitions {
             await shard(of: partition.groupID).configure(
-                TopicPartition(topic: topic.name, partition: partition.index), configuration)
+                TopicPartition(topic: topic.name, partition: partition.index),
+                configuration
+            )
         }
     }
 
     private func configuration(
-        of topic: MetadataImage.Topic, in image: MetadataImage
+        of topic: MetadataImage.Topic,
+        in image: MetadataImage
     ) -> EffectiveTopicConfiguration {
         ConfigurationLookup(
-            topic: topic.configs, dynamicBroker: image.brokerConfigs, staticBroker: staticConfigs
+            topic: topic.configs,
+            dynamicBroker: image.brokerConfigs,
+            staticBroker: staticConfigs
         ).effective
     }
 }

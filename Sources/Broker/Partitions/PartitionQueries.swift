@@ -21,7 +21,9 @@ extension PartitionShard {
     }
 
     func offset(of id: TopicPartition, timestamp: Int64, clientEpoch: Int32) async -> OffsetLookup {
-        guard let partition = partition(id) else { return OffsetLookup(error: .notLeaderOrFollower) }
+        guard let partition = partition(id) else {
+            return OffsetLookup(error: .notLeaderOrFollower)
+        }
         if let error = partition.checkLeadership(clientEpoch: clientEpoch) {
             return OffsetLookup(error: error)
         }
@@ -61,21 +63,28 @@ extension PartitionShard {
     }
 
     func endOffset(
-        of id: TopicPartition, epoch: Int32, clientEpoch: Int32
+        of id: TopicPartition,
+        epoch: Int32,
+        clientEpoch: Int32
     ) -> (error: ErrorCode, epoch: Int32, endOffset: Int64) {
         guard let partition = partition(id) else { return (.notLeaderOrFollower, -1, -1) }
-        if let error = partition.checkLeadership(clientEpoch: clientEpoch) { return (error, -1, -1) }
+        if let error = partition.checkLeadership(clientEpoch: clientEpoch) {
+            return (error, -1, -1)
+        }
         // The epoch led in now ends at the log's end, whether or not it has records yet.
         if epoch == partition.leaderEpoch {
             return (.none, epoch, partition.log.logEndOffset.rawValue)
         }
         let found = partition.log.epochs.endOffset(
-            of: LeaderEpoch(epoch), logEnd: partition.log.logEndOffset)
+            of: LeaderEpoch(epoch),
+            logEnd: partition.log.logEndOffset
+        )
         return (.none, found.epoch.rawValue, found.end.rawValue)
     }
 
     func deleteRecords(
-        of id: TopicPartition, before offset: Int64
+        of id: TopicPartition,
+        before offset: Int64
     ) async -> (lowWatermark: Int64, error: ErrorCode) {
         guard let partition = partition(id) else { return (-1, .notLeaderOrFollower) }
         return await partition.deleteRecords(before: offset)

@@ -34,7 +34,8 @@ final class PartitionStateMachine: StateMachine, @unchecked Sendable {
             let batch = RecordBatch(committed: payload)
             precondition(
                 batch.baseOffset == log.logEndOffset,
-                "batch at offset \(batch.baseOffset) committed after \(log.logEndOffset)")
+                "batch at offset \(batch.baseOffset) committed after \(log.logEndOffset)"
+            )
             log.append(batch: batch, raftIndex: index, term: epoch)
             onBatch?(batch)
             return ByteSlice()

@@ -10,6 +10,8 @@ final class BrokerServices: Sendable {
     let nodeID: Int32
     let clusterID: String
     let settings: BrokerSettings
+    /// Where clients are told to connect.
+    let advertised: SocketAddress
     let clock: any Clock
     let shards: [PartitionShard]
     let metadata: MetadataService
@@ -19,13 +21,22 @@ final class BrokerServices: Sendable {
     private let published: PublishedImage
 
     init(
-        nodeID: Int32, clusterID: String, settings: BrokerSettings, clock: any Clock,
-        shards: [PartitionShard], metadata: MetadataService, groups: GroupService,
-        leaders: LeaderTable, sessions: [FetchSessions], published: PublishedImage
+        nodeID: Int32,
+        clusterID: String,
+        settings: BrokerSettings,
+        advertised: SocketAddress,
+        clock: any Clock,
+        shards: [PartitionShard],
+        metadata: MetadataService,
+        groups: GroupService,
+        leaders: LeaderTable,
+        sessions: [FetchSessions],
+        published: PublishedImage
     ) {
         self.nodeID = nodeID
         self.clusterID = clusterID
         self.settings = settings
+        self.advertised = advertised
         self.clock = clock
         self.shards = shards
         self.metadata = metadata
@@ -40,11 +51,6 @@ final class BrokerServices: Sendable {
 
     func shard(of partition: MetadataImage.Partition) -> PartitionShard {
         shards[Placement.loop(of: partition.groupID, of: shards.count)]
-    }
-
-    /// The node's own listener as clients are told of it.
-    func endpoint(in image: MetadataImage) -> (host: String, port: Int32) {
-        (settings.advertised.host, Int32(settings.advertised.port))
     }
 }
 
@@ -65,7 +71,8 @@ final class PublishedImage: Sendable {
 /// The settings of a standalone broker.
 package struct BrokerSettings: Sendable {
     package var listen = SocketAddress(host: "127.0.0.1", port: 9092)
-    package var advertised = SocketAddress(host: "127.0.0.1", port: 9092)
+    /// Where clients are told to connect, given where the listener came to be.
+    package var advertise: @Sendable (_ bound: SocketAddress) -> SocketAddress = { $0 }
     package var dataDirectory = "./data"
     package var nodeID: Int32 = 1
     package var autoCreateTopics = true

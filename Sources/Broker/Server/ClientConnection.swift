@@ -32,7 +32,8 @@ final class ClientConnection: Sendable {
         limiter.limited { suppressed in
             log.warning(
                 "closing a connection: \(problem)",
-                suppressed == 0 ? ["peer": peer] : ["peer": peer, "suppressed": "\(suppressed)"])
+                suppressed == 0 ? ["peer": peer] : ["peer": peer, "suppressed": "\(suppressed)"]
+            )
         }
     }
 }

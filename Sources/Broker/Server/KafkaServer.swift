@@ -15,12 +15,16 @@ actor KafkaServer {
     private let limiter: LogLimiter
     private let connectionCount: Gauge
     private var listener: Listener?
-    private var connections: [ObjectIdentifier: (connection: Connection, client: ClientConnection)] =
-        [:]
+    private var connections:
+        [ObjectIdentifier: (connection: Connection, client: ClientConnection)] =
+            [:]
     private var nextLoop = 0
 
     init(
-        loops: [EventLoop], router: RequestRouter, settings: BrokerSettings, log: Logger,
+        loops: [EventLoop],
+        router: RequestRouter,
+        settings: BrokerSettings,
+        log: Logger,
         metrics: MetricsRegistry
     ) {
         loop = loops[0]
@@ -32,13 +36,11 @@ actor KafkaServer {
         connectionCount = metrics.gauge("chronik_connections", "Open client connections.")
     }
 
-    /// Starts listening; returns the address, with the port the system chose if 0 was asked for.
-    func start() throws(NetworkError) -> SocketAddress {
-        let listener = try loop.listen(settings.listen)
+    /// Starts to accept what has been waiting since the listener was made.
+    func start(_ listener: Listener) {
         self.listener = listener
         Task.immediate(executorPreference: loop) { await self.acceptConnections(listener) }
         sweepIdle()
-        return listener.address
     }
 
     /// Stops listening and closes what is open.
@@ -59,7 +61,8 @@ actor KafkaServer {
                 limiter.limited { suppressed in
                     log.warning(
                         "a connection could not be accepted; raise the limit on open files",
-                        ["error": "\(error)", "suppressed": "\(suppressed)"])
+                        ["error": "\(error)", "suppressed": "\(suppressed)"]
+                    )
                 }
                 await loop.sleep(nanoseconds: .milliseconds(100))
             }
@@ -73,7 +76,9 @@ actor KafkaServer {
         let (router, limits, log, limiter) = (router, settings.connection, log, limiter)
         Task.immediate(executorPreference: target) { [weak self] in
             let door = ConnectionDoor(loop: target)
-            guard let opened = await door.open(accepted, router, limits, log, limiter) else { return }
+            guard let opened = await door.open(accepted, router, limits, log, limiter) else {
+                return
+            }
             guard !isFull, let self else {
                 opened.client.reportBadInput("the limit on connections is reached")
                 await opened.connection.close()
@@ -120,13 +125,21 @@ private actor ConnectionDoor {
     init(loop: EventLoop) { self.loop = loop }
 
     func open(
-        _ accepted: AcceptedConnection, _ router: RequestRouter, _ limits: ConnectionLimits,
-        _ log: Logger, _ limiter: LogLimiter
+        _ accepted: AcceptedConnection,
+        _ router: RequestRouter,
+        _ limits: ConnectionLimits,
+        _ log: Logger,
+        _ limiter: LogLimiter
     ) -> (connection: Connection, client: ClientConnection)? {
         guard let socket = try? loop.adopt(accepted) else { return nil }
         let client = ClientConnection(peer: socket.peer, loop: loop, log: log, limiter: limiter)
         let connection = Connection(
-            socket: socket, loop: loop, router: router, limits: limits, client: client)
+            socket: socket,
+            loop: loop,
+            router: router,
+            limits: limits,
+            client: client
+        )
         return (connection, client)
     }
 }

@@ -34,15 +34,18 @@ struct AnyRequestHandler: Sendable {
         precondition(
             H.Request.validVersions.lowerBound <= H.versions.lowerBound
                 && H.versions.upperBound <= H.Request.validVersions.upperBound,
-            "\(H.Request.apiKey) has versions \(H.Request.validVersions), not \(H.versions)")
+            "\(H.Request.apiKey) has versions \(H.Request.validVersions), not \(H.versions)"
+        )
         decode = { (reader: inout ByteReader, context) throws(MalformedBytes) in
             let request = try H.Request(from: &reader, version: context.apiVersion)
             return {
                 guard let response = await handler.handle(request, context) else { return .silence }
                 return ResponseFrame.encode(
-                    response, version: context.apiVersion,
+                    response,
+                    version: context.apiVersion,
                     headerVersion: H.Request.apiKey.responseHeaderVersion(for: context.apiVersion),
-                    correlationID: context.correlationID)
+                    correlationID: context.correlationID
+                )
             }
         }
     }
@@ -51,7 +54,10 @@ struct AnyRequestHandler: Sendable {
 /// The bytes of a response: length, header, body.
 enum ResponseFrame {
     static func encode<M: KafkaMessage>(
-        _ message: M, version: Int16, headerVersion: Int16, correlationID: Int32
+        _ message: M,
+        version: Int16,
+        headerVersion: Int16,
+        correlationID: Int32
     ) -> RequestOutcome {
         var writer = ByteWriter(capacity: 256)
         writer.write(correlationID)
@@ -80,7 +86,9 @@ extension RoutedRequest {
     /// ApiVersions is answered in version 0, from which the client learns what to ask (KIP-511);
     /// every other API with the error code alone, which is where most responses have theirs.
     static func unsupportedVersion(
-        _ handler: AnyRequestHandler, correlationID: Int32, clock: any Clock
+        _ handler: AnyRequestHandler,
+        correlationID: Int32,
+        clock: any Clock
     ) -> RoutedRequest {
         RoutedRequest(
             body: {
@@ -91,6 +99,9 @@ extension RoutedRequest {
                 writer.write(correlationID)
                 writer.write(ErrorCode.unsupportedVersion.rawValue)
                 return .response(ResponseFrame.frame(writer.finish()))
-            }, latency: nil, clock: clock)
+            },
+            latency: nil,
+            clock: clock
+        )
     }
 }

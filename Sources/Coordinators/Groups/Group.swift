@@ -130,7 +130,9 @@ final class Group {
 
     /// Protocols that every member knows, in the leader's order.
     var commonProtocols: [String] {
-        guard let first = members.first(where: { $0.id == leader }) ?? members.first else { return [] }
+        guard let first = members.first(where: { $0.id == leader }) ?? members.first else {
+            return []
+        }
         return first.protocols.map(\.name).filter { name in
             members.allSatisfy { $0.protocols.contains { $0.name == name } }
         }

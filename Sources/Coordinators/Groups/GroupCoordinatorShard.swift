@@ -47,7 +47,8 @@ package final class GroupCoordinatorShard {
     }
 
     func write(
-        _ records: [CoordinatorRecord], _ effects: inout GroupEffects,
+        _ records: [CoordinatorRecord],
+        _ effects: inout GroupEffects,
         then finish: @escaping (ErrorCode, inout GroupEffects, Int64) -> Void
     ) -> UInt64 {
         let id = nextWrite
@@ -112,12 +113,16 @@ package final class GroupCoordinatorShard {
         for entry in value.members {
             // Members get a whole session to report to the new coordinator.
             let member = GroupMember(
-                id: entry.memberId, instanceID: entry.groupInstanceId, clientID: entry.clientId,
-                clientHost: entry.clientHost, sessionTimeout: Int64(entry.sessionTimeout),
+                id: entry.memberId,
+                instanceID: entry.groupInstanceId,
+                clientID: entry.clientId,
+                clientHost: entry.clientHost,
+                sessionTimeout: Int64(entry.sessionTimeout),
                 rebalanceTimeout: Int64(entry.rebalanceTimeout),
                 protocols: [(value.protocol ?? "", entry.subscription)],
                 assignment: entry.assignment,
-                sessionDeadline: now + Int64(entry.sessionTimeout))
+                sessionDeadline: now + Int64(entry.sessionTimeout)
+            )
             if group.index(of: member.id) == nil { group.add(member) }
         }
         group.leader = value.leader
@@ -132,7 +137,8 @@ package final class GroupCoordinatorShard {
             for member in group.members {
                 if let token = member.awaitingJoin {
                     effects.replies.append(
-                        (token, .join(Self.joinFailure(.notCoordinator, memberID: member.id))))
+                        (token, .join(Self.joinFailure(.notCoordinator, memberID: member.id)))
+                    )
                 }
                 if let token = member.awaitingSync {
                     effects.replies.append((token, .sync(Self.syncFailure(.notCoordinator))))
@@ -189,7 +195,8 @@ package final class GroupCoordinatorShard {
     }
 
     func tombstones(
-        of group: Group, where isGone: (String, Int32, CommittedOffset) -> Bool
+        of group: Group,
+        where isGone: (String, Int32, CommittedOffset) -> Bool
     ) -> [CoordinatorRecord] {
         var records: [CoordinatorRecord] = []
         for (topic, partitions) in group.offsets.sorted(by: { $0.key < $1.key }) {
@@ -197,7 +204,12 @@ package final class GroupCoordinatorShard {
             where isGone(topic, partition, offset) {
                 records.append(
                     GroupRecords.offset(
-                        group: group.id, topic: topic, partition: partition, nil))
+                        group: group.id,
+                        topic: topic,
+                        partition: partition,
+                        nil
+                    )
+                )
             }
         }
         return records

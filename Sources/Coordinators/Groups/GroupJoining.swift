@@ -31,10 +31,16 @@ private struct Joining {
 
     func member(_ id: String) -> GroupMember {
         GroupMember(
-            id: id, instanceID: request.groupInstanceId, clientID: client.clientID,
-            clientHost: client.host, sessionTimeout: Int64(request.sessionTimeoutMs),
-            rebalanceTimeout: rebalanceTimeout, protocols: protocols, awaitingJoin: token,
-            sessionDeadline: now + Int64(request.sessionTimeoutMs))
+            id: id,
+            instanceID: request.groupInstanceId,
+            clientID: client.clientID,
+            clientHost: client.host,
+            sessionTimeout: Int64(request.sessionTimeoutMs),
+            rebalanceTimeout: rebalanceTimeout,
+            protocols: protocols,
+            awaitingJoin: token,
+            sessionDeadline: now + Int64(request.sessionTimeoutMs)
+        )
     }
 }
 
@@ -42,15 +48,23 @@ extension GroupCoordinatorShard {
     // MARK: JoinGroup
 
     package func join(
-        _ request: JoinGroupRequest, _ client: GroupClient, token: ReplyToken, now: Int64
+        _ request: JoinGroupRequest,
+        _ client: GroupClient,
+        token: ReplyToken,
+        now: Int64
     ) -> GroupEffects {
         var effects = GroupEffects()
         let joining = Joining(
-            request: request, client: client, token: token, now: now,
-            protocols: request.protocols.map { ($0.name, $0.metadata.copied()) })
+            request: request,
+            client: client,
+            token: token,
+            now: now,
+            protocols: request.protocols.map { ($0.name, $0.metadata.copied()) }
+        )
         if let code = join(joining, &effects) {
             effects.replies.append(
-                (token, .join(Self.joinFailure(code, memberID: request.memberId))))
+                (token, .join(Self.joinFailure(code, memberID: request.memberId)))
+            )
         }
         return effects
     }
@@ -84,7 +98,9 @@ extension GroupCoordinatorShard {
 
     /// A member without an id: a new one, or a static one that has restarted.
     private func joinUnknown(
-        _ joining: Joining, _ group: Group, _ effects: inout GroupEffects
+        _ joining: Joining,
+        _ group: Group,
+        _ effects: inout GroupEffects
     ) -> ErrorCode? {
         let request = joining.request
         if let instance = request.groupInstanceId {
@@ -105,13 +121,16 @@ extension GroupCoordinatorShard {
         }
         group.pendingMembers.append((id, joining.now + Int64(request.sessionTimeoutMs)))
         effects.replies.append(
-            (joining.token, .join(Self.joinFailure(.memberIdRequired, memberID: id))))
+            (joining.token, .join(Self.joinFailure(.memberIdRequired, memberID: id)))
+        )
         return nil
     }
 
     /// A member with an id.
     private func joinKnown(
-        _ joining: Joining, _ group: Group, _ effects: inout GroupEffects
+        _ joining: Joining,
+        _ group: Group,
+        _ effects: inout GroupEffects
     ) -> ErrorCode? {
         let request = joining.request
         let id = request.memberId
@@ -155,7 +174,10 @@ extension GroupCoordinatorShard {
     }
 
     private func addMember(
-        _ joining: Joining, _ group: Group, id: String, _ effects: inout GroupEffects
+        _ joining: Joining,
+        _ group: Group,
+        id: String,
+        _ effects: inout GroupEffects
     ) {
         if group.isEmpty { group.protocolType = joining.request.protocolType }
         group.add(joining.member(id))
@@ -168,12 +190,15 @@ extension GroupCoordinatorShard {
     }
 
     private func updateMember(
-        _ joining: Joining, _ group: Group, _ effects: inout GroupEffects
+        _ joining: Joining,
+        _ group: Group,
+        _ effects: inout GroupEffects
     ) {
         group.update(joining.request.memberId) { member in
             if let old = member.awaitingJoin, old != joining.token {
                 effects.replies.append(
-                    (old, .join(Self.joinFailure(.rebalanceInProgress, memberID: member.id))))
+                    (old, .join(Self.joinFailure(.rebalanceInProgress, memberID: member.id)))
+                )
             }
             member.protocols = joining.protocols
             member.sessionTimeout = Int64(joining.request.sessionTimeoutMs)
@@ -187,12 +212,16 @@ extension GroupCoordinatorShard {
 
     /// A static member has restarted: it takes its old place, and a stable group is not disturbed.
     private func rejoinStatic(
-        _ joining: Joining, _ group: Group, old: GroupMember, id: String,
+        _ joining: Joining,
+        _ group: Group,
+        old: GroupMember,
+        id: String,
         _ effects: inout GroupEffects
     ) {
         for token in [old.awaitingJoin].compactMap({ $0 }) {
             effects.replies.append(
-                (token, .join(Self.joinFailure(.fencedInstanceId, memberID: old.id))))
+                (token, .join(Self.joinFailure(.fencedInstanceId, memberID: old.id)))
+            )
         }
         if let token = old.awaitingSync {
             effects.replies.append((token, .sync(Self.syncFailure(.fencedInstanceId))))
@@ -216,7 +245,8 @@ extension GroupCoordinatorShard {
         }
         // The new id must be known after a restart before the member is told of it.
         let assignments = Dictionary(
-            uniqueKeysWithValues: group.members.map { ($0.id, $0.assignment) })
+            uniqueKeysWithValues: group.members.map { ($0.id, $0.assignment) }
+        )
         let record = GroupRecords.group(group, assignments: assignments)
         let token = joining.token
         let knowsSkip = joining.client.version >= 9
@@ -226,15 +256,24 @@ extension GroupCoordinatorShard {
                 return
             }
             reply(
-                token, with: group, member: id, &effects, namesLeader: wasLeader && knowsSkip,
-                skipsAssignment: wasLeader && knowsSkip)
+                token,
+                with: group,
+                member: id,
+                &effects,
+                namesLeader: wasLeader && knowsSkip,
+                skipsAssignment: wasLeader && knowsSkip
+            )
         }
     }
 
     /// Tells a member of the generation that is.
     private func reply(
-        _ token: ReplyToken, with group: Group, member id: String, _ effects: inout GroupEffects,
-        namesLeader: Bool? = nil, skipsAssignment: Bool = false
+        _ token: ReplyToken,
+        with group: Group,
+        member id: String,
+        _ effects: inout GroupEffects,
+        namesLeader: Bool? = nil,
+        skipsAssignment: Bool = false
     ) {
         var response = JoinGroupResponse()
         response.generationId = group.generation

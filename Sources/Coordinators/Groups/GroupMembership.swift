@@ -6,7 +6,9 @@ extension GroupCoordinatorShard {
     // MARK: SyncGroup
 
     package func sync(
-        _ request: SyncGroupRequest, token: ReplyToken, now: Int64
+        _ request: SyncGroupRequest,
+        token: ReplyToken,
+        now: Int64
     ) -> GroupEffects {
         var effects = GroupEffects()
         if let code = sync(request, token, now, &effects) {
@@ -16,7 +18,9 @@ extension GroupCoordinatorShard {
     }
 
     private func sync(
-        _ request: SyncGroupRequest, _ token: ReplyToken, _ now: Int64,
+        _ request: SyncGroupRequest,
+        _ token: ReplyToken,
+        _ now: Int64,
         _ effects: inout GroupEffects
     ) -> ErrorCode? {
         guard !request.groupId.isEmpty else { return .invalidGroupId }
@@ -53,7 +57,8 @@ extension GroupCoordinatorShard {
     }
 
     private func writeAssignment(
-        _ given: [SyncGroupRequest.SyncGroupRequestAssignment], _ group: Group,
+        _ given: [SyncGroupRequest.SyncGroupRequestAssignment],
+        _ group: Group,
         _ effects: inout GroupEffects
     ) {
         var assignments: [String: ByteSlice] = [:]
@@ -61,7 +66,9 @@ extension GroupCoordinatorShard {
         let generation = group.generation
         let record = GroupRecords.group(group, assignments: assignments)
         let id = write([record], &effects) { [unowned self] code, effects, now in
-            guard group.state == .completingRebalance, group.generation == generation else { return }
+            guard group.state == .completingRebalance, group.generation == generation else {
+                return
+            }
             group.assignmentWrite = nil
             guard code == .none else {
                 failSyncs(of: group, code, &effects)
@@ -96,7 +103,9 @@ extension GroupCoordinatorShard {
     // MARK: Heartbeat
 
     package func heartbeat(
-        _ request: HeartbeatRequest, token: ReplyToken, now: Int64
+        _ request: HeartbeatRequest,
+        token: ReplyToken,
+        now: Int64
     ) -> GroupEffects {
         var effects = GroupEffects()
         var response = HeartbeatResponse()
@@ -124,7 +133,10 @@ extension GroupCoordinatorShard {
     // MARK: LeaveGroup
 
     package func leave(
-        _ request: LeaveGroupRequest, version: Int16, token: ReplyToken, now: Int64
+        _ request: LeaveGroupRequest,
+        version: Int16,
+        token: ReplyToken,
+        now: Int64
     ) -> GroupEffects {
         var effects = GroupEffects()
         var response = LeaveGroupResponse()
@@ -140,7 +152,11 @@ extension GroupCoordinatorShard {
                 answer.groupInstanceId = member.groupInstanceId
                 answer.errorCode =
                     leave(
-                        request.groupId, member.memberId, member.groupInstanceId, now, &effects
+                        request.groupId,
+                        member.memberId,
+                        member.groupInstanceId,
+                        now,
+                        &effects
                     ).rawValue
                 response.members.append(answer)
             }
@@ -150,7 +166,10 @@ extension GroupCoordinatorShard {
     }
 
     private func leave(
-        _ groupID: String, _ memberID: String, _ instance: String?, _ now: Int64,
+        _ groupID: String,
+        _ memberID: String,
+        _ instance: String?,
+        _ now: Int64,
         _ effects: inout GroupEffects
     ) -> ErrorCode {
         guard let group = group(groupID) else { return .unknownMemberId }
@@ -172,7 +191,10 @@ extension GroupCoordinatorShard {
     }
 
     func removeMember(
-        _ id: String, from group: Group, _ now: Int64, _ effects: inout GroupEffects
+        _ id: String,
+        from group: Group,
+        _ now: Int64,
+        _ effects: inout GroupEffects
     ) {
         guard let member = group.remove(id) else { return }
         if let token = member.awaitingJoin {

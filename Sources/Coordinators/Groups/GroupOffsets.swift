@@ -6,12 +6,17 @@ extension GroupCoordinatorShard {
 
     /// - Parameter refused: what is wrong with partitions that are not to be committed.
     package func commitOffsets(
-        _ request: OffsetCommitRequest, refused: [TopicPartition: ErrorCode] = [:],
-        token: ReplyToken, now: Int64, wallMilliseconds: Int64
+        _ request: OffsetCommitRequest,
+        refused: [TopicPartition: ErrorCode] = [:],
+        token: ReplyToken,
+        now: Int64,
+        wallMilliseconds: Int64
     ) -> GroupEffects {
         var effects = GroupEffects()
         if let code = checkCommit(request, now) {
-            effects.replies.append((token, .offsetCommit(Self.commitResponse(request) { _, _ in code })))
+            effects.replies.append(
+                (token, .offsetCommit(Self.commitResponse(request) { _, _ in code }))
+            )
             return effects
         }
         var refused = refused
@@ -26,12 +31,19 @@ extension GroupCoordinatorShard {
                     continue
                 }
                 let offset = CommittedOffset(
-                    offset: partition.committedOffset, leaderEpoch: partition.committedLeaderEpoch,
-                    metadata: metadata, commitTimestamp: wallMilliseconds)
+                    offset: partition.committedOffset,
+                    leaderEpoch: partition.committedLeaderEpoch,
+                    metadata: metadata,
+                    commitTimestamp: wallMilliseconds
+                )
                 records.append(
                     GroupRecords.offset(
-                        group: request.groupId, topic: topic.name,
-                        partition: partition.partitionIndex, offset))
+                        group: request.groupId,
+                        topic: topic.name,
+                        partition: partition.partitionIndex,
+                        offset
+                    )
+                )
             }
         }
         let problems = refused
@@ -39,7 +51,8 @@ extension GroupCoordinatorShard {
             GroupReply.offsetCommit(
                 Self.commitResponse(request) { topic, partition in
                     problems[TopicPartition(topic: topic, partition: partition)] ?? code
-                })
+                }
+            )
         }
         guard !records.isEmpty else {
             effects.replies.append((token, respond(.none)))
@@ -72,7 +85,8 @@ extension GroupCoordinatorShard {
     }
 
     private static func commitResponse(
-        _ request: OffsetCommitRequest, _ code: (String, Int32) -> ErrorCode
+        _ request: OffsetCommitRequest,
+        _ code: (String, Int32) -> ErrorCode
     ) -> OffsetCommitResponse {
         var response = OffsetCommitResponse()
         response.topics = request.topics.map { topic in
@@ -93,7 +107,9 @@ extension GroupCoordinatorShard {
 
     /// A committed offset; `nil` when there is none.
     package func committedOffset(
-        group id: String, topic: String, partition: Int32
+        group id: String,
+        topic: String,
+        partition: Int32
     ) -> CommittedOffset? {
         group(id)?.offsets[topic]?[partition]
     }
@@ -111,7 +127,9 @@ extension GroupCoordinatorShard {
     // MARK: OffsetDelete
 
     package func deleteOffsets(
-        _ request: OffsetDeleteRequest, token: ReplyToken, now: Int64
+        _ request: OffsetDeleteRequest,
+        token: ReplyToken,
+        now: Int64
     ) -> GroupEffects {
         var effects = GroupEffects()
         var response = OffsetDeleteResponse()
@@ -139,8 +157,12 @@ extension GroupCoordinatorShard {
                 } else if group.offsets[topic.name]?[partition.partitionIndex] != nil {
                     records.append(
                         GroupRecords.offset(
-                            group: group.id, topic: topic.name,
-                            partition: partition.partitionIndex, nil))
+                            group: group.id,
+                            topic: topic.name,
+                            partition: partition.partitionIndex,
+                            nil
+                        )
+                    )
                 }
                 answer.partitions.append(entry)
             }
@@ -168,7 +190,9 @@ extension GroupCoordinatorShard {
         guard group.protocolType == "consumer", let name = group.protocolName else { return nil }
         var topics: Set<String> = []
         for member in group.members {
-            guard let own = ConsumerSubscription(member.metadata(of: name)).topics else { return nil }
+            guard let own = ConsumerSubscription(member.metadata(of: name)).topics else {
+                return nil
+            }
             topics.formUnion(own)
         }
         return topics

@@ -11,7 +11,10 @@ enum GroupRecords {
     }
 
     static func offset(
-        group: String, topic: String, partition: Int32, _ offset: CommittedOffset?
+        group: String,
+        topic: String,
+        partition: Int32,
+        _ offset: CommittedOffset?
     ) -> CoordinatorRecord {
         var key = OffsetCommitKey()
         key.group = group
@@ -77,8 +80,11 @@ enum GroupRecords {
         case 0, 1:
             let key = try OffsetCommitKey(from: &reader, version: 1)
             return .offset(
-                group: key.group, topic: key.topic, partition: key.partition,
-                try value.map(decodeOffset))
+                group: key.group,
+                topic: key.topic,
+                partition: key.partition,
+                try value.map(decodeOffset)
+            )
         case 2:
             let key = try GroupMetadataKey(from: &reader, version: 2)
             return .group(id: key.group, try value.map(decodeGroup))
@@ -94,11 +100,15 @@ enum GroupRecords {
         }
         let value = try OffsetCommitValue(from: &reader, version: version)
         return CommittedOffset(
-            offset: value.offset, leaderEpoch: value.leaderEpoch, metadata: value.metadata,
-            commitTimestamp: value.commitTimestamp)
+            offset: value.offset,
+            leaderEpoch: value.leaderEpoch,
+            metadata: value.metadata,
+            commitTimestamp: value.commitTimestamp
+        )
     }
 
-    private static func decodeGroup(_ bytes: ByteSlice) throws(MalformedBytes) -> GroupMetadataValue {
+    private static func decodeGroup(_ bytes: ByteSlice) throws(MalformedBytes) -> GroupMetadataValue
+    {
         var reader = ByteReader(bytes)
         let version = try reader.readInt16()
         guard GroupMetadataValue.validVersions.contains(version) else {

@@ -47,13 +47,18 @@ package final class WALRaftStorage: RaftLogStorage, @unchecked Sendable {
         try window.term(at: index)
     }
 
-    package func entries(in range: Range<LogIndex>, maxBytes: Int) throws(RaftLogReadError)
+    package func entries(
+        in range: Range<LogIndex>,
+        maxBytes: Int
+    ) throws(RaftLogReadError)
         -> [RaftEntry]
     {
         guard range.lowerBound > window.base else { throw .compacted }
         guard range.upperBound <= lastIndex + 1 else { throw .beyondLastIndex }
         var loadedEnd = range.lowerBound
-        while loadedEnd < range.upperBound && window[loadedEnd].isLoaded { loadedEnd = loadedEnd + 1 }
+        while loadedEnd < range.upperBound && window[loadedEnd].isLoaded {
+            loadedEnd = loadedEnd + 1
+        }
         guard loadedEnd > range.lowerBound else {
             startFetching(range)
             throw .temporarilyUnavailable
@@ -61,7 +66,11 @@ package final class WALRaftStorage: RaftLogStorage, @unchecked Sendable {
         return page(of: range.lowerBound..<loadedEnd, maxBytes: maxBytes) { index in
             let slot = window[index]
             return RaftEntry(
-                index: index, term: slot.term, kind: slot.kind, payload: slot.payload)
+                index: index,
+                term: slot.term,
+                kind: slot.kind,
+                payload: slot.payload
+            )
         }
     }
 
@@ -81,16 +90,27 @@ package final class WALRaftStorage: RaftLogStorage, @unchecked Sendable {
         if first.index <= lastIndex { truncateSuffix(from: first.index) }
         for entry in entries {
             precondition(
-                entry.index == lastIndex + 1, "group \(group): entry \(entry.index) after \(lastIndex)")
+                entry.index == lastIndex + 1,
+                "group \(group): entry \(entry.index) after \(lastIndex)"
+            )
             window.append(
                 Slot(
-                    term: entry.term, kind: entry.kind, isLoaded: true, payload: entry.payload,
-                    position: nil))
+                    term: entry.term,
+                    kind: entry.kind,
+                    isLoaded: true,
+                    payload: entry.payload,
+                    position: nil
+                )
+            )
             pending.append(
                 WALRecord(
-                    group: group, kind: entry.kind == .normal ? .entry : .configurationEntry,
-                    term: entry.term.rawValue, index: entry.index.rawValue,
-                    payload: ByteSlice(entry.payload)))
+                    group: group,
+                    kind: entry.kind == .normal ? .entry : .configurationEntry,
+                    term: entry.term.rawValue,
+                    index: entry.index.rawValue,
+                    payload: ByteSlice(entry.payload)
+                )
+            )
         }
     }
 
@@ -104,8 +124,13 @@ package final class WALRaftStorage: RaftLogStorage, @unchecked Sendable {
         let record = GroupStateRecord(hardState: hardState, base: base)
         pending.append(
             WALRecord(
-                group: group, kind: .hardState, term: hardState.term.rawValue,
-                index: base.index.rawValue, payload: record.encoded()))
+                group: group,
+                kind: .hardState,
+                term: hardState.term.rawValue,
+                index: base.index.rawValue,
+                payload: record.encoded()
+            )
+        )
     }
 
     /// The entries from `index` on are replaced by those written after them; the WAL needs no
@@ -149,7 +174,11 @@ package final class WALRaftStorage: RaftLogStorage, @unchecked Sendable {
 
     /// Takes in a record the WAL found on start; called in log order.
     package func recover(
-        kind: WALRecord.Kind, term: UInt64, index: UInt64, payload: ByteSlice, at position: WALPosition
+        kind: WALRecord.Kind,
+        term: UInt64,
+        index: UInt64,
+        payload: ByteSlice,
+        at position: WALPosition
     ) throws(MalformedBytes) {
         switch kind {
         case .hardState:
@@ -174,8 +203,13 @@ package final class WALRaftStorage: RaftLogStorage, @unchecked Sendable {
             }
             window.append(
                 Slot(
-                    term: Term(term), kind: kind == .entry ? .normal : .configuration,
-                    isLoaded: false, payload: .empty, position: position))
+                    term: Term(term),
+                    kind: kind == .entry ? .normal : .configuration,
+                    isLoaded: false,
+                    payload: .empty,
+                    position: position
+                )
+            )
         default: return
         }
     }
