@@ -11,7 +11,7 @@ names = itertools.count(1)
 def broker(tmp_path_factory):
     broker = Broker(tmp_path_factory.mktemp("data")).start()
     yield broker
-    assert broker.stop() == 0, broker.log
+    assert broker.stop() == 0, broker.read_log()
     assert "Fatal error" not in broker.log
 
 

@@ -1,5 +1,7 @@
 """confluent-kafka: librdkafka's producer, consumer and admin client."""
 
+import time
+
 import pytest
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import (
@@ -20,7 +22,8 @@ def results(futures):
 
 
 def create(broker, topic, partitions=1, **config):
-    results(admin(broker).create_topics([NewTopic(topic, partitions, 1, config=config)]))
+    client = admin(broker)
+    results(client.create_topics([NewTopic(topic, partitions, 1, config=config)]))
 
 
 def produce(broker, topic, values, **config):
@@ -51,10 +54,11 @@ def consumer(broker, group, **config):
     )
 
 
-def read(consumers, count, polls=600):
+def read(consumers, count, seconds=60):
     """Polls the consumers in turn until they have read so many records together."""
     found = []
-    for _ in range(polls):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
         for one in consumers:
             message = one.poll(0.05)
             if message is not None and message.error() is None:
