@@ -28,6 +28,8 @@ final class SegmentFlusher {
         var isFlushing = false
         var isWanted = false
         var waiting: [UnsafeContinuation<Void, Never>] = []
+        /// Removed once a checkpoint has been written without them.
+        var removals: [PartitionLog.Removal] = []
 
         init(_ partition: Partition) { self.partition = partition }
     }
@@ -71,13 +73,24 @@ final class SegmentFlusher {
     func applyRetention(to partitions: [Partition]) {
         let now = loop.clock.wallMilliseconds
         for partition in partitions {
-            guard let removal = partition.log.applyRetention(now: now) else { continue }
-            worker.execute { [log] in
-                do {
-                    try removal.perform()
-                } catch {
-                    log.warning("old segments could not be removed", ["error": "\(error)"])
-                }
+            guard let removal = partition.log.applyRetention(now: now),
+                let entry = followed[partition.groupID]
+            else { continue }
+            entry.removals.append(removal)
+            want(entry)
+        }
+    }
+
+    /// The checkpoint no longer names them.
+    private func performRemovals(_ entry: Followed) {
+        let removals = entry.removals
+        entry.removals = []
+        guard !removals.isEmpty else { return }
+        worker.execute { [log] in
+            do {
+                for removal in removals { try removal.perform() }
+            } catch {
+                log.warning("old segments could not be removed", ["error": "\(error)"])
             }
         }
     }
@@ -107,7 +120,7 @@ final class SegmentFlusher {
             entry.isWanted = true
             return
         }
-        guard let work = entry.partition.log.beginFlush() else {
+        guard let work = entry.partition.log.beginFlush(now: loop.clock.wallMilliseconds) else {
             finishWaiting(entry)
             dropPrefix(entry)
             return
@@ -126,6 +139,7 @@ final class SegmentFlusher {
         entry.isFlushing = false
         do {
             try entry.partition.log.finishFlush(result)
+            performRemovals(entry)
             dropPrefix(entry)
             finishWaiting(entry)
         } catch {

@@ -1,0 +1,117 @@
+package import Bytes
+package import KafkaProtocol
+import Platform
+
+/// A read from segments, to be performed where blocking is allowed.
+package struct ColdRead: Sendable {
+    let segment: Segment
+    let offset: Offset
+    let maxBytes: Int
+    let minOneBatch: Bool
+
+    /// Whole batches from the one with the offset on, as a piece of the segment's file.
+    ///
+    /// The pages have been read by then, so that sending them does not block.
+    ///
+    /// - Throws: `FileError` when the segment cannot be read or is damaged.
+    package func perform() throws -> ByteRope {
+        let index = SegmentIndex(segment: segment)
+        let hinted = segment.files.hint(for: offset)
+        let near = try hinted ?? index.position(before: offset)
+        var scan = try BatchScan(segment, from: near)
+        var first = try scan.next()
+        while let header = first, header.lastOffset < offset { first = try scan.next() }
+        guard let first else { return ByteRope() }
+        let start = first.position
+        guard first.byteCount <= maxBytes || minOneBatch else { return ByteRope() }
+        let end = try end(start: start, first: first.byteCount, index)
+        try warm(start..<end)
+        if end < segment.size {
+            var next = try BatchScan(segment, from: end)
+            if let header = try next.next() { segment.files.setHint(header.baseOffset, end) }
+        }
+        var rope = ByteRope()
+        rope.append(
+            ByteRope.FileRegion(file: try segment.files.log(), offset: start, count: end - start))
+        return rope
+    }
+
+    /// The end of the last batch that fits, at the least of the first.
+    private func end(start: Int, first: Int, _ index: SegmentIndex) throws(FileError) -> Int {
+        let limit = start + maxBytes
+        if limit >= segment.size { return segment.size }
+        // The index knows a beginning every few kilobytes; from there it is a few headers.
+        let known = try index.batchStart(atOrBelow: limit)
+        var end = max(known, start + first)
+        guard end < limit else { return end }
+        var scan = try BatchScan(segment, from: end)
+        while let header = try scan.next(), header.position + header.byteCount <= limit {
+            end = header.position + header.byteCount
+        }
+        return end
+    }
+
+    private static let warmBytes = 256 << 10
+
+    private func warm(_ range: Range<Int>) throws(FileError) {
+        let file = try segment.files.log()
+        let scratch = ByteStorage(capacity: Self.warmBytes)
+        var at = range.lowerBound
+        while at < range.upperBound {
+            let count = min(Self.warmBytes, range.upperBound - at)
+            let n = try file.read(
+                into: UnsafeMutableRawBufferPointer(start: scratch.start, count: count), at: at)
+            guard n == count else {
+                throw FileError(.inputOutput, operation: "read", path: file.path)
+            }
+            at += count
+        }
+    }
+}
+
+/// A look for the first record of at least a timestamp, in segments.
+package struct TimeLookup: Sendable {
+    /// Those that may hold it, oldest first.
+    let segments: [Segment]
+    let timestamp: Int64
+    let logStart: Offset
+
+    package struct Found: Sendable, Equatable {
+        package let offset: Offset
+        package let timestamp: Int64
+    }
+
+    /// - Throws: `FileError` when a segment cannot be read or is damaged.
+    package func perform() throws -> Found? {
+        for segment in segments where segment.maxTimestamp >= timestamp {
+            let near = try SegmentIndex(segment: segment).position(beforeTimestamp: timestamp)
+            var scan = try BatchScan(segment, from: near)
+            while let header = try scan.next() {
+                guard header.maxTimestamp >= timestamp, header.lastOffset >= logStart else { continue }
+                let file = try segment.files.log()
+                let storage = ByteStorage(capacity: header.byteCount)
+                let n = try file.read(
+                    into: UnsafeMutableRawBufferPointer(
+                        start: storage.start, count: header.byteCount), at: header.position)
+                guard n == header.byteCount else {
+                    throw FileError(.inputOutput, operation: "read", path: file.path)
+                }
+                let batch = RecordBatch(committed: storage.slice(0..<n))
+                return Self.firstRecord(in: batch, from: timestamp, logStart: logStart)
+            }
+        }
+        return nil
+    }
+
+    /// The record itself where the batch is not compressed, otherwise the batch's first.
+    static func firstRecord(
+        in batch: RecordBatch, from timestamp: Int64, logStart: Offset
+    ) -> Found {
+        if batch.codec == 0, let records = try? batch.records(),
+            let record = records.first(where: { $0.timestamp >= timestamp && $0.offset >= logStart })
+        {
+            return Found(offset: record.offset, timestamp: record.timestamp)
+        }
+        return Found(offset: max(batch.baseOffset, logStart), timestamp: batch.maxTimestamp)
+    }
+}

@@ -1,0 +1,256 @@
+import Bytes
+import KafkaProtocol
+import Platform
+
+/// Committed batches on their way into segments: captured on the loop, performed on a worker.
+package struct FlushWork: Sendable {
+    let writer: SegmentWriter
+    let batches: [RecordBatch]
+    let checkpoint: Checkpoint
+    let configuration: LogConfiguration
+    let now: Int64
+
+    package func perform() -> FlushResult {
+        do {
+            return FlushResult(
+                outcome: .success(try writer.write(batches, checkpoint, configuration, now: now)),
+                work: self)
+        } catch {
+            return FlushResult(outcome: .failure(error), work: self)
+        }
+    }
+}
+
+/// What came of a flush; give it back to the log it came from.
+package struct FlushResult: Sendable {
+    let outcome: Result<Checkpoint, FileError>
+    let work: FlushWork
+}
+
+/// Writes batches to the end of a partition's segments; one flush at a time.
+///
+/// Batches are copied into a buffer aligned for direct I/O and written in large pieces. The last
+/// block of a segment is padded with zeros, kept, and written again with what follows.
+final class SegmentWriter: @unchecked Sendable {
+    // Unchecked: only one flush of a partition is under way at a time, and the loop does not touch
+    // the writer meanwhile.
+    private static let block = FileSystem.directAlignment
+    private static let bufferBytes = 1 << 20
+
+    private let directory: String
+    private let files: FileSystem
+
+    private struct Active {
+        var segment: Segment
+        var log: File
+        var index: File
+        var timeIndex: File
+        /// The bytes of the unfinished last block.
+        var partial: [UInt8]
+        /// Bytes of batches since the last index entry.
+        var sinceIndex: Int
+    }
+    private var active: Active?
+
+    init(directory: String, files: FileSystem) {
+        self.directory = directory
+        self.files = files
+    }
+
+    /// Appends the batches, syncs, and writes the checkpoint that vouches for them.
+    ///
+    /// After an error the segments are as they were at the last checkpoint.
+    func write(
+        _ batches: [RecordBatch], _ checkpoint: Checkpoint, _ configuration: LogConfiguration,
+        now: Int64
+    ) throws(FileError) -> Checkpoint {
+        var checkpoint = checkpoint
+        do {
+            var next = 0
+            while next < batches.count {
+                try prepare(for: batches[next], &checkpoint, configuration, now: now)
+                next = try writeRun(batches, from: next, configuration)
+                if let active { checkpoint.segments[checkpoint.segments.count - 1] = active.segment }
+            }
+            if let active {
+                try active.log.sync()
+                try active.index.sync()
+                try active.timeIndex.sync()
+            }
+            try checkpoint.write(to: directory, files)
+            return checkpoint
+        } catch {
+            // The next try begins from what the last checkpoint says.
+            active = nil
+            throw error
+        }
+    }
+
+    /// Cuts the padding off the active segment, so that the files hold nothing but batches.
+    func trim(_ checkpoint: Checkpoint) {
+        guard let last = checkpoint.segments.last,
+            let file = try? files.open(last.files.logPath, .readWrite)
+        else { return }
+        try? file.truncate(to: last.size)
+        active = nil
+    }
+
+    // MARK: Segments
+
+    private func prepare(
+        for batch: RecordBatch, _ checkpoint: inout Checkpoint, _ configuration: LogConfiguration,
+        now: Int64
+    ) throws(FileError) {
+        if active == nil, let last = checkpoint.segments.last { active = try reopen(last) }
+        if let current = active {
+            let isFull = current.segment.size + batch.bytes.count > configuration.segmentBytes
+            let isOld = now - current.segment.created > configuration.segmentMilliseconds
+            let isFar = batch.lastOffset.rawValue - current.segment.baseOffset.rawValue > Int64(Int32.max)
+            guard current.segment.size > 0, isFull || isOld || isFar else { return }
+            try seal(current)
+        }
+        let segment = Segment(
+            baseOffset: batch.baseOffset, created: now,
+            files: SegmentFiles(directory: directory, baseOffset: batch.baseOffset, files: files))
+        active = Active(
+            segment: segment, log: try files.open(segment.files.logPath, .replace, direct: true),
+            index: try files.open(segment.files.indexPath, .replace),
+            timeIndex: try files.open(segment.files.timeIndexPath, .replace), partial: [],
+            sinceIndex: configuration.indexIntervalBytes)
+        try files.syncDirectory(directory)
+        checkpoint.segments.append(segment)
+    }
+
+    /// Opens the last segment at the end that the checkpoint vouches for.
+    private func reopen(_ segment: Segment) throws(FileError) -> Active {
+        let plain = try files.open(segment.files.logPath, .readWrite)
+        let start = segment.size / Self.block * Self.block
+        let wanted = segment.size - start
+        let storage = ByteStorage(capacity: wanted)
+        let n = try plain.read(
+            into: UnsafeMutableRawBufferPointer(start: storage.start, count: wanted), at: start)
+        guard n == wanted else {
+            throw FileError(.inputOutput, operation: "read the end of", path: plain.path)
+        }
+        let partial = storage.slice(0..<wanted).array
+        return Active(
+            segment: segment, log: try files.open(segment.files.logPath, .readWrite, direct: true),
+            index: try files.open(segment.files.indexPath, .create),
+            timeIndex: try files.open(segment.files.timeIndexPath, .create), partial: partial,
+            sinceIndex: 0)
+    }
+
+    private func seal(_ active: Active) throws(FileError) {
+        try active.log.sync()
+        try active.index.sync()
+        try active.timeIndex.sync()
+        let plain = try files.open(active.segment.files.logPath, .readWrite)
+        try plain.truncate(to: active.segment.size)
+        try plain.sync()
+    }
+
+    // MARK: Batches
+
+    /// Writes as many batches as the segment takes; returns the first it did not.
+    private func writeRun(
+        _ batches: [RecordBatch], from first: Int, _ configuration: LogConfiguration
+    ) throws(FileError) -> Int {
+        guard var current = active else { preconditionFailure("a flush without a segment") }
+        var buffer = DirectBuffer(
+            file: current.log, size: current.segment.size, partial: current.partial,
+            capacity: Self.bufferBytes)
+        var index = ByteWriter(capacity: 256)
+        var timeIndex = ByteWriter(capacity: 256)
+        var (indexCount, timeCount) = (0, 0)
+        var next = first
+        while next < batches.count {
+            let batch = batches[next]
+            let size = current.segment.size
+            if next > first, size + batch.bytes.count > configuration.segmentBytes { break }
+            let relative = UInt32(batch.lastOffset.rawValue - current.segment.baseOffset.rawValue)
+            if current.sinceIndex >= configuration.indexIntervalBytes {
+                index.write(relative)
+                index.write(UInt32(size))
+                indexCount += 1
+                current.sinceIndex = 0
+            }
+            if batch.maxTimestamp > current.segment.maxTimestamp {
+                current.segment.maxTimestamp = batch.maxTimestamp
+                current.segment.maxTimestampOffset = batch.lastOffset
+                if current.sinceIndex == 0 {
+                    timeIndex.write(batch.maxTimestamp)
+                    timeIndex.write(relative)
+                    timeCount += 1
+                }
+            }
+            try buffer.append(batch.bytes)
+            current.sinceIndex += batch.bytes.count
+            current.segment.size += batch.bytes.count
+            current.segment.nextOffset = batch.nextOffset
+            next += 1
+        }
+        current.partial = try buffer.finish()
+        try Self.append(
+            index.finishContiguous(), to: current.index,
+            at: current.segment.indexEntries * SegmentIndex.entryBytes)
+        try Self.append(
+            timeIndex.finishContiguous(), to: current.timeIndex,
+            at: current.segment.timeIndexEntries * SegmentIndex.timeEntryBytes)
+        current.segment.indexEntries += indexCount
+        current.segment.timeIndexEntries += timeCount
+        active = current
+        return next
+    }
+
+    private static func append(_ bytes: ByteSlice, to file: File, at offset: Int) throws(FileError) {
+        try bytes.withUnsafeBytes { (buffer) throws(FileError) in try file.write(buffer, at: offset) }
+    }
+}
+
+/// Collects bytes into aligned pieces for direct writes.
+private struct DirectBuffer: ~Copyable {
+    private let file: File
+    private let storage: ByteStorage
+    private var filled: Int
+    /// Where the buffer's first byte belongs in the file; a multiple of the block.
+    private var offset: Int
+
+    init(file: File, size: Int, partial: [UInt8], capacity: Int) {
+        self.file = file
+        storage = ByteStorage(capacity: capacity, alignment: FileSystem.directAlignment)
+        filled = partial.count
+        offset = size - partial.count
+        precondition(offset % FileSystem.directAlignment == 0, "\(size) with \(filled) pending")
+        partial.withUnsafeBytes { source in
+            guard let start = source.baseAddress else { return }
+            storage.start.copyMemory(from: start, byteCount: source.count)
+        }
+    }
+
+    mutating func append(_ slice: ByteSlice) throws(FileError) {
+        var done = 0
+        while done < slice.count, let source = slice.start {
+            let n = min(slice.count - done, storage.capacity - filled)
+            (storage.start + filled).copyMemory(from: source + done, byteCount: n)
+            done += n
+            filled += n
+            guard filled == storage.capacity else { continue }
+            try file.write(UnsafeRawBufferPointer(start: storage.start, count: filled), at: offset)
+            offset += filled
+            filled = 0
+        }
+    }
+
+    /// Writes the rest, padded to a block; returns the bytes of the unfinished block.
+    mutating func finish() throws(FileError) -> [UInt8] {
+        let block = FileSystem.directAlignment
+        let padded = (filled + block - 1) / block * block
+        (storage.start + filled).initializeMemory(
+            as: UInt8.self, repeating: 0, count: padded - filled)
+        if padded > 0 {
+            try file.write(UnsafeRawBufferPointer(start: storage.start, count: padded), at: offset)
+        }
+        let whole = filled / block * block
+        return Array(UnsafeRawBufferPointer(start: storage.start + whole, count: filled - whole))
+    }
+}

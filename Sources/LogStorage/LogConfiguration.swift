@@ -1,0 +1,22 @@
+/// What a topic's configuration says about its partitions' files.
+package struct LogConfiguration: Sendable, Equatable {
+    package var segmentBytes: Int
+    package var segmentMilliseconds: Int64
+    package var indexIntervalBytes: Int
+    /// -1: no limit.
+    package var retentionBytes: Int64
+    /// -1: no limit.
+    package var retentionMilliseconds: Int64
+
+    package init(
+        segmentBytes: Int = 1 << 30, segmentMilliseconds: Int64 = 604_800_000,
+        indexIntervalBytes: Int = 4096, retentionBytes: Int64 = -1,
+        retentionMilliseconds: Int64 = 604_800_000
+    ) {
+        self.segmentBytes = segmentBytes
+        self.segmentMilliseconds = segmentMilliseconds
+        self.indexIntervalBytes = indexIntervalBytes
+        self.retentionBytes = retentionBytes
+        self.retentionMilliseconds = retentionMilliseconds
+    }
+}

@@ -1,0 +1,310 @@
+package import Bytes
+package import KafkaProtocol
+package import Platform
+
+/// The committed records of a partition: the newest in memory, the rest in segments.
+///
+/// Confined to its event loop. Only committed batches come in, so nothing here is ever truncated
+/// at the end. Batches go to segments later, in large writes; until then the write-ahead log has
+/// them too.
+package final class PartitionLog: @unchecked Sendable {
+    // Unchecked: confined to the loop of its partition once it is opened.
+    package var configuration: LogConfiguration
+    package private(set) var logStartOffset: Offset
+    /// The offset after the last committed record: the high watermark.
+    package private(set) var logEndOffset: Offset
+    package private(set) var epochs: LeaderEpochs
+    package var producers: ProducerTable
+    /// The last Raft entry taken in, and its term.
+    package private(set) var appliedRaftIndex: UInt64
+    package private(set) var appliedTerm: LeaderEpoch
+    /// The last Raft entry that segments and checkpoint vouch for.
+    package private(set) var flushedRaftIndex: UInt64
+
+    private let directory: String
+    private let files: FileSystem
+    private let cache: TailCache
+    private let writer: SegmentWriter
+    private var segments: [Segment]
+    private var flushedOffset: Offset
+    private var isFlushing = false
+    private var needsCheckpoint = false
+    private var tail = BatchWindow()
+
+    // MARK: Opening
+
+    /// Opens the log as its checkpoint describes it; blocks, and looks at no data.
+    ///
+    /// - Throws: `FileError`, or ``LogDamage`` when the files lack what the checkpoint vouches for.
+    package static func open(
+        directory: String, configuration: LogConfiguration, files: FileSystem, cache: TailCache
+    ) throws -> PartitionLog {
+        try files.createDirectory(directory)
+        let checkpoint = try Checkpoint.read(from: directory, files) ?? Checkpoint()
+        try cutToCheckpoint(checkpoint, directory, files)
+        return PartitionLog(
+            checkpoint, directory: directory, configuration: configuration, files: files,
+            cache: cache)
+    }
+
+    private init(
+        _ checkpoint: Checkpoint, directory: String, configuration: LogConfiguration,
+        files: FileSystem, cache: TailCache
+    ) {
+        self.configuration = configuration
+        self.directory = directory
+        self.files = files
+        self.cache = cache
+        writer = SegmentWriter(directory: directory, files: files)
+        logStartOffset = checkpoint.logStartOffset
+        logEndOffset = checkpoint.logEndOffset
+        flushedOffset = checkpoint.logEndOffset
+        epochs = checkpoint.epochs
+        producers = ProducerTable(producers: checkpoint.producers)
+        appliedRaftIndex = checkpoint.raftIndex
+        appliedTerm = checkpoint.raftTerm
+        flushedRaftIndex = checkpoint.raftIndex
+        segments = checkpoint.segments
+    }
+
+    /// Removes what a crash left beyond the checkpoint.
+    private static func cutToCheckpoint(
+        _ checkpoint: Checkpoint, _ directory: String, _ files: FileSystem
+    ) throws {
+        var known: Set<String> = []
+        for segment in checkpoint.segments {
+            for path in [
+                segment.files.logPath, segment.files.indexPath, segment.files.timeIndexPath,
+            ] { known.insert(path) }
+        }
+        for name in try files.list(directory) where name != Checkpoint.fileName {
+            let path = directory + "/" + name
+            if !known.contains(path) { try files.remove(path) }
+        }
+        guard let last = checkpoint.segments.last else { return }
+        let file = try files.open(last.files.logPath, .readWrite)
+        guard try file.size() >= last.size else {
+            throw LogDamage(
+                path: last.files.logPath,
+                problem: "the segment is shorter than the \(last.size) bytes it had;"
+                    + " restore the partition from a backup")
+        }
+    }
+
+    // MARK: Committed batches
+
+    /// Takes in the next committed batch; the log's end moves past it.
+    package func append(batch: RecordBatch, raftIndex: UInt64, term: LeaderEpoch) {
+        precondition(batch.baseOffset == logEndOffset, "\(batch.baseOffset) after \(logEndOffset)")
+        if term > epochs.latest { epochs.append(term, startingAt: batch.baseOffset) }
+        tail.append(batch)
+        cache.added(batch.bytes.count)
+        logEndOffset = batch.nextOffset
+        producers.commit(batch)
+        advance(raftIndex: raftIndex, term: term)
+    }
+
+    /// An entry without records was applied.
+    package func advance(raftIndex: UInt64, term: LeaderEpoch) {
+        precondition(raftIndex > appliedRaftIndex, "entry \(raftIndex) after \(appliedRaftIndex)")
+        appliedRaftIndex = raftIndex
+        appliedTerm = term
+    }
+
+    /// Moves the start of the log; whole segments below it go at the next retention.
+    package func deleteRecords(before offset: Offset) {
+        guard offset > logStartOffset, offset <= logEndOffset else { return }
+        logStartOffset = offset
+        epochs.truncate(before: offset)
+        needsCheckpoint = true
+    }
+
+    package var unflushedBytes: Int { tail.unflushedBytes }
+
+    /// Frees the memory of a log that is deleted.
+    package func discard() {
+        cache.removed(
+            ObjectIdentifier(self), bytes: tail.bytes, unflushed: tail.unflushedBytes)
+        tail = BatchWindow()
+        segments = []
+    }
+
+    // MARK: Reading
+
+    package enum ReadResult {
+        case bytes(ByteRope)
+        case cold(ColdRead)
+        case offsetOutOfRange
+    }
+
+    /// Whole batches from the one that holds `offset`, up to `maxBytes`, at least one if asked.
+    package func read(from offset: Offset, maxBytes: Int, minOneBatch: Bool) -> ReadResult {
+        guard offset >= logStartOffset, offset <= logEndOffset else { return .offsetOutOfRange }
+        if offset == logEndOffset { return .bytes(ByteRope()) }
+        if let first = tail.firstOffset, offset >= first {
+            return .bytes(tail.read(from: offset, maxBytes: maxBytes, minOneBatch: minOneBatch))
+        }
+        let place = segments.lastIndex { $0.baseOffset <= offset }
+        guard let place, segments[place].nextOffset > offset else { return .offsetOutOfRange }
+        return .cold(
+            ColdRead(
+                segment: segments[place], offset: offset, maxBytes: maxBytes,
+                minOneBatch: minOneBatch))
+    }
+
+    /// Where a client's log parts from this one (KIP-595); `nil` when it does not.
+    package func divergence(
+        offset: Offset, epoch: LeaderEpoch
+    ) -> (epoch: LeaderEpoch, endOffset: Offset)? {
+        let known = epochs.endOffset(of: epoch, logEnd: logEndOffset)
+        guard known.epoch != .none else { return nil }
+        if known.epoch < epoch || known.end < offset { return (known.epoch, known.end) }
+        return nil
+    }
+
+    package enum TimeResult {
+        case found(TimeLookup.Found?)
+        /// Look in segments first; in memory only if they have none.
+        case cold(TimeLookup, otherwise: TimeLookup.Found?)
+    }
+
+    /// The first record with at least that timestamp.
+    package func lookUp(timestamp: Int64) -> TimeResult {
+        let inMemory = tail.firstBatch(from: timestamp, logStart: logStartOffset).map {
+            TimeLookup.firstRecord(in: $0, from: timestamp, logStart: logStartOffset)
+        }
+        let first = tail.firstOffset ?? logEndOffset
+        let older = segments.filter {
+            $0.maxTimestamp >= timestamp && $0.nextOffset > logStartOffset && $0.baseOffset < first
+        }
+        guard !older.isEmpty else { return .found(inMemory) }
+        return .cold(
+            TimeLookup(segments: older, timestamp: timestamp, logStart: logStartOffset),
+            otherwise: inMemory)
+    }
+
+    /// The largest timestamp in the log, and the last offset of its batch.
+    package var maxTimestamp: TimeLookup.Found? {
+        var best: TimeLookup.Found?
+        for segment in segments where segment.nextOffset > logStartOffset {
+            if segment.maxTimestamp >= 0, segment.maxTimestamp > best?.timestamp ?? -1 {
+                best = .init(offset: segment.maxTimestampOffset, timestamp: segment.maxTimestamp)
+            }
+        }
+        if let batch = tail.batchOfMaxTimestamp, batch.maxTimestamp > best?.timestamp ?? -1 {
+            best = .init(offset: batch.lastOffset, timestamp: batch.maxTimestamp)
+        }
+        return best
+    }
+
+    /// Bytes in segments and not yet in them.
+    package var byteCount: Int { segments.reduce(0) { $0 + $1.size } + tail.unflushedBytes }
+
+    // MARK: Flushing
+
+    /// What is to be written now; `nil` when there is nothing, or a flush is under way.
+    package func beginFlush(now: Int64) -> FlushWork? {
+        guard !isFlushing, appliedRaftIndex > flushedRaftIndex || needsCheckpoint else { return nil }
+        isFlushing = true
+        needsCheckpoint = false
+        var checkpoint = Checkpoint()
+        checkpoint.raftIndex = appliedRaftIndex
+        checkpoint.raftTerm = appliedTerm
+        checkpoint.logStartOffset = logStartOffset
+        checkpoint.logEndOffset = logEndOffset
+        checkpoint.epochs = epochs
+        checkpoint.segments = segments
+        checkpoint.producers = producers.producers
+        return FlushWork(
+            writer: writer, batches: tail.unflushed, checkpoint: checkpoint,
+            configuration: configuration, now: now)
+    }
+
+    /// Takes in what a flush has done.
+    ///
+    /// - Throws: Why it failed; everything is as before, and another may be begun.
+    package func finishFlush(_ result: FlushResult) throws(FileError) {
+        isFlushing = false
+        let written: Checkpoint
+        do {
+            written = try result.outcome.get()
+        } catch {
+            needsCheckpoint = true
+            throw error
+        }
+        // Retention may have dropped segments meanwhile.
+        let firstKept = segments.first?.baseOffset
+        segments = written.segments.filter { $0.baseOffset >= firstKept ?? $0.baseOffset }
+        flushedOffset = written.logEndOffset
+        flushedRaftIndex = written.raftIndex
+        let count = tail.markFlushed(through: flushedOffset)
+        guard count > 0 else { return }
+        let end = flushedOffset
+        cache.flushed(count, of: ObjectIdentifier(self)) { [unowned self] in tail.evict(through: end) }
+    }
+
+    /// Cuts padding off; for a clean stop, after the last flush.
+    package func trim() {
+        var checkpoint = Checkpoint()
+        checkpoint.segments = segments
+        writer.trim(checkpoint)
+    }
+
+    // MARK: Retention
+
+    /// Segments to remove, which the log no longer has.
+    package struct Removal: Sendable {
+        let segments: [Segment]
+
+        package func perform() throws(FileError) {
+            for segment in segments { try segment.files.remove() }
+        }
+    }
+
+    /// Drops what is too old, too much, or below the log's start; never the newest segment.
+    ///
+    /// - Returns: Files to remove once the next checkpoint no longer names them; a flush is due.
+    package func applyRetention(now: Int64) -> Removal? {
+        guard !isFlushing else { return nil }
+        let drop = Retention.segmentsToDrop(
+            segments, logStart: logStartOffset, total: byteCount, configuration, now: now)
+        producers.expire(before: now - Retention.producerMilliseconds)
+        guard drop > 0 else { return nil }
+        let removed = Array(segments[..<drop])
+        segments.removeFirst(drop)
+        if let first = segments.first?.baseOffset ?? tail.firstOffset, first > logStartOffset {
+            logStartOffset = first
+            epochs.truncate(before: first)
+        }
+        needsCheckpoint = true
+        return Removal(segments: removed)
+    }
+}
+
+/// Which segments have outlived their topic's configuration.
+enum Retention {
+    static let producerMilliseconds: Int64 = 86_400_000
+
+    /// How many of the oldest go; the last segment stays.
+    static func segmentsToDrop(
+        _ segments: [Segment], logStart: Offset, total: Int, _ configuration: LogConfiguration,
+        now: Int64
+    ) -> Int {
+        var left = total
+        var count = 0
+        for segment in segments.dropLast() {
+            let isDeleted = segment.nextOffset <= logStart
+            let isTooMuch =
+                configuration.retentionBytes >= 0
+                && left - segment.size >= Int(configuration.retentionBytes)
+            let newest = segment.maxTimestamp >= 0 ? segment.maxTimestamp : segment.created
+            let isTooOld =
+                configuration.retentionMilliseconds >= 0
+                && now - newest > configuration.retentionMilliseconds
+            guard isDeleted || isTooMuch || isTooOld else { break }
+            left -= segment.size
+            count += 1
+        }
+        return count
+    }
+}

@@ -1,0 +1,130 @@
+package import KafkaProtocol
+
+/// What the partition knows of idempotent producers: the last five batches of each (KIP-98).
+///
+/// Two layers: what is committed, which every replica has, and what the leader has appended and not
+/// yet seen committed. A batch is checked against both, and moves from the second to the first.
+package struct ProducerTable: Sendable, Equatable {
+    package struct Batch: Sendable, Equatable {
+        package let baseSequence: Int32
+        package let lastSequence: Int32
+        package let baseOffset: Offset
+    }
+
+    package struct Producer: Sendable, Equatable {
+        package var epoch: Int16
+        /// Oldest first, five at the most.
+        package var recent: [Batch] = []
+        /// Milliseconds since 1970 of the last batch.
+        package var lastActive: Int64
+
+        package init(epoch: Int16, recent: [Batch] = [], lastActive: Int64) {
+            self.epoch = epoch
+            self.recent = recent
+            self.lastActive = lastActive
+        }
+    }
+
+    private struct Staged: Sendable, Equatable {
+        var epoch: Int16
+        var batches: [Batch]
+    }
+
+    package enum Verdict: Equatable {
+        case new
+        /// Committed before, at this offset.
+        case duplicate(Offset)
+        /// Appended before at this offset, and not yet committed.
+        case duplicatePending(Offset)
+        case rejected(ErrorCode)
+    }
+
+    package static let batchesKept = 5
+    private static let maxProducers = 100_000
+
+    package private(set) var producers: [Int64: Producer] = [:]
+    private var staged: [Int64: Staged] = [:]
+
+    package init() {}
+
+    init(producers: [Int64: Producer]) { self.producers = producers }
+
+    /// Whether a batch is the producer's next, or one it sent before.
+    package func check(_ batch: RecordBatch, now: Int64) -> Verdict {
+        guard batch.hasProducer else { return .new }
+        let committed = producers[batch.producerID]
+        let pending = staged[batch.producerID]
+        guard let epoch = pending?.epoch ?? committed?.epoch else { return .new }
+        if batch.producerEpoch < epoch { return .rejected(.invalidProducerEpoch) }
+        if batch.producerEpoch > epoch {
+            return batch.baseSequence == 0 ? .new : .rejected(.outOfOrderSequenceNumber)
+        }
+        if let known = pending?.batches.first(where: { Self.same($0, batch) }) {
+            return .duplicatePending(known.baseOffset)
+        }
+        let recent = committed?.epoch == epoch ? committed?.recent ?? [] : []
+        if let known = recent.first(where: { Self.same($0, batch) }) {
+            return .duplicate(known.baseOffset)
+        }
+        guard let last = pending?.batches.last ?? recent.last else { return .new }
+        return batch.baseSequence == RecordBatch.sequence(last.lastSequence, plus: 1)
+            ? .new : .rejected(.outOfOrderSequenceNumber)
+    }
+
+    private static func same(_ known: Batch, _ batch: RecordBatch) -> Bool {
+        known.baseSequence == batch.baseSequence && known.lastSequence == batch.lastSequence
+    }
+
+    /// The leader has appended a batch, whose offset is assigned.
+    package mutating func stage(_ batch: RecordBatch, now: Int64) {
+        guard batch.hasProducer else { return }
+        var entry = staged[batch.producerID] ?? Staged(epoch: batch.producerEpoch, batches: [])
+        if batch.producerEpoch > entry.epoch {
+            entry = Staged(epoch: batch.producerEpoch, batches: [])
+        }
+        entry.batches.append(Self.summary(batch))
+        staged[batch.producerID] = entry
+    }
+
+    /// The batch is committed.
+    package mutating func commit(_ batch: RecordBatch) {
+        guard batch.hasProducer else { return }
+        if var entry = staged[batch.producerID] {
+            entry.batches.removeAll { $0.baseOffset <= batch.baseOffset }
+            staged[batch.producerID] = entry.batches.isEmpty ? nil : entry
+        }
+        var producer =
+            producers[batch.producerID]
+            ?? Producer(epoch: batch.producerEpoch, lastActive: batch.maxTimestamp)
+        if producer.epoch != batch.producerEpoch {
+            producer = Producer(epoch: batch.producerEpoch, lastActive: batch.maxTimestamp)
+        }
+        producer.lastActive = max(producer.lastActive, batch.maxTimestamp)
+        if producer.recent.count == Self.batchesKept { producer.recent.removeFirst() }
+        producer.recent.append(Self.summary(batch))
+        producers[batch.producerID] = producer
+        if producers.count > Self.maxProducers { dropLeastActive() }
+    }
+
+    /// Leadership is lost: what was appended and not committed may never be.
+    package mutating func dropStaged() { staged = [:] }
+
+    /// Forgets producers not heard of since `moment`, in milliseconds since 1970.
+    package mutating func expire(before moment: Int64) {
+        producers = producers.filter { $0.value.lastActive >= moment || staged[$0.key] != nil }
+    }
+
+    private mutating func dropLeastActive() {
+        // A tenth at once, so that it is rare.
+        let order = producers.sorted {
+            ($0.value.lastActive, $0.key) < ($1.value.lastActive, $1.key)
+        }
+        for (id, _) in order.prefix(Self.maxProducers / 10) { producers[id] = nil }
+    }
+
+    private static func summary(_ batch: RecordBatch) -> Batch {
+        Batch(
+            baseSequence: batch.baseSequence, lastSequence: batch.lastSequence,
+            baseOffset: batch.baseOffset)
+    }
+}
