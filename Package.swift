@@ -50,6 +50,7 @@ let package = Package(
         module("KafkaMessages", ["Bytes"]),
         module("KafkaProtocol", ["Bytes", "Platform", "KafkaMessages"]),
         module("Raft"),
+        module("RaftScript", ["Raft"]),
         module("WriteAheadLog", ["Bytes", "Platform"]),
         module("RaftRuntime", ["Bytes", "Platform", "Raft", "WriteAheadLog"]),
         module("LogStorage", ["Bytes", "Platform", "KafkaProtocol"]),
@@ -65,7 +66,10 @@ let package = Package(
         module("Simulator", ["Bytes", "Platform"]),
         module("Configuration", ["Platform", "CTOML"]),
 
-        program("chronik-server", ["Platform", "Broker", "Configuration"]),
+        program(
+            "chronik-server",
+            ["Platform", "Broker", "Configuration", "Coordinators", "WriteAheadLog"]
+        ),
         program("chronik-bench", ["Bytes", "Platform", "KafkaMessages", "KafkaProtocol"]),
         program("kafka-codegen", []),
 
@@ -73,7 +77,7 @@ let package = Package(
         tests("PlatformTests", ["Bytes", "Platform", "Simulator"]),
         tests("KafkaMessagesTests", ["Bytes", "KafkaMessages"]),
         tests("KafkaProtocolTests", ["Bytes", "Platform", "KafkaMessages", "KafkaProtocol"]),
-        tests("RaftTests", ["Raft"]),
+        tests("RaftTests", ["Raft", "RaftScript"]),
         tests("WriteAheadLogTests", ["Bytes", "Platform", "WriteAheadLog", "Simulator"]),
         tests(
             "RaftRuntimeTests",

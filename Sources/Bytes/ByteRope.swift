@@ -77,7 +77,8 @@ public struct ByteRope: Sendable {
 extension ByteRope: Equatable {
     /// Equal bytes, however they are cut; ropes with file pieces are equal to none.
     public static func == (left: ByteRope, right: ByteRope) -> Bool {
-        guard left.count == right.count, let mine = left.joined(), let theirs = right.joined() else {
+        guard left.count == right.count, let mine = left.joined(), let theirs = right.joined()
+        else {
             return false
         }
         return mine == theirs

@@ -20,7 +20,9 @@ package struct ConfigurationLookup {
     private let staticBroker: [String: String]
 
     package init(
-        topic: [String: String], dynamicBroker: [String: String], staticBroker: [String: String]
+        topic: [String: String],
+        dynamicBroker: [String: String],
+        staticBroker: [String: String]
     ) {
         self.topic = topic
         self.dynamicBroker = dynamicBroker
@@ -42,7 +44,8 @@ package struct ConfigurationLookup {
             }
         }
         layers.append(
-            Layer(name: key.brokerKey ?? key.name, value: key.defaultValue, source: .builtIn))
+            Layer(name: key.brokerKey ?? key.name, value: key.defaultValue, source: .builtIn)
+        )
         return layers
     }
 

@@ -22,7 +22,9 @@ package struct MetadataController {
         package var brokerConfigs: [String: String]
 
         package init(
-            nodeID: Int32, defaultPartitions: Int32 = 1, maxPartitions: Int = 100_000,
+            nodeID: Int32,
+            defaultPartitions: Int32 = 1,
+            maxPartitions: Int = 100_000,
             brokerConfigs: [String: String] = [:]
         ) {
             self.nodeID = nodeID
@@ -43,7 +45,10 @@ package struct MetadataController {
     /// Forgets decisions that did not come to be committed.
     package mutating func reset(to committed: MetadataImage) { decided = committed }
 
-    private mutating func decide<Answer>(_ records: [MetadataRecord], _ answer: Answer) -> Decision<
+    private mutating func decide<Answer>(
+        _ records: [MetadataRecord],
+        _ answer: Answer
+    ) -> Decision<
         Answer
     > {
         for record in records { decided.replay(record) }
@@ -62,8 +67,11 @@ package struct MetadataController {
         package var configs: [(key: String, value: String?)]
 
         package init(
-            name: String, partitions: Int32 = -1, replicationFactor: Int16 = -1,
-            assignments: [[Int32]] = [], configs: [(key: String, value: String?)] = []
+            name: String,
+            partitions: Int32 = -1,
+            replicationFactor: Int16 = -1,
+            assignments: [[Int32]] = [],
+            configs: [(key: String, value: String?)] = []
         ) {
             self.name = name
             self.partitions = partitions
@@ -74,7 +82,11 @@ package struct MetadataController {
     }
 
     /// - Throws: ``MetadataProblem`` when nothing is to be changed.
-    package mutating func createTopic(_ topic: NewTopic, id: KafkaUUID, validateOnly: Bool = false)
+    package mutating func createTopic(
+        _ topic: NewTopic,
+        id: KafkaUUID,
+        validateOnly: Bool = false
+    )
         throws(MetadataProblem) -> Decision<MetadataImage.Topic>
     {
         try checkName(topic.name)
@@ -85,14 +97,19 @@ package struct MetadataController {
         guard decided.partitionCount + placement.count <= settings.maxPartitions else {
             throw .init(
                 .invalidPartitions,
-                "\(placement.count) more partitions would exceed the limit of \(settings.maxPartitions)")
+                "\(placement.count) more partitions would exceed the limit of \(settings.maxPartitions)"
+            )
         }
         var records: [MetadataRecord] = [.topic(id: id, name: topic.name)]
         for (index, replicas) in placement.enumerated() {
             records.append(
                 .partition(
-                    topicID: id, index: Int32(index),
-                    groupID: decided.nextGroupID + UInt64(index), replicas: replicas))
+                    topicID: id,
+                    index: Int32(index),
+                    groupID: decided.nextGroupID + UInt64(index),
+                    replicas: replicas
+                )
+            )
         }
         for config in topic.configs {
             guard let value = config.value else { continue }
@@ -107,7 +124,9 @@ package struct MetadataController {
         return validateOnly ? Decision(records: [], answer: made) : decide(records, made)
     }
 
-    package mutating func deleteTopic(_ topic: MetadataImage.Topic) throws(MetadataProblem)
+    package mutating func deleteTopic(
+        _ topic: MetadataImage.Topic
+    ) throws(MetadataProblem)
         -> Decision<Void>
     {
         guard decided.topic(topic.id) != nil else {
@@ -120,7 +139,10 @@ package struct MetadataController {
     }
 
     package mutating func addPartitions(
-        to name: String, count: Int32, assignments: [[Int32]]?, validateOnly: Bool
+        to name: String,
+        count: Int32,
+        assignments: [[Int32]]?,
+        validateOnly: Bool
     ) throws(MetadataProblem) -> Decision<Void> {
         guard let topic = decided.topics[name] else {
             throw .init(.unknownTopicOrPartition, "topic '\(name)' does not exist")
@@ -132,18 +154,21 @@ package struct MetadataController {
         guard count > old else {
             throw .init(
                 .invalidPartitions,
-                "topic '\(name)' has \(old) partitions; \(count) is not more")
+                "topic '\(name)' has \(old) partitions; \(count) is not more"
+            )
         }
         guard decided.partitionCount + Int(count - old) <= settings.maxPartitions else {
             throw .init(
                 .invalidPartitions,
-                "\(count) partitions would exceed the limit of \(settings.maxPartitions)")
+                "\(count) partitions would exceed the limit of \(settings.maxPartitions)"
+            )
         }
         if let assignments {
             guard assignments.count == Int(count - old) else {
                 throw .init(
                     .invalidReplicaAssignment,
-                    "\(assignments.count) assignments for \(count - old) new partitions")
+                    "\(assignments.count) assignments for \(count - old) new partitions"
+                )
             }
             for replicas in assignments { try checkReplicas(replicas) }
         }
@@ -151,8 +176,12 @@ package struct MetadataController {
         for index in old..<count {
             records.append(
                 .partition(
-                    topicID: topic.id, index: index,
-                    groupID: decided.nextGroupID + UInt64(index - old), replicas: [settings.nodeID]))
+                    topicID: topic.id,
+                    index: index,
+                    groupID: decided.nextGroupID + UInt64(index - old),
+                    replicas: [settings.nodeID]
+                )
+            )
         }
         return validateOnly ? Decision(records: [], answer: ()) : decide(records, ())
     }
@@ -170,7 +199,8 @@ package struct MetadataController {
         guard allowed, !name.isEmpty, name.utf8.count <= 249, name != ".", name != ".." else {
             throw .init(
                 .invalidTopicException,
-                "a topic's name is 1 to 249 of the characters a-z A-Z 0-9 . _ -, and not '.' or '..'")
+                "a topic's name is 1 to 249 of the characters a-z A-Z 0-9 . _ -, and not '.' or '..'"
+            )
         }
         // Kafka's metrics fold the two characters together, so such pairs were never allowed.
         guard name.contains(".") || name.contains("_") else { return }
@@ -179,7 +209,8 @@ package struct MetadataController {
         if clash {
             throw .init(
                 .invalidTopicException,
-                "the name '\(name)' differs from an existing topic's only in '.' and '_'")
+                "the name '\(name)' differs from an existing topic's only in '.' and '_'"
+            )
         }
     }
 
@@ -192,7 +223,8 @@ package struct MetadataController {
             guard topic.partitions == -1 && topic.replicationFactor == -1 else {
                 throw .init(
                     .invalidRequest,
-                    "give either assignments or a number of partitions and replicas, not both")
+                    "give either assignments or a number of partitions and replicas, not both"
+                )
             }
             for replicas in topic.assignments { try checkReplicas(replicas) }
             return topic.assignments
@@ -203,12 +235,15 @@ package struct MetadataController {
         }
         guard Int(count) <= settings.maxPartitions else {
             throw .init(
-                .invalidPartitions, "\(count) partitions; the limit is \(settings.maxPartitions)")
+                .invalidPartitions,
+                "\(count) partitions; the limit is \(settings.maxPartitions)"
+            )
         }
         guard topic.replicationFactor == -1 || topic.replicationFactor == 1 else {
             throw .init(
                 .invalidReplicationFactor,
-                "replication factor \(topic.replicationFactor), but there is one broker")
+                "replication factor \(topic.replicationFactor), but there is one broker"
+            )
         }
         return Array(repeating: [settings.nodeID], count: Int(count))
     }
@@ -217,7 +252,8 @@ package struct MetadataController {
         guard replicas == [settings.nodeID] else {
             throw .init(
                 .invalidReplicaAssignment,
-                "replicas \(replicas): the only broker is \(settings.nodeID)")
+                "replicas \(replicas): the only broker is \(settings.nodeID)"
+            )
         }
     }
 
@@ -240,7 +276,9 @@ package struct MetadataController {
     }
 
     package mutating func alterTopicConfigs(
-        _ name: String, _ changes: [(key: String, change: ConfigChange)], validateOnly: Bool
+        _ name: String,
+        _ changes: [(key: String, change: ConfigChange)],
+        validateOnly: Bool
     ) throws(MetadataProblem) -> Decision<Void> {
         guard let topic = decided.topics[name] else {
             throw .init(.unknownTopicOrPartition, "topic '\(name)' does not exist")
@@ -257,13 +295,16 @@ package struct MetadataController {
     }
 
     package mutating func alterBrokerConfigs(
-        _ changes: [(key: String, change: ConfigChange)], validateOnly: Bool
+        _ changes: [(key: String, change: ConfigChange)],
+        validateOnly: Bool
     ) throws(MetadataProblem) -> Decision<Void> {
         var records: [MetadataRecord] = []
         for (key, change) in changes {
             guard let known = TopicConfigurationKey.all.first(where: { $0.brokerKey == key }) else {
                 throw .init(
-                    .invalidConfig, "'\(key)' is unknown or cannot be changed while the broker runs")
+                    .invalidConfig,
+                    "'\(key)' is unknown or cannot be changed while the broker runs"
+                )
             }
             let value = try changed(known, change, old: decided.brokerConfigs[key])
             records.append(.brokerConfig(key: key, value: value))
@@ -272,7 +313,9 @@ package struct MetadataController {
     }
 
     private func changed(
-        _ key: TopicConfigurationKey, _ change: ConfigChange, old: String?
+        _ key: TopicConfigurationKey,
+        _ change: ConfigChange,
+        old: String?
     ) throws(MetadataProblem) -> String? {
         let value: String?
         switch change {
@@ -288,7 +331,9 @@ package struct MetadataController {
             if case .append = change { list += parts }
             value = list.joined(separator: ",")
         }
-        if let value, let problem = key.problem(with: value) { throw .init(.invalidConfig, problem) }
+        if let value, let problem = key.problem(with: value) {
+            throw .init(.invalidConfig, problem)
+        }
         return value
     }
 
@@ -300,11 +345,17 @@ package struct MetadataController {
         return decide([.producerIDs(next: first + count)], first..<first + count)
     }
 
-    package mutating func registerBroker(host: String, port: UInt16, rack: String?) -> Decision<Void> {
+    package mutating func registerBroker(
+        host: String,
+        port: UInt16,
+        rack: String?
+    ) -> Decision<Void> {
         let broker = MetadataImage.Broker(id: settings.nodeID, host: host, port: port, rack: rack)
         if decided.brokers == [broker] { return Decision(records: [], answer: ()) }
         return decide(
-            [.broker(id: settings.nodeID, host: host, port: port, rack: rack)], ())
+            [.broker(id: settings.nodeID, host: host, port: port, rack: rack)],
+            ()
+        )
     }
 }
 

@@ -51,7 +51,9 @@ package struct MetadataImage: Sendable {
             topicNames[id] = name
         case .partition(let topicID, let index, let groupID, let replicas):
             addPartition(
-                Partition(index: index, groupID: groupID, replicas: replicas), to: topicID)
+                Partition(index: index, groupID: groupID, replicas: replicas),
+                to: topicID
+            )
         case .topicConfig(let topicID, let key, let value):
             guard let name = topicNames[topicID] else { return }
             topics[name]?.configs[key] = value

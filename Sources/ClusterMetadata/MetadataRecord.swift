@@ -11,7 +11,11 @@ package import KafkaMessages
 package enum MetadataRecord: Equatable, Sendable {
     case topic(id: KafkaUUID, name: String)
     case partition(
-        topicID: KafkaUUID, index: Int32, groupID: UInt64, replicas: [Int32])
+        topicID: KafkaUUID,
+        index: Int32,
+        groupID: UInt64,
+        replicas: [Int32]
+    )
     /// A `nil` value takes the override away.
     case topicConfig(topicID: KafkaUUID, key: String, value: String?)
     case brokerConfig(key: String, value: String?)
@@ -80,20 +84,28 @@ package enum MetadataRecord: Equatable, Sendable {
         case .topic: self = .topic(id: try reader.readUUIDField(), name: try reader.readText())
         case .partition:
             self = .partition(
-                topicID: try reader.readUUIDField(), index: try reader.read(),
-                groupID: try reader.read(), replicas: try reader.readReplicas())
+                topicID: try reader.readUUIDField(),
+                index: try reader.read(),
+                groupID: try reader.read(),
+                replicas: try reader.readReplicas()
+            )
         case .topicConfig:
             self = .topicConfig(
-                topicID: try reader.readUUIDField(), key: try reader.readText(),
-                value: try reader.readOptionalText())
+                topicID: try reader.readUUIDField(),
+                key: try reader.readText(),
+                value: try reader.readOptionalText()
+            )
         case .brokerConfig:
             self = .brokerConfig(key: try reader.readText(), value: try reader.readOptionalText())
         case .removeTopic: self = .removeTopic(id: try reader.readUUIDField())
         case .producerIDs: self = .producerIDs(next: try reader.read())
         case .broker:
             self = .broker(
-                id: try reader.read(), host: try reader.readText(), port: try reader.read(),
-                rack: try reader.readOptionalText())
+                id: try reader.read(),
+                host: try reader.readText(),
+                port: try reader.read(),
+                rack: try reader.readOptionalText()
+            )
         }
         guard reader.remaining == 0 else { throw .trailingBytes(reader.remaining) }
     }

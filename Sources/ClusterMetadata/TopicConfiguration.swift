@@ -21,7 +21,10 @@ package struct TopicConfigurationKey: Sendable {
     package let documentation: String
 
     init(
-        _ name: String, _ kind: Kind, _ defaultValue: String, broker brokerKey: String? = nil,
+        _ name: String,
+        _ kind: Kind,
+        _ defaultValue: String,
+        broker brokerKey: String? = nil,
         _ documentation: String
     ) {
         self.name = name
@@ -74,111 +77,226 @@ extension TopicConfigurationKey {
     /// Sorted by name.
     package static let all: [TopicConfigurationKey] = [
         .init(
-            "cleanup.policy", .list(["delete", "compact"]), "delete", broker: "log.cleanup.policy",
-            "What happens to old data: delete it by retention, or compact it by key."),
+            "cleanup.policy",
+            .list(["delete", "compact"]),
+            "delete",
+            broker: "log.cleanup.policy",
+            "What happens to old data: delete it by retention, or compact it by key."
+        ),
         .init(
-            "compression.gzip.level", .int(-1...9), "-1", "Level used when the broker compresses."),
+            "compression.gzip.level",
+            .int(-1...9),
+            "-1",
+            "Level used when the broker compresses."
+        ),
         .init(
-            "compression.lz4.level", .int(1...17), "9", "Level used when the broker compresses."),
+            "compression.lz4.level",
+            .int(1...17),
+            "9",
+            "Level used when the broker compresses."
+        ),
         .init(
             "compression.type",
-            .choice(["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"]), "producer",
+            .choice(["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"]),
+            "producer",
             broker: "compression.type",
-            "The codec of stored batches; 'producer' keeps each batch as it was sent."),
+            "The codec of stored batches; 'producer' keeps each batch as it was sent."
+        ),
         .init(
-            "compression.zstd.level", .int(-131_072...22), "3",
-            "Level used when the broker compresses."),
+            "compression.zstd.level",
+            .int(-131_072...22),
+            "3",
+            "Level used when the broker compresses."
+        ),
         .init(
-            "delete.retention.ms", positiveLong, "86400000",
+            "delete.retention.ms",
+            positiveLong,
+            "86400000",
             broker: "log.cleaner.delete.retention.ms",
-            "How long a compacted topic keeps the markers of deleted keys."),
+            "How long a compacted topic keeps the markers of deleted keys."
+        ),
         .init(
-            "file.delete.delay.ms", positiveLong, "60000", broker: "log.segment.delete.delay.ms",
-            "How long a removed segment stays on disk."),
+            "file.delete.delay.ms",
+            positiveLong,
+            "60000",
+            broker: "log.segment.delete.delay.ms",
+            "How long a removed segment stays on disk."
+        ),
         .init(
-            "flush.messages", .long(1...Int64.max), "9223372036854775807",
+            "flush.messages",
+            .long(1...Int64.max),
+            "9223372036854775807",
             broker: "log.flush.interval.messages",
-            "Kept for compatibility: every acknowledged record is synced already."),
+            "Kept for compatibility: every acknowledged record is synced already."
+        ),
         .init(
-            "flush.ms", positiveLong, "9223372036854775807", broker: "log.flush.interval.ms",
-            "Kept for compatibility: every acknowledged record is synced already."),
+            "flush.ms",
+            positiveLong,
+            "9223372036854775807",
+            broker: "log.flush.interval.ms",
+            "Kept for compatibility: every acknowledged record is synced already."
+        ),
         .init(
-            "follower.replication.throttled.replicas", .list([]), "",
-            "Replicas whose following is throttled."),
+            "follower.replication.throttled.replicas",
+            .list([]),
+            "",
+            "Replicas whose following is throttled."
+        ),
         .init(
-            "index.interval.bytes", .int(0...Int64(Int32.max)), "4096",
-            broker: "log.index.interval.bytes", "Bytes of log between two offset index entries."),
+            "index.interval.bytes",
+            .int(0...Int64(Int32.max)),
+            "4096",
+            broker: "log.index.interval.bytes",
+            "Bytes of log between two offset index entries."
+        ),
         .init(
-            "leader.replication.throttled.replicas", .list([]), "",
-            "Replicas whose leading is throttled."),
+            "leader.replication.throttled.replicas",
+            .list([]),
+            "",
+            "Replicas whose leading is throttled."
+        ),
         .init(
-            "local.retention.bytes", .long(-2...Int64.max), "-2",
-            "Bytes kept on the local disk when object storage holds the rest; -2: retention.bytes."),
+            "local.retention.bytes",
+            .long(-2...Int64.max),
+            "-2",
+            "Bytes kept on the local disk when object storage holds the rest; -2: retention.bytes."
+        ),
         .init(
-            "local.retention.ms", .long(-2...Int64.max), "-2",
-            "Time kept on the local disk when object storage holds the rest; -2: retention.ms."),
+            "local.retention.ms",
+            .long(-2...Int64.max),
+            "-2",
+            "Time kept on the local disk when object storage holds the rest; -2: retention.ms."
+        ),
         .init(
-            "max.compaction.lag.ms", .long(1...Int64.max), "9223372036854775807",
+            "max.compaction.lag.ms",
+            .long(1...Int64.max),
+            "9223372036854775807",
             broker: "log.cleaner.max.compaction.lag.ms",
-            "The longest a record may stay uncompacted."),
+            "The longest a record may stay uncompacted."
+        ),
         .init(
-            "max.message.bytes", .int(0...Int64(Int32.max)), "1048588",
-            broker: "message.max.bytes", "The largest batch a producer may send, in bytes."),
+            "max.message.bytes",
+            .int(0...Int64(Int32.max)),
+            "1048588",
+            broker: "message.max.bytes",
+            "The largest batch a producer may send, in bytes."
+        ),
         .init(
-            "message.timestamp.after.max.ms", positiveLong, "9223372036854775807",
+            "message.timestamp.after.max.ms",
+            positiveLong,
+            "9223372036854775807",
             broker: "log.message.timestamp.after.max.ms",
-            "How far a record's timestamp may lie in the future."),
+            "How far a record's timestamp may lie in the future."
+        ),
         .init(
-            "message.timestamp.before.max.ms", positiveLong, "9223372036854775807",
+            "message.timestamp.before.max.ms",
+            positiveLong,
+            "9223372036854775807",
             broker: "log.message.timestamp.before.max.ms",
-            "How far a record's timestamp may lie in the past."),
+            "How far a record's timestamp may lie in the past."
+        ),
         .init(
-            "message.timestamp.type", .choice(["CreateTime", "LogAppendTime"]), "CreateTime",
-            broker: "log.message.timestamp.type", "Whose clock stamps a record."),
+            "message.timestamp.type",
+            .choice(["CreateTime", "LogAppendTime"]),
+            "CreateTime",
+            broker: "log.message.timestamp.type",
+            "Whose clock stamps a record."
+        ),
         .init(
-            "min.cleanable.dirty.ratio", .double(0...1), "0.5",
+            "min.cleanable.dirty.ratio",
+            .double(0...1),
+            "0.5",
             broker: "log.cleaner.min.cleanable.ratio",
-            "The share of uncompacted bytes at which compaction starts."),
+            "The share of uncompacted bytes at which compaction starts."
+        ),
         .init(
-            "min.compaction.lag.ms", positiveLong, "0", broker: "log.cleaner.min.compaction.lag.ms",
-            "The shortest a record stays uncompacted."),
+            "min.compaction.lag.ms",
+            positiveLong,
+            "0",
+            broker: "log.cleaner.min.compaction.lag.ms",
+            "The shortest a record stays uncompacted."
+        ),
         .init(
-            "min.insync.replicas", .int(1...Int64(Int32.max)), "1", broker: "min.insync.replicas",
-            "Kept for compatibility: acks=all always waits for a majority of the replicas."),
+            "min.insync.replicas",
+            .int(1...Int64(Int32.max)),
+            "1",
+            broker: "min.insync.replicas",
+            "Kept for compatibility: acks=all always waits for a majority of the replicas."
+        ),
         .init(
-            "preallocate", .boolean, "false", broker: "log.preallocate",
-            "Whether segment files are allocated in advance."),
+            "preallocate",
+            .boolean,
+            "false",
+            broker: "log.preallocate",
+            "Whether segment files are allocated in advance."
+        ),
         .init(
-            "remote.log.copy.disable", .boolean, "false",
-            "Stops copying segments to object storage."),
+            "remote.log.copy.disable",
+            .boolean,
+            "false",
+            "Stops copying segments to object storage."
+        ),
         .init(
-            "remote.log.delete.on.disable", .boolean, "false",
-            "Deletes what object storage holds when it is switched off."),
+            "remote.log.delete.on.disable",
+            .boolean,
+            "false",
+            "Deletes what object storage holds when it is switched off."
+        ),
         .init(
-            "remote.storage.enable", .choice(["false"]), "false",
-            "Whether old segments move to object storage."),
+            "remote.storage.enable",
+            .choice(["false"]),
+            "false",
+            "Whether old segments move to object storage."
+        ),
         .init(
-            "retention.bytes", longOrUnlimited, "-1", broker: "log.retention.bytes",
-            "The size at which a partition's oldest segments go; -1: no limit."),
+            "retention.bytes",
+            longOrUnlimited,
+            "-1",
+            broker: "log.retention.bytes",
+            "The size at which a partition's oldest segments go; -1: no limit."
+        ),
         .init(
-            "retention.ms", longOrUnlimited, "604800000", broker: "log.retention.ms",
-            "The age at which a segment goes; -1: never."),
+            "retention.ms",
+            longOrUnlimited,
+            "604800000",
+            broker: "log.retention.ms",
+            "The age at which a segment goes; -1: never."
+        ),
         .init(
-            "segment.bytes", .int(14...Int64(Int32.max)), "1073741824", broker: "log.segment.bytes",
-            "The size at which a segment is closed and the next begun."),
+            "segment.bytes",
+            .int(14...Int64(Int32.max)),
+            "1073741824",
+            broker: "log.segment.bytes",
+            "The size at which a segment is closed and the next begun."
+        ),
         .init(
-            "segment.index.bytes", .int(4...Int64(Int32.max)), "10485760",
-            broker: "log.index.size.max.bytes", "The largest size of a segment's index."),
+            "segment.index.bytes",
+            .int(4...Int64(Int32.max)),
+            "10485760",
+            broker: "log.index.size.max.bytes",
+            "The largest size of a segment's index."
+        ),
         .init(
-            "segment.jitter.ms", positiveLong, "0", broker: "log.roll.jitter.ms",
-            "Random time taken off segment.ms, so that not all segments close at once."),
+            "segment.jitter.ms",
+            positiveLong,
+            "0",
+            broker: "log.roll.jitter.ms",
+            "Random time taken off segment.ms, so that not all segments close at once."
+        ),
         .init(
-            "segment.ms", .long(1...Int64.max), "604800000", broker: "log.roll.ms",
-            "The age at which a segment is closed even if it is not full."),
+            "segment.ms",
+            .long(1...Int64.max),
+            "604800000",
+            broker: "log.roll.ms",
+            "The age at which a segment is closed even if it is not full."
+        ),
         .init(
-            "unclean.leader.election.enable", .choice(["false"]), "false",
+            "unclean.leader.election.enable",
+            .choice(["false"]),
+            "false",
             broker: "unclean.leader.election.enable",
-            "Always false: a replica that may lack acknowledged records never leads."),
+            "Always false: a replica that may lack acknowledged records never leads."
+        ),
     ]
 }
 
@@ -199,7 +317,8 @@ package struct EffectiveTopicConfiguration: Sendable, Equatable {
 
     package init(_ lookup: (TopicConfigurationKey) -> String) {
         let values = Dictionary(
-            uniqueKeysWithValues: TopicConfigurationKey.all.map { ($0.name, lookup($0)) })
+            uniqueKeysWithValues: TopicConfigurationKey.all.map { ($0.name, lookup($0)) }
+        )
         let long = { (name: String) in Int64(values[name] ?? "") ?? -1 }
         retentionMilliseconds = long("retention.ms")
         retentionBytes = long("retention.bytes")

@@ -32,7 +32,9 @@ extension ByteReader {
     }
 
     package mutating func readString(
-        flexible: Bool, nullable: Bool, field: StaticString
+        flexible: Bool,
+        nullable: Bool,
+        field: StaticString
     ) throws(MalformedBytes) -> String? {
         guard let length = try readStringLength(flexible: flexible) else {
             guard nullable else { throw .unexpectedNull(field: "\(field)") }
@@ -42,7 +44,8 @@ extension ByteReader {
     }
 
     package mutating func readString(
-        flexible: Bool, field: StaticString
+        flexible: Bool,
+        field: StaticString
     ) throws(MalformedBytes) -> String {
         guard let length = try readStringLength(flexible: flexible) else {
             throw .unexpectedNull(field: "\(field)")
@@ -51,7 +54,9 @@ extension ByteReader {
     }
 
     package mutating func readBytes(
-        flexible: Bool, nullable: Bool, field: StaticString
+        flexible: Bool,
+        nullable: Bool,
+        field: StaticString
     ) throws(MalformedBytes) -> ByteSlice? {
         guard let length = try readLength(flexible: flexible) else {
             guard nullable else { throw .unexpectedNull(field: "\(field)") }
@@ -61,7 +66,8 @@ extension ByteReader {
     }
 
     package mutating func readBytes(
-        flexible: Bool, field: StaticString
+        flexible: Bool,
+        field: StaticString
     ) throws(MalformedBytes) -> ByteSlice {
         guard let length = try readLength(flexible: flexible) else {
             throw .unexpectedNull(field: "\(field)")
@@ -70,14 +76,19 @@ extension ByteReader {
     }
 
     package mutating func readRecords(
-        flexible: Bool, nullable: Bool, field: StaticString
+        flexible: Bool,
+        nullable: Bool,
+        field: StaticString
     ) throws(MalformedBytes) -> ByteRope? {
         try readBytes(flexible: flexible, nullable: nullable, field: field).map { ByteRope($0) }
     }
 
     /// The number of elements, checked against what the bytes that are left could hold.
     package mutating func readCount(
-        flexible: Bool, elementBytes: Int, nullable: Bool, field: StaticString
+        flexible: Bool,
+        elementBytes: Int,
+        nullable: Bool,
+        field: StaticString
     ) throws(MalformedBytes) -> Int? {
         guard let count = try readLength(flexible: flexible) else {
             guard nullable else { throw .unexpectedNull(field: "\(field)") }

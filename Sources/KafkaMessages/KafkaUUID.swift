@@ -13,7 +13,8 @@ package struct KafkaUUID: Hashable, Sendable, CustomStringConvertible {
     }
 
     private static let alphabet = Array(
-        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    )
 
     /// Base64 without padding, in the alphabet of URLs: 22 characters.
     package var description: String {

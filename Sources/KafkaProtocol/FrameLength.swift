@@ -33,7 +33,8 @@ package enum FrameProblem: Error, Equatable, CustomStringConvertible {
     package var description: String {
         switch self {
         case .http: "an HTTP request reached the port for Kafka clients"
-        case .tls: "a TLS handshake reached a plaintext port; connect with security.protocol=PLAINTEXT"
+        case .tls:
+            "a TLS handshake reached a plaintext port; connect with security.protocol=PLAINTEXT"
         case .tooShort(let length): "a frame of \(length) bytes is shorter than any request"
         case .tooLong(let length, let limit): "a frame of \(length) bytes; the limit is \(limit)"
         case .cutShort: "the client closed in the middle of a request"

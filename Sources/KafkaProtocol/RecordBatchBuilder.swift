@@ -21,7 +21,9 @@ package struct RecordBatchBuilder: ~Copyable {
     package var byteCount: Int { writer.count }
 
     package mutating func append(
-        key: ByteSlice?, value: ByteSlice?, headers: [(key: String, value: ByteSlice?)] = [],
+        key: ByteSlice?,
+        value: ByteSlice?,
+        headers: [(key: String, value: ByteSlice?)] = [],
         timestamp: Int64? = nil
     ) {
         let timestamp = timestamp ?? baseTimestamp
@@ -115,9 +117,14 @@ extension RecordBatch {
         var record = Record(
             offset: baseOffset + Int64(delta),
             timestamp: usesLogAppendTime ? maxTimestamp : timestamp,
-            key: try Self.readBytes(&reader), value: try Self.readBytes(&reader), headers: [])
+            key: try Self.readBytes(&reader),
+            value: try Self.readBytes(&reader),
+            headers: []
+        )
         let count = try reader.readVarint()
-        guard count >= 0, Int(count) <= reader.remaining / 2 else { throw .invalidLength(Int64(count)) }
+        guard count >= 0, Int(count) <= reader.remaining / 2 else {
+            throw .invalidLength(Int64(count))
+        }
         for _ in 0..<count {
             let length = Int(try reader.readVarint())
             let key = try reader.readUTF8(length)

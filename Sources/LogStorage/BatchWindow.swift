@@ -22,8 +22,12 @@ struct BatchWindow {
     mutating func append(_ batch: RecordBatch) {
         slots.append(
             Slot(
-                baseOffset: batch.baseOffset.rawValue, nextOffset: batch.nextOffset.rawValue,
-                maxTimestamp: batch.maxTimestamp, bytes: batch.bytes))
+                baseOffset: batch.baseOffset.rawValue,
+                nextOffset: batch.nextOffset.rawValue,
+                maxTimestamp: batch.maxTimestamp,
+                bytes: batch.bytes
+            )
+        )
         bytes += batch.bytes.count
         unflushedBytes += batch.bytes.count
     }
@@ -96,7 +100,12 @@ struct BatchWindow {
             first = 0
         } else {
             for place in start..<first {
-                slots[place] = Slot(baseOffset: 0, nextOffset: slots[place].nextOffset, maxTimestamp: -1, bytes: ByteSlice())
+                slots[place] = Slot(
+                    baseOffset: 0,
+                    nextOffset: slots[place].nextOffset,
+                    maxTimestamp: -1,
+                    bytes: ByteSlice()
+                )
             }
         }
         return count

@@ -46,7 +46,8 @@ struct Checkpoint: Sendable, Equatable {
         } catch {
             throw LogDamage(
                 path: path,
-                problem: "the checkpoint is damaged (\(error)); restore the partition from a backup")
+                problem: "the checkpoint is damaged (\(error)); restore the partition from a backup"
+            )
         }
     }
 
@@ -93,8 +94,11 @@ struct Checkpoint: Sendable, Equatable {
 
     init() {}
 
-    private init(decoding slice: ByteSlice, directory: String, _ files: FileSystem) throws(MalformedBytes)
-    {
+    private init(
+        decoding slice: ByteSlice,
+        directory: String,
+        _ files: FileSystem
+    ) throws(MalformedBytes) {
         guard slice.count > 4 else { throw .truncated(needed: 5, available: slice.count) }
         let body = slice.prefix(slice.count - 4)
         let stated: UInt32 = slice.loadBigEndian(at: slice.count - 4)
@@ -126,7 +130,9 @@ struct Checkpoint: Sendable, Equatable {
     }
 
     private static func readSegment(
-        _ reader: inout ByteReader, _ directory: String, _ files: FileSystem
+        _ reader: inout ByteReader,
+        _ directory: String,
+        _ files: FileSystem
     ) throws(MalformedBytes) -> Segment {
         let base = Offset(try reader.read())
         let next = Offset(try reader.read())
@@ -135,8 +141,10 @@ struct Checkpoint: Sendable, Equatable {
         let maxTimestampOffset = Offset(try reader.read())
         let created: Int64 = try reader.read()
         var segment = Segment(
-            baseOffset: base, created: created,
-            files: SegmentFiles(directory: directory, baseOffset: base, files: files))
+            baseOffset: base,
+            created: created,
+            files: SegmentFiles(directory: directory, baseOffset: base, files: files)
+        )
         segment.nextOffset = next
         segment.size = size
         segment.maxTimestamp = maxTimestamp
@@ -149,13 +157,18 @@ struct Checkpoint: Sendable, Equatable {
     private mutating func readProducer(_ reader: inout ByteReader) throws(MalformedBytes) {
         let id: Int64 = try reader.read()
         var producer = ProducerTable.Producer(
-            epoch: try reader.read(), lastActive: try reader.read())
+            epoch: try reader.read(),
+            lastActive: try reader.read()
+        )
         let count: UInt8 = try reader.read()
         for _ in 0..<count {
             producer.recent.append(
                 ProducerTable.Batch(
-                    baseSequence: try reader.read(), lastSequence: try reader.read(),
-                    baseOffset: Offset(try reader.read())))
+                    baseSequence: try reader.read(),
+                    lastSequence: try reader.read(),
+                    baseOffset: Offset(try reader.read())
+                )
+            )
         }
         producers[id] = producer
     }

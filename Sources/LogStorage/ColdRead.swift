@@ -32,7 +32,8 @@ package struct ColdRead: Sendable {
         }
         var rope = ByteRope()
         rope.append(
-            ByteRope.FileRegion(file: try segment.files.log(), offset: start, count: end - start))
+            ByteRope.FileRegion(file: try segment.files.log(), offset: start, count: end - start)
+        )
         return rope
     }
 
@@ -60,7 +61,9 @@ package struct ColdRead: Sendable {
         while at < range.upperBound {
             let count = min(Self.warmBytes, range.upperBound - at)
             let n = try file.read(
-                into: UnsafeMutableRawBufferPointer(start: scratch.start, count: count), at: at)
+                into: UnsafeMutableRawBufferPointer(start: scratch.start, count: count),
+                at: at
+            )
             guard n == count else {
                 throw FileError(.inputOutput, operation: "read", path: file.path)
             }
@@ -87,12 +90,18 @@ package struct TimeLookup: Sendable {
             let near = try SegmentIndex(segment: segment).position(beforeTimestamp: timestamp)
             var scan = try BatchScan(segment, from: near)
             while let header = try scan.next() {
-                guard header.maxTimestamp >= timestamp, header.lastOffset >= logStart else { continue }
+                guard header.maxTimestamp >= timestamp, header.lastOffset >= logStart else {
+                    continue
+                }
                 let file = try segment.files.log()
                 let storage = ByteStorage(capacity: header.byteCount)
                 let n = try file.read(
                     into: UnsafeMutableRawBufferPointer(
-                        start: storage.start, count: header.byteCount), at: header.position)
+                        start: storage.start,
+                        count: header.byteCount
+                    ),
+                    at: header.position
+                )
                 guard n == header.byteCount else {
                     throw FileError(.inputOutput, operation: "read", path: file.path)
                 }
@@ -105,10 +114,13 @@ package struct TimeLookup: Sendable {
 
     /// The record itself where the batch is not compressed, otherwise the batch's first.
     static func firstRecord(
-        in batch: RecordBatch, from timestamp: Int64, logStart: Offset
+        in batch: RecordBatch,
+        from timestamp: Int64,
+        logStart: Offset
     ) -> Found {
         if batch.codec == 0, let records = try? batch.records(),
-            let record = records.first(where: { $0.timestamp >= timestamp && $0.offset >= logStart })
+            let record = records.first(where: { $0.timestamp >= timestamp && $0.offset >= logStart }
+            )
         {
             return Found(offset: record.offset, timestamp: record.timestamp)
         }

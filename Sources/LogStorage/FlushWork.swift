@@ -14,7 +14,8 @@ package struct FlushWork: Sendable {
         do {
             return FlushResult(
                 outcome: .success(try writer.write(batches, checkpoint, configuration, now: now)),
-                work: self)
+                work: self
+            )
         } catch {
             return FlushResult(outcome: .failure(error), work: self)
         }
@@ -61,7 +62,9 @@ final class SegmentWriter: @unchecked Sendable {
     ///
     /// After an error the segments are as they were at the last checkpoint.
     func write(
-        _ batches: [RecordBatch], _ checkpoint: Checkpoint, _ configuration: LogConfiguration,
+        _ batches: [RecordBatch],
+        _ checkpoint: Checkpoint,
+        _ configuration: LogConfiguration,
         now: Int64
     ) throws(FileError) -> Checkpoint {
         var checkpoint = checkpoint
@@ -70,7 +73,9 @@ final class SegmentWriter: @unchecked Sendable {
             while next < batches.count {
                 try prepare(for: batches[next], &checkpoint, configuration, now: now)
                 next = try writeRun(batches, from: next, configuration)
-                if let active { checkpoint.segments[checkpoint.segments.count - 1] = active.segment }
+                if let active {
+                    checkpoint.segments[checkpoint.segments.count - 1] = active.segment
+                }
             }
             if let active {
                 try active.log.sync()
@@ -98,25 +103,33 @@ final class SegmentWriter: @unchecked Sendable {
     // MARK: Segments
 
     private func prepare(
-        for batch: RecordBatch, _ checkpoint: inout Checkpoint, _ configuration: LogConfiguration,
+        for batch: RecordBatch,
+        _ checkpoint: inout Checkpoint,
+        _ configuration: LogConfiguration,
         now: Int64
     ) throws(FileError) {
         if active == nil, let last = checkpoint.segments.last { active = try reopen(last) }
         if let current = active {
             let isFull = current.segment.size + batch.bytes.count > configuration.segmentBytes
             let isOld = now - current.segment.created > configuration.segmentMilliseconds
-            let isFar = batch.lastOffset.rawValue - current.segment.baseOffset.rawValue > Int64(Int32.max)
+            let isFar =
+                batch.lastOffset.rawValue - current.segment.baseOffset.rawValue > Int64(Int32.max)
             guard current.segment.size > 0, isFull || isOld || isFar else { return }
             try seal(current)
         }
         let segment = Segment(
-            baseOffset: batch.baseOffset, created: now,
-            files: SegmentFiles(directory: directory, baseOffset: batch.baseOffset, files: files))
+            baseOffset: batch.baseOffset,
+            created: now,
+            files: SegmentFiles(directory: directory, baseOffset: batch.baseOffset, files: files)
+        )
         active = Active(
-            segment: segment, log: try files.open(segment.files.logPath, .replace, direct: true),
+            segment: segment,
+            log: try files.open(segment.files.logPath, .replace, direct: true),
             index: try files.open(segment.files.indexPath, .replace),
-            timeIndex: try files.open(segment.files.timeIndexPath, .replace), partial: [],
-            sinceIndex: configuration.indexIntervalBytes)
+            timeIndex: try files.open(segment.files.timeIndexPath, .replace),
+            partial: [],
+            sinceIndex: configuration.indexIntervalBytes
+        )
         try files.syncDirectory(directory)
         checkpoint.segments.append(segment)
     }
@@ -128,16 +141,21 @@ final class SegmentWriter: @unchecked Sendable {
         let wanted = segment.size - start
         let storage = ByteStorage(capacity: wanted)
         let n = try plain.read(
-            into: UnsafeMutableRawBufferPointer(start: storage.start, count: wanted), at: start)
+            into: UnsafeMutableRawBufferPointer(start: storage.start, count: wanted),
+            at: start
+        )
         guard n == wanted else {
             throw FileError(.inputOutput, operation: "read the end of", path: plain.path)
         }
         let partial = storage.slice(0..<wanted).array
         return Active(
-            segment: segment, log: try files.open(segment.files.logPath, .readWrite, direct: true),
+            segment: segment,
+            log: try files.open(segment.files.logPath, .readWrite, direct: true),
             index: try files.open(segment.files.indexPath, .create),
-            timeIndex: try files.open(segment.files.timeIndexPath, .create), partial: partial,
-            sinceIndex: 0)
+            timeIndex: try files.open(segment.files.timeIndexPath, .create),
+            partial: partial,
+            sinceIndex: 0
+        )
     }
 
     private func seal(_ active: Active) throws(FileError) {
@@ -153,12 +171,17 @@ final class SegmentWriter: @unchecked Sendable {
 
     /// Writes as many batches as the segment takes; returns the first it did not.
     private func writeRun(
-        _ batches: [RecordBatch], from first: Int, _ configuration: LogConfiguration
+        _ batches: [RecordBatch],
+        from first: Int,
+        _ configuration: LogConfiguration
     ) throws(FileError) -> Int {
         guard var current = active else { preconditionFailure("a flush without a segment") }
         var buffer = DirectBuffer(
-            file: current.log, size: current.segment.size, partial: current.partial,
-            capacity: Self.bufferBytes)
+            file: current.log,
+            size: current.segment.size,
+            partial: current.partial,
+            capacity: Self.bufferBytes
+        )
         var index = ByteWriter(capacity: 256)
         var timeIndex = ByteWriter(capacity: 256)
         var (indexCount, timeCount) = (0, 0)
@@ -191,19 +214,25 @@ final class SegmentWriter: @unchecked Sendable {
         }
         current.partial = try buffer.finish()
         try Self.append(
-            index.finishContiguous(), to: current.index,
-            at: current.segment.indexEntries * SegmentIndex.entryBytes)
+            index.finishContiguous(),
+            to: current.index,
+            at: current.segment.indexEntries * SegmentIndex.entryBytes
+        )
         try Self.append(
-            timeIndex.finishContiguous(), to: current.timeIndex,
-            at: current.segment.timeIndexEntries * SegmentIndex.timeEntryBytes)
+            timeIndex.finishContiguous(),
+            to: current.timeIndex,
+            at: current.segment.timeIndexEntries * SegmentIndex.timeEntryBytes
+        )
         current.segment.indexEntries += indexCount
         current.segment.timeIndexEntries += timeCount
         active = current
         return next
     }
 
-    private static func append(_ bytes: ByteSlice, to file: File, at offset: Int) throws(FileError) {
-        try bytes.withUnsafeBytes { (buffer) throws(FileError) in try file.write(buffer, at: offset) }
+    private static func append(_ bytes: ByteSlice, to file: File, at offset: Int) throws(FileError)
+    {
+        try bytes.withUnsafeBytes { (buffer) throws(FileError) in try file.write(buffer, at: offset)
+        }
     }
 }
 
@@ -246,7 +275,10 @@ private struct DirectBuffer: ~Copyable {
         let block = FileSystem.directAlignment
         let padded = (filled + block - 1) / block * block
         (storage.start + filled).initializeMemory(
-            as: UInt8.self, repeating: 0, count: padded - filled)
+            as: UInt8.self,
+            repeating: 0,
+            count: padded - filled
+        )
         if padded > 0 {
             try file.write(UnsafeRawBufferPointer(start: storage.start, count: padded), at: offset)
         }

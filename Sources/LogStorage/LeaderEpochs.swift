@@ -34,13 +34,16 @@ package struct LeaderEpochs: Sendable, Equatable {
     /// The largest epoch not above `epoch`, and where the next one begins.
     ///
     /// (-1, -1) for an epoch before all that are known, as OffsetForLeaderEpoch answers.
-    package func endOffset(of epoch: LeaderEpoch, logEnd: Offset) -> (epoch: LeaderEpoch, end: Offset)
-    {
+    package func endOffset(
+        of epoch: LeaderEpoch,
+        logEnd: Offset
+    ) -> (epoch: LeaderEpoch, end: Offset) {
         guard let place = entries.lastIndex(where: { $0.epoch <= epoch }) else {
             return (.none, Offset(-1))
         }
         if place == entries.count - 1 {
-            return epoch > entries[place].epoch ? (.none, Offset(-1)) : (entries[place].epoch, logEnd)
+            return epoch > entries[place].epoch
+                ? (.none, Offset(-1)) : (entries[place].epoch, logEnd)
         }
         return (entries[place].epoch, entries[place + 1].startOffset)
     }

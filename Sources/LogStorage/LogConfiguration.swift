@@ -9,8 +9,10 @@ package struct LogConfiguration: Sendable, Equatable {
     package var retentionMilliseconds: Int64
 
     package init(
-        segmentBytes: Int = 1 << 30, segmentMilliseconds: Int64 = 604_800_000,
-        indexIntervalBytes: Int = 4096, retentionBytes: Int64 = -1,
+        segmentBytes: Int = 1 << 30,
+        segmentMilliseconds: Int64 = 604_800_000,
+        indexIntervalBytes: Int = 4096,
+        retentionBytes: Int64 = -1,
         retentionMilliseconds: Int64 = 604_800_000
     ) {
         self.segmentBytes = segmentBytes

@@ -37,19 +37,29 @@ package final class PartitionLog: @unchecked Sendable {
     ///
     /// - Throws: `FileError`, or ``LogDamage`` when the files lack what the checkpoint vouches for.
     package static func open(
-        directory: String, configuration: LogConfiguration, files: FileSystem, cache: TailCache
+        directory: String,
+        configuration: LogConfiguration,
+        files: FileSystem,
+        cache: TailCache
     ) throws -> PartitionLog {
         try files.createDirectory(directory)
         let checkpoint = try Checkpoint.read(from: directory, files) ?? Checkpoint()
         try cutToCheckpoint(checkpoint, directory, files)
         return PartitionLog(
-            checkpoint, directory: directory, configuration: configuration, files: files,
-            cache: cache)
+            checkpoint,
+            directory: directory,
+            configuration: configuration,
+            files: files,
+            cache: cache
+        )
     }
 
     private init(
-        _ checkpoint: Checkpoint, directory: String, configuration: LogConfiguration,
-        files: FileSystem, cache: TailCache
+        _ checkpoint: Checkpoint,
+        directory: String,
+        configuration: LogConfiguration,
+        files: FileSystem,
+        cache: TailCache
     ) {
         self.configuration = configuration
         self.directory = directory
@@ -69,7 +79,9 @@ package final class PartitionLog: @unchecked Sendable {
 
     /// Removes what a crash left beyond the checkpoint.
     private static func cutToCheckpoint(
-        _ checkpoint: Checkpoint, _ directory: String, _ files: FileSystem
+        _ checkpoint: Checkpoint,
+        _ directory: String,
+        _ files: FileSystem
     ) throws {
         var known: Set<String> = []
         for segment in checkpoint.segments {
@@ -87,7 +99,8 @@ package final class PartitionLog: @unchecked Sendable {
             throw LogDamage(
                 path: last.files.logPath,
                 problem: "the segment is shorter than the \(last.size) bytes it had;"
-                    + " restore the partition from a backup")
+                    + " restore the partition from a backup"
+            )
         }
     }
 
@@ -124,7 +137,10 @@ package final class PartitionLog: @unchecked Sendable {
     /// Frees the memory of a log that is deleted.
     package func discard() {
         cache.removed(
-            ObjectIdentifier(self), bytes: tail.bytes, unflushed: tail.unflushedBytes)
+            ObjectIdentifier(self),
+            bytes: tail.bytes,
+            unflushed: tail.unflushedBytes
+        )
         tail = BatchWindow()
         segments = []
     }
@@ -148,13 +164,18 @@ package final class PartitionLog: @unchecked Sendable {
         guard let place, segments[place].nextOffset > offset else { return .offsetOutOfRange }
         return .cold(
             ColdRead(
-                segment: segments[place], offset: offset, maxBytes: maxBytes,
-                minOneBatch: minOneBatch))
+                segment: segments[place],
+                offset: offset,
+                maxBytes: maxBytes,
+                minOneBatch: minOneBatch
+            )
+        )
     }
 
     /// Where a client's log parts from this one (KIP-595); `nil` when it does not.
     package func divergence(
-        offset: Offset, epoch: LeaderEpoch
+        offset: Offset,
+        epoch: LeaderEpoch
     ) -> (epoch: LeaderEpoch, endOffset: Offset)? {
         let known = epochs.endOffset(of: epoch, logEnd: logEndOffset)
         guard known.epoch != .none else { return nil }
@@ -180,7 +201,8 @@ package final class PartitionLog: @unchecked Sendable {
         guard !older.isEmpty else { return .found(inMemory) }
         return .cold(
             TimeLookup(segments: older, timestamp: timestamp, logStart: logStartOffset),
-            otherwise: inMemory)
+            otherwise: inMemory
+        )
     }
 
     /// The largest timestamp in the log, and the last offset of its batch.
@@ -204,7 +226,9 @@ package final class PartitionLog: @unchecked Sendable {
 
     /// What is to be written now; `nil` when there is nothing, or a flush is under way.
     package func beginFlush(now: Int64) -> FlushWork? {
-        guard !isFlushing, appliedRaftIndex > flushedRaftIndex || needsCheckpoint else { return nil }
+        guard !isFlushing, appliedRaftIndex > flushedRaftIndex || needsCheckpoint else {
+            return nil
+        }
         isFlushing = true
         needsCheckpoint = false
         var checkpoint = Checkpoint()
@@ -216,8 +240,12 @@ package final class PartitionLog: @unchecked Sendable {
         checkpoint.segments = segments
         checkpoint.producers = producers.producers
         return FlushWork(
-            writer: writer, batches: tail.unflushed, checkpoint: checkpoint,
-            configuration: configuration, now: now)
+            writer: writer,
+            batches: tail.unflushed,
+            checkpoint: checkpoint,
+            configuration: configuration,
+            now: now
+        )
     }
 
     /// Takes in what a flush has done.
@@ -240,7 +268,9 @@ package final class PartitionLog: @unchecked Sendable {
         let count = tail.markFlushed(through: flushedOffset)
         guard count > 0 else { return }
         let end = flushedOffset
-        cache.flushed(count, of: ObjectIdentifier(self)) { [unowned self] in tail.evict(through: end) }
+        cache.flushed(count, of: ObjectIdentifier(self)) { [unowned self] in
+            tail.evict(through: end)
+        }
     }
 
     /// Cuts padding off; for a clean stop, after the last flush.
@@ -267,7 +297,12 @@ package final class PartitionLog: @unchecked Sendable {
     package func applyRetention(now: Int64) -> Removal? {
         guard !isFlushing else { return nil }
         let drop = Retention.segmentsToDrop(
-            segments, logStart: logStartOffset, total: byteCount, configuration, now: now)
+            segments,
+            logStart: logStartOffset,
+            total: byteCount,
+            configuration,
+            now: now
+        )
         producers.expire(before: now - Retention.producerMilliseconds)
         guard drop > 0 else { return nil }
         let removed = Array(segments[..<drop])
@@ -287,7 +322,10 @@ enum Retention {
 
     /// How many of the oldest go; the last segment stays.
     static func segmentsToDrop(
-        _ segments: [Segment], logStart: Offset, total: Int, _ configuration: LogConfiguration,
+        _ segments: [Segment],
+        logStart: Offset,
+        total: Int,
+        _ configuration: LogConfiguration,
         now: Int64
     ) -> Int {
         var left = total
@@ -306,5 +344,12 @@ enum Retention {
             count += 1
         }
         return count
+    }
+}
+
+extension PartitionLog {
+    /// Everything in segments, to be read where blocking is allowed.
+    package var replay: SegmentReplay {
+        SegmentReplay(segments: segments, logStart: logStartOffset)
     }
 }

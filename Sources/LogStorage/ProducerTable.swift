@@ -124,7 +124,9 @@ package struct ProducerTable: Sendable, Equatable {
 
     private static func summary(_ batch: RecordBatch) -> Batch {
         Batch(
-            baseSequence: batch.baseSequence, lastSequence: batch.lastSequence,
-            baseOffset: batch.baseOffset)
+            baseSequence: batch.baseSequence,
+            lastSequence: batch.lastSequence,
+            baseOffset: batch.baseOffset
+        )
     }
 }

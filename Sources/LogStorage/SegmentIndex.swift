@@ -24,7 +24,8 @@ struct SegmentIndex {
     func batchStart(atOrBelow position: Int) throws(FileError) -> Int {
         let file = try segment.files.index()
         let entry = try last(segment.indexEntries) { (n) throws(FileError) in
-            Int(try read(file, n, Self.entryBytes).loadBigEndian(at: 4, as: UInt32.self)) <= position
+            Int(try read(file, n, Self.entryBytes).loadBigEndian(at: 4, as: UInt32.self))
+                <= position
         }
         guard let entry else { return 0 }
         return Int(try read(file, entry, Self.entryBytes).loadBigEndian(at: 4, as: UInt32.self))
@@ -43,7 +44,8 @@ struct SegmentIndex {
 
     /// The last of the entries for which `holds`, which holds for a first part of them.
     private func last(
-        _ count: Int, where holds: (Int) throws(FileError) -> Bool
+        _ count: Int,
+        where holds: (Int) throws(FileError) -> Bool
     ) throws(FileError) -> Int? {
         var (low, high) = (0, count)
         while low < high {
@@ -57,7 +59,8 @@ struct SegmentIndex {
         let storage = ByteStorage(capacity: bytes)
         let n = try file.read(
             into: UnsafeMutableRawBufferPointer(start: storage.start, count: bytes),
-            at: entry * bytes)
+            at: entry * bytes
+        )
         guard n == bytes else { throw FileError(.inputOutput, operation: "read", path: file.path) }
         return storage.slice(0..<bytes)
     }
@@ -94,13 +97,21 @@ struct BatchScan {
         let length: Int32 = bytes.loadBigEndian(at: 8)
         let count = Int(length) + RecordBatch.lengthPrefixBytes
         guard bytes[16] == 2, count >= RecordBatch.headerBytes, position + count <= end else {
-            throw FileError(.inputOutput, operation: "find a batch at \(position) of", path: file.path)
+            throw FileError(
+                .inputOutput,
+                operation: "find a batch at \(position) of",
+                path: file.path
+            )
         }
         let batch = RecordBatch(committed: bytes)
         defer { position += count }
         return Header(
-            position: position, byteCount: count, baseOffset: batch.baseOffset,
-            lastOffset: batch.lastOffset, maxTimestamp: batch.maxTimestamp)
+            position: position,
+            byteCount: count,
+            baseOffset: batch.baseOffset,
+            lastOffset: batch.lastOffset,
+            maxTimestamp: batch.maxTimestamp
+        )
     }
 
     private mutating func bytes(at position: Int, count: Int) throws(FileError) -> ByteSlice {
@@ -109,7 +120,8 @@ struct BatchScan {
             let storage = ByteStorage(capacity: wanted)
             let n = try file.read(
                 into: UnsafeMutableRawBufferPointer(start: storage.start, count: wanted),
-                at: position)
+                at: position
+            )
             guard n >= count else {
                 throw FileError(.inputOutput, operation: "read", path: file.path)
             }

@@ -8,7 +8,9 @@ enum APIKeyWriter {
         out.line("// swift-format-ignore-file")
         out.line()
         out.block("package enum APIKey: Int16, CaseIterable, Sendable") { out in
-            for (schema, name) in zip(sorted, names) { out.line("case \(name) = \(schema.apiKey ?? 0)") }
+            for (schema, name) in zip(sorted, names) {
+                out.line("case \(name) = \(schema.apiKey ?? 0)")
+            }
             out.line()
             out.block("package var validVersions: ClosedRange<Int16>") { out in
                 out.block("switch self") { out in

@@ -27,7 +27,9 @@ enum Generator {
         var schemas: [String: Schema] = [:]
         for folder in folders {
             let urls = try FileManager.default.contentsOfDirectory(
-                at: URL(fileURLWithPath: folder), includingPropertiesForKeys: nil)
+                at: URL(fileURLWithPath: folder),
+                includingPropertiesForKeys: nil
+            )
             for url in urls where url.pathExtension == "json" {
                 let schema = try Schema(file: url)
                 schemas[schema.name] = schema
@@ -58,7 +60,9 @@ enum Generator {
         }
         for file in files {
             let url = folder.appendingPathComponent(file.name)
-            if let old = try? String(contentsOf: url, encoding: .utf8), old == file.text { continue }
+            if let old = try? String(contentsOf: url, encoding: .utf8), old == file.text {
+                continue
+            }
             try file.text.write(to: url, atomically: true, encoding: .utf8)
         }
     }

@@ -58,7 +58,10 @@ struct MessageWriter {
     }
 
     private func writeNested(
-        _ name: String, _ fields: [Field], versions: Versions, _ out: inout SwiftText
+        _ name: String,
+        _ fields: [Field],
+        versions: Versions,
+        _ out: inout SwiftText
     ) {
         out.line()
         out.block("package struct \(name): Equatable, Sendable") { out in
@@ -182,7 +185,10 @@ struct MessageWriter {
     }
 
     private func decode(
-        _ field: Field, reader: String, versions: Versions, _ out: inout SwiftText
+        _ field: Field,
+        reader: String,
+        versions: Versions,
+        _ out: inout SwiftText
     ) {
         let property = SwiftName.property(field.name)
         let flexible = field.flexible == nil ? "flexible" : "false"
@@ -204,7 +210,8 @@ struct MessageWriter {
                 out.line("var elements: [\(swiftType(element))] = []")
                 out.line("elements.reserveCapacity(min(count, 256))")
                 out.line(
-                    "for _ in 0..<count { elements.append(\(decodeElement(element, reader, flexible))) }")
+                    "for _ in 0..<count { elements.append(\(decodeElement(element, reader, flexible))) }"
+                )
                 out.line("\(property) = elements")
             }
             if !field.nullable.isEmpty { out.line("else { \(property) = nil }") }
@@ -287,7 +294,10 @@ struct MessageWriter {
         if inline != "false" {
             out.when(inline) { out in encode(field, writer: "writer", versions: versions, &out) }
         }
-        guard !field.ignorable, let present = field.versions.condition(within: versions) else { return }
+        // A response answers what the client can read: what its version cannot carry is left out.
+        guard schema.kind != .response, !field.ignorable,
+            let present = field.versions.condition(within: versions)
+        else { return }
         let absent = present == "false" ? "" : "!(\(present)) && "
         out.block("if \(absent)\(isNotDefault(field))") { out in
             out.line(
@@ -316,14 +326,18 @@ struct MessageWriter {
                 out.line("var nested = ByteWriter(capacity: 64)")
                 encode(field, writer: "nested", versions: versions, &out)
                 out.line(
-                    "tags.append(TaggedField(tag: \(field.tag ?? 0), data: nested.finishContiguous()))")
+                    "tags.append(TaggedField(tag: \(field.tag ?? 0), data: nested.finishContiguous()))"
+                )
             }
         }
         out.line("writer.writeTaggedFields(tags + unknownTaggedFields)")
     }
 
     private func encode(
-        _ field: Field, writer: String, versions: Versions, _ out: inout SwiftText
+        _ field: Field,
+        writer: String,
+        versions: Versions,
+        _ out: inout SwiftText
     ) {
         let property = SwiftName.property(field.name)
         let flexible = field.flexible == nil ? "flexible" : "false"
@@ -356,7 +370,10 @@ struct MessageWriter {
     }
 
     private func encodeValue(
-        _ value: String, _ type: FieldType, _ writer: String, _ flexible: String,
+        _ value: String,
+        _ type: FieldType,
+        _ writer: String,
+        _ flexible: String,
         _ out: inout SwiftText
     ) {
         switch type {

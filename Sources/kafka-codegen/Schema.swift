@@ -35,7 +35,9 @@ struct Versions: Equatable {
     }
 
     /// Whether every version of `other` is in this range.
-    func covers(_ other: Versions) -> Bool { other.isEmpty || (low <= other.low && other.high <= high) }
+    func covers(_ other: Versions) -> Bool {
+        other.isEmpty || (low <= other.low && other.high <= high)
+    }
 }
 
 struct SchemaProblem: Error, CustomStringConvertible {

@@ -65,13 +65,18 @@ private struct FetchReader {
     private struct Unknown: Error { let code: ErrorCode }
 
     private static func locate(
-        _ partition: FetchPlan.Partition, in image: MetadataImage
+        _ partition: FetchPlan.Partition,
+        in image: MetadataImage
     ) -> Result<(name: String, groupID: UInt64), Unknown> {
-        let topic = partition.topicID == .zero
+        let topic =
+            partition.topicID == .zero
             ? image.topics[partition.topic] : image.topic(partition.topicID)
         guard let topic else {
             return .failure(
-                Unknown(code: partition.topicID == .zero ? .unknownTopicOrPartition : .unknownTopicId))
+                Unknown(
+                    code: partition.topicID == .zero ? .unknownTopicOrPartition : .unknownTopicId
+                )
+            )
         }
         guard partition.index >= 0, Int(partition.index) < topic.partitions.count else {
             return .failure(Unknown(code: .unknownTopicOrPartition))
@@ -119,13 +124,18 @@ private struct FetchReader {
             let items = places.map { place in
                 let partition = plan.partitions[place]
                 return ReadItem(
-                    partition: id(place), offset: partition.fetchOffset,
+                    partition: id(place),
+                    offset: partition.fetchOffset,
                     maxBytes: partition.maxBytes,
                     currentLeaderEpoch: partition.currentLeaderEpoch,
-                    lastFetchedEpoch: partition.lastFetchedEpoch)
+                    lastFetchedEpoch: partition.lastFetchedEpoch
+                )
             }
             let outcomes = await broker.shards[loop].read(
-                items, maxBytes: left, mustReturnOne: mustReturnOne)
+                items,
+                maxBytes: left,
+                mustReturnOne: mustReturnOne
+            )
             for (place, outcome) in zip(places, outcomes) {
                 results[place].outcome = outcome
                 left -= outcome.records.count

@@ -69,18 +69,26 @@ private struct AppendPlan {
             }
             guard !topic.isInternal else {
                 targets[index].result = AppendResult(
-                    error: .invalidTopicException, message: "'\(data.name)' is the broker's own topic")
+                    error: .invalidTopicException,
+                    message: "'\(data.name)' is the broker's own topic"
+                )
                 continue
             }
             do {
                 let batch = try RecordBatch.validated(part.records?.joined() ?? ByteSlice())
                 targets[index].item = AppendItem(
-                    partition: TopicPartition(topic: data.name, partition: part.index), batch: batch)
+                    partition: TopicPartition(topic: data.name, partition: part.index),
+                    batch: batch
+                )
                 targets[index].loop = Placement.loop(
-                    of: topic.partitions[Int(part.index)].groupID, of: loops)
+                    of: topic.partitions[Int(part.index)].groupID,
+                    of: loops
+                )
             } catch {
                 targets[index].result = AppendResult(
-                    error: error.errorCode, message: "\(error)")
+                    error: error.errorCode,
+                    message: "\(error)"
+                )
             }
         }
     }
@@ -92,7 +100,10 @@ private struct AppendPlan {
         let loops = Set(live.map { targets[$0].loop }).sorted()
         if loops.count == 1 {
             let results = await broker.shards[targets[first].loop].append(
-                live.compactMap { targets[$0].item }, waits: waits, timeoutMilliseconds: timeout)
+                live.compactMap { targets[$0].item },
+                waits: waits,
+                timeoutMilliseconds: timeout
+            )
             for (slot, index) in live.enumerated() { targets[index].result = results[slot] }
             return
         }
@@ -126,7 +137,8 @@ private struct AppendPlan {
             answer.partitionResponses.reserveCapacity(topic.partitionData.count)
             for partition in topic.partitionData {
                 answer.partitionResponses.append(
-                    partitionResponse(partition.index, targets[next].result))
+                    partitionResponse(partition.index, targets[next].result)
+                )
                 next += 1
             }
             response.responses.append(answer)
@@ -135,7 +147,8 @@ private struct AppendPlan {
     }
 
     private func partitionResponse(
-        _ index: Int32, _ result: AppendResult
+        _ index: Int32,
+        _ result: AppendResult
     ) -> ProduceResponse.PartitionProduceResponse {
         var answer = ProduceResponse.PartitionProduceResponse()
         answer.index = index

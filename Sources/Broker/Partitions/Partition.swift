@@ -44,8 +44,12 @@ final class Partition: @unchecked Sendable {
     var onCommitted: (() -> Void)?
 
     init(
-        id: TopicPartition, topicID: KafkaUUID, groupID: UInt64, replica: PartitionReplica,
-        stateMachine: PartitionStateMachine, configuration: EffectiveTopicConfiguration,
+        id: TopicPartition,
+        topicID: KafkaUUID,
+        groupID: UInt64,
+        replica: PartitionReplica,
+        stateMachine: PartitionStateMachine,
+        configuration: EffectiveTopicConfiguration,
         clock: any Clock
     ) {
         self.id = id
@@ -56,7 +60,7 @@ final class Partition: @unchecked Sendable {
         self.configuration = configuration
         self.clock = clock
         log = stateMachine.log
-        nextOffset = log.logEndOffset
+        nextOffset = log.logEndOffset.rawValue
         replica.onLeadership = { [unowned self] leads, term in
             leadershipChanged(leads ? Int32(truncatingIfNeeded: term.rawValue) : nil)
         }
@@ -75,7 +79,8 @@ final class Partition: @unchecked Sendable {
             try append(batch, maxBytes: maxBytes) { result, lastOffset in
                 wait.expect(slot, result)
                 pendingProduces.append(
-                    PendingProduce(lastOffset: lastOffset, wait: wait, slot: slot))
+                    PendingProduce(lastOffset: lastOffset, wait: wait, slot: slot)
+                )
             } duplicate: { result in
                 wait.settle(slot, result)
             }
@@ -85,7 +90,8 @@ final class Partition: @unchecked Sendable {
     }
 
     private func append(
-        _ batch: RecordBatch, maxBytes: Int,
+        _ batch: RecordBatch,
+        maxBytes: Int,
         appended: (AppendResult, _ lastOffset: Int64) -> Void,
         duplicate: (AppendResult) -> Void
     ) throws(AppendProblem) {
@@ -93,7 +99,9 @@ final class Partition: @unchecked Sendable {
         guard let epoch = leaderEpoch else { throw AppendProblem(.notLeaderOrFollower) }
         guard batch.bytes.count <= maxBytes else {
             throw AppendProblem(
-                .messageTooLarge, "a batch of \(batch.bytes.count) bytes; the limit is \(maxBytes)")
+                .messageTooLarge,
+                "a batch of \(batch.bytes.count) bytes; the limit is \(maxBytes)"
+            )
         }
         let now = clock.wallMilliseconds
         try checkTimestamp(batch, now: now)
@@ -105,12 +113,12 @@ final class Partition: @unchecked Sendable {
         case .duplicatePending(let offset):
             appended(
                 result(baseOffset: offset.rawValue, now: now),
-                offset.rawValue + Int64(batch.lastOffsetDelta))
+                offset.rawValue + Int64(batch.lastOffsetDelta)
+            )
             sortPendingProduces()
             return
         case .rejected(let code): throw AppendProblem(code)
         }
-        var batch = batch
         if configuration.usesLogAppendTime { batch.setLogAppendTime(now) }
         batch.assign(baseOffset: Offset(nextOffset), leaderEpoch: LeaderEpoch(epoch))
         do {
@@ -126,8 +134,10 @@ final class Partition: @unchecked Sendable {
 
     private func result(baseOffset: Int64, now: Int64) -> AppendResult {
         AppendResult(
-            baseOffset: baseOffset, logAppendTime: configuration.usesLogAppendTime ? now : -1,
-            logStartOffset: log.logStartOffset.rawValue)
+            baseOffset: baseOffset,
+            logAppendTime: configuration.usesLogAppendTime ? now : -1,
+            logStartOffset: log.logStartOffset.rawValue
+        )
     }
 
     private func checkTimestamp(_ batch: RecordBatch, now: Int64) throws(AppendProblem) {
@@ -136,7 +146,10 @@ final class Partition: @unchecked Sendable {
         guard age <= configuration.timestampBeforeMaxMilliseconds,
             ahead <= configuration.timestampAfterMaxMilliseconds
         else {
-            throw AppendProblem(.invalidTimestamp, "the timestamps lie outside what the topic allows")
+            throw AppendProblem(
+                .invalidTimestamp,
+                "the timestamps lie outside what the topic allows"
+            )
         }
     }
 
@@ -216,7 +229,8 @@ final class Partition: @unchecked Sendable {
         if target > log.logStartOffset.rawValue {
             do {
                 _ = try await replica.proposeAndWait(
-                    RaftPayload(PartitionCommand.deleteRecords(before: target).encoded()))
+                    RaftPayload(PartitionCommand.deleteRecords(before: target).encoded())
+                )
             } catch {
                 return (-1, AppendProblem(proposing: error).code)
             }
@@ -232,7 +246,9 @@ final class Partition: @unchecked Sendable {
         leaderEpoch = nil
         let waiting = pendingProduces
         pendingProduces = []
-        for produce in waiting { produce.wait.finish(produce.slot, error: .unknownTopicOrPartition) }
+        for produce in waiting {
+            produce.wait.finish(produce.slot, error: .unknownTopicOrPartition)
+        }
         wakeFetches()
         onLeadership?(nil)
     }

@@ -15,7 +15,7 @@ actor PartitionShard {
     nonisolated let loop: EventLoop
     nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
 
-    private let environment: ShardEnvironment
+    private nonisolated let environment: ShardEnvironment
     private let manager: RaftReplicaManager
     private let cache: TailCache
     private var partitions: [TopicPartition: Partition] = [:]
@@ -27,11 +27,21 @@ actor PartitionShard {
         self.environment = environment
         cache = TailCache(budget: environment.cacheBytesPerLoop)
         manager = RaftReplicaManager(
-            loop: loop, wal: environment.wal, reader: environment.coldReader,
-            replicaID: environment.replicaID, generator: environment.makeGenerator())
+            loop: loop,
+            wal: environment.wal,
+            reader: environment.coldReader,
+            replicaID: environment.replicaID,
+            generator: environment.makeGenerator()
+        )
         flusher = SegmentFlusher(
-            loop: loop, worker: environment.segmentWriter, manager: manager, cache: cache,
-            budget: environment.budget, log: environment.log, wal: environment.wal)
+            loop: loop,
+            worker: environment.segmentWriter,
+            manager: manager,
+            cache: cache,
+            budget: environment.budget,
+            log: environment.log,
+            wal: environment.wal
+        )
         let cache = cache
         manager.isThrottled = { cache.isOverBudget }
     }
@@ -44,6 +54,8 @@ actor PartitionShard {
     }
 
     private var sweeps = 0
+
+    nonisolated var coldReader: Worker { environment.coldReader }
 
     private func sweep() {
         sweeps += 1
@@ -67,8 +79,10 @@ actor PartitionShard {
             Result {
                 try PartitionLog.open(
                     directory: environment.directory(of: start.id),
-                    configuration: LogConfiguration(start.configuration), files: environment.files,
-                    cache: cache)
+                    configuration: LogConfiguration(start.configuration),
+                    files: environment.files,
+                    cache: cache
+                )
             }
         }
         let log = try opened.get()
@@ -76,26 +90,55 @@ actor PartitionShard {
         let storage =
             start.recovered
             ?? WALRaftStorage(
-                group: start.groupID, membership: Membership(voters: [environment.replicaID]))
+                group: start.groupID,
+                membership: Membership(voters: [environment.replicaID])
+            )
         do {
             try storage.finishRecovery(
-                applied: LogIndex(log.appliedRaftIndex), term: Term(UInt64(log.appliedTerm.rawValue)))
+                applied: LogIndex(log.appliedRaftIndex),
+                term: Term(UInt64(log.appliedTerm.rawValue))
+            )
         } catch {
             throw StartProblem.missingEntries(start.id)
         }
         let replica = try manager.start(
-            group: start.groupID, storage: storage, stateMachine: stateMachine)
+            group: start.groupID,
+            storage: storage,
+            stateMachine: stateMachine
+        )
         let partition = Partition(
-            id: start.id, topicID: start.topicID, groupID: start.groupID, replica: replica,
-            stateMachine: stateMachine, configuration: start.configuration, clock: loop.clock)
+            id: start.id,
+            topicID: start.topicID,
+            groupID: start.groupID,
+            replica: replica,
+            stateMachine: stateMachine,
+            configuration: start.configuration,
+            clock: loop.clock
+        )
         partitions[start.id] = partition
         flusher.follow(partition)
         partition.onLeadership = { epoch in
             environment.leaders.set(start.id, epoch: epoch)
         }
-        start.prepare?(partition, stateMachine)
+        if let prepare = start.prepare {
+            prepare(partition, stateMachine, try await replayed(log))
+        }
         replica.campaign()
         return partition
+    }
+
+    /// Everything that is in the log's segments; for those that follow a log from its start.
+    private func replayed(_ log: PartitionLog) async throws -> [RecordBatch] {
+        let replay = log.replay
+        guard !replay.isEmpty else { return [] }
+        let read: Result<[RecordBatch], any Error> = await environment.coldReader.run {
+            Result {
+                var batches: [RecordBatch] = []
+                try replay.forEachBatch { batches.append($0) }
+                return batches
+            }
+        }
+        return try read.get()
     }
 
     /// Stops a partition and removes its files.
@@ -142,7 +185,9 @@ actor PartitionShard {
 
     /// Appends batches in their order; returns once those that must be are committed.
     func append(
-        _ items: [AppendItem], waits: Bool, timeoutMilliseconds: Int32
+        _ items: [AppendItem],
+        waits: Bool,
+        timeoutMilliseconds: Int32
     ) async -> [AppendResult] {
         let deadline =
             loop.clock.monotonicNanoseconds + .milliseconds(Int64(max(0, timeoutMilliseconds)))
@@ -153,11 +198,18 @@ actor PartitionShard {
                 continue
             }
             guard !environment.wal.isFull else {
-                wait.settle(slot, AppendResult(error: .kafkaStorageError, message: "the disk is full"))
+                wait.settle(
+                    slot,
+                    AppendResult(error: .kafkaStorageError, message: "the disk is full")
+                )
                 continue
             }
             partition.append(
-                item.batch, maxBytes: partition.configuration.maxMessageBytes, to: wait, slot: slot)
+                item.batch,
+                maxBytes: partition.configuration.maxMessageBytes,
+                to: wait,
+                slot: slot
+            )
         }
         if waits { await wait.wait() }
         return wait.results
@@ -165,7 +217,9 @@ actor PartitionShard {
 
     /// Reads partitions in their order until `maxBytes` are found.
     func read(
-        _ items: [ReadItem], maxBytes: Int, mustReturnOne: Bool
+        _ items: [ReadItem],
+        maxBytes: Int,
+        mustReturnOne: Bool
     ) async -> [ReadOutcome] {
         var outcomes: [ReadOutcome] = []
         outcomes.reserveCapacity(items.count)
@@ -192,7 +246,9 @@ actor PartitionShard {
         outcome.logStartOffset = partition.log.logStartOffset.rawValue
         if item.lastFetchedEpoch >= 0,
             let diverging = partition.log.divergence(
-                offset: Offset(item.offset), epoch: LeaderEpoch(item.lastFetchedEpoch))
+                offset: Offset(item.offset),
+                epoch: LeaderEpoch(item.lastFetchedEpoch)
+            )
         {
             outcome.diverging = (diverging.epoch.rawValue, diverging.endOffset.rawValue)
             return outcome
@@ -200,7 +256,10 @@ actor PartitionShard {
         let limit = min(maxBytes, item.maxBytes)
         guard limit > 0 || mustReturnOne else { return outcome }
         switch partition.log.read(
-            from: Offset(item.offset), maxBytes: max(0, limit), minOneBatch: mustReturnOne)
+            from: Offset(item.offset),
+            maxBytes: max(0, limit),
+            minOneBatch: mustReturnOne
+        )
         {
         case .bytes(let rope): outcome.records = rope
         case .offsetOutOfRange: outcome.error = .offsetOutOfRange
@@ -258,8 +317,9 @@ struct PartitionStart: Sendable {
     let configuration: EffectiveTopicConfiguration
     /// What the WAL remembered of the group.
     var recovered: RecoveredGroup?
-    /// Called before the replica campaigns; for those that follow the log.
-    var prepare: (@Sendable (Partition, PartitionStateMachine) -> Void)?
+    /// Called on the shard's loop before the replica campaigns, with what the segments hold; for
+    /// those that follow the log.
+    var prepare: (@Sendable (Partition, PartitionStateMachine, [RecordBatch]) -> Void)?
 }
 
 /// Why a partition could not be started.

@@ -8,7 +8,8 @@ import RaftRuntime
 ///
 /// An entry's payload is a record batch, whose first byte is 0 because it begins with a base offset
 /// below 2^56, or a ``PartitionCommand``, whose first byte is not; or it is empty.
-final class PartitionStateMachine: StateMachine {
+final class PartitionStateMachine: StateMachine, @unchecked Sendable {
+    // Unchecked: confined to the loop of its partition.
     let log: PartitionLog
     private(set) var lastApplied: LogIndex
     /// Told of every committed batch; how metadata and coordinators follow their logs.
@@ -33,7 +34,8 @@ final class PartitionStateMachine: StateMachine {
             let batch = RecordBatch(committed: payload)
             precondition(
                 batch.baseOffset == log.logEndOffset,
-                "batch at offset \(batch.baseOffset) committed after \(log.logEndOffset)")
+                "batch at offset \(batch.baseOffset) committed after \(log.logEndOffset)"
+            )
             log.append(batch: batch, raftIndex: index, term: epoch)
             onBatch?(batch)
             return ByteSlice()

@@ -1,6 +1,7 @@
 import KafkaProtocol
 import LogStorage
 import Platform
+import Raft
 import RaftRuntime
 import WriteAheadLog
 
@@ -35,8 +36,13 @@ final class SegmentFlusher {
     }
 
     init(
-        loop: EventLoop, worker: Worker, manager: RaftReplicaManager, cache: TailCache,
-        budget: MemoryBudget, log: Logger, wal: GroupCommitWAL
+        loop: EventLoop,
+        worker: Worker,
+        manager: RaftReplicaManager,
+        cache: TailCache,
+        budget: MemoryBudget,
+        log: Logger,
+        wal: GroupCommitWAL
     ) {
         self.loop = loop
         self.worker = worker
@@ -110,8 +116,10 @@ final class SegmentFlusher {
 
     private func flushLargest() {
         let largest = followed.values.filter { !$0.isFlushing }
-            .max { ($0.partition.log.unflushedBytes, $0.partition.groupID)
-                < ($1.partition.log.unflushedBytes, $1.partition.groupID) }
+            .max {
+                ($0.partition.log.unflushedBytes, $0.partition.groupID)
+                    < ($1.partition.log.unflushedBytes, $1.partition.groupID)
+            }
         if let largest, largest.partition.log.unflushedBytes > 0 { want(largest) }
     }
 
@@ -146,7 +154,11 @@ final class SegmentFlusher {
             limiter.limited { suppressed in
                 log.error(
                     "a partition could not be written to its segments",
-                    ["partition": "\(entry.partition.id)", "error": "\(error)", "suppressed": "\(suppressed)"])
+                    [
+                        "partition": "\(entry.partition.id)", "error": "\(error)",
+                        "suppressed": "\(suppressed)",
+                    ]
+                )
             }
             // Nothing is lost: the WAL still has it. Try again when there may be room.
             _ = loop.schedule(after: .milliseconds(500)) { [unowned self] in want(entry) }

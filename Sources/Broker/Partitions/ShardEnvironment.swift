@@ -75,8 +75,11 @@ typealias RecoveredGroup = WALRaftStorage
 extension LogConfiguration {
     init(_ topic: EffectiveTopicConfiguration) {
         self.init(
-            segmentBytes: topic.segmentBytes, segmentMilliseconds: topic.segmentMilliseconds,
-            indexIntervalBytes: topic.indexIntervalBytes, retentionBytes: topic.retentionBytes,
-            retentionMilliseconds: topic.retentionMilliseconds)
+            segmentBytes: topic.segmentBytes,
+            segmentMilliseconds: topic.segmentMilliseconds,
+            indexIntervalBytes: topic.indexIntervalBytes,
+            retentionBytes: topic.retentionBytes,
+            retentionMilliseconds: topic.retentionMilliseconds
+        )
     }
 }

@@ -2,7 +2,7 @@ import Bytes
 import ClusterMetadata
 import KafkaMessages
 import KafkaProtocol
-import Platform
+package import Platform
 import Synchronization
 
 /// What the handlers of a node work with.
@@ -10,23 +10,33 @@ final class BrokerServices: Sendable {
     let nodeID: Int32
     let clusterID: String
     let settings: BrokerSettings
+    /// Where clients are told to connect.
+    let advertised: SocketAddress
     let clock: any Clock
     let shards: [PartitionShard]
     let metadata: MetadataService
     let groups: GroupService
     let leaders: LeaderTable
     let sessions: [FetchSessions]
-    let producerIDs: ProducerIDSource
     private let published: PublishedImage
 
     init(
-        nodeID: Int32, clusterID: String, settings: BrokerSettings, clock: any Clock,
-        shards: [PartitionShard], metadata: MetadataService, groups: GroupService,
-        leaders: LeaderTable, sessions: [FetchSessions], published: PublishedImage
+        nodeID: Int32,
+        clusterID: String,
+        settings: BrokerSettings,
+        advertised: SocketAddress,
+        clock: any Clock,
+        shards: [PartitionShard],
+        metadata: MetadataService,
+        groups: GroupService,
+        leaders: LeaderTable,
+        sessions: [FetchSessions],
+        published: PublishedImage
     ) {
         self.nodeID = nodeID
         self.clusterID = clusterID
         self.settings = settings
+        self.advertised = advertised
         self.clock = clock
         self.shards = shards
         self.metadata = metadata
@@ -34,7 +44,6 @@ final class BrokerServices: Sendable {
         self.leaders = leaders
         self.sessions = sessions
         self.published = published
-        producerIDs = ProducerIDSource(metadata: metadata)
     }
 
     /// The metadata as this node has committed it.
@@ -42,11 +51,6 @@ final class BrokerServices: Sendable {
 
     func shard(of partition: MetadataImage.Partition) -> PartitionShard {
         shards[Placement.loop(of: partition.groupID, of: shards.count)]
-    }
-
-    /// The node's own listener as clients are told of it.
-    func endpoint(in image: MetadataImage) -> (host: String, port: Int32) {
-        (settings.advertised.host, Int32(settings.advertised.port))
     }
 }
 
@@ -67,7 +71,8 @@ final class PublishedImage: Sendable {
 /// The settings of a standalone broker.
 package struct BrokerSettings: Sendable {
     package var listen = SocketAddress(host: "127.0.0.1", port: 9092)
-    package var advertised = SocketAddress(host: "127.0.0.1", port: 9092)
+    /// Where clients are told to connect, given where the listener came to be.
+    package var advertise: @Sendable (_ bound: SocketAddress) -> SocketAddress = { $0 }
     package var dataDirectory = "./data"
     package var nodeID: Int32 = 1
     package var autoCreateTopics = true

@@ -2,9 +2,9 @@ import Platform
 import Synchronization
 
 /// What handlers may know of the connection a request came over.
-package final class ClientConnection: Sendable {
-    package let peer: String
-    package let loop: EventLoop
+final class ClientConnection: Sendable {
+    let peer: String
+    let loop: EventLoop
     private let log: Logger
     private let limiter: LogLimiter
     private let lastActive: Atomic<Int64>
@@ -18,7 +18,7 @@ package final class ClientConnection: Sendable {
     }
 
     /// The peer's address without its port, as group descriptions show it.
-    package var host: String {
+    var host: String {
         guard let colon = peer.lastIndex(of: ":") else { return peer }
         return String(peer[..<colon])
     }
@@ -32,7 +32,8 @@ package final class ClientConnection: Sendable {
         limiter.limited { suppressed in
             log.warning(
                 "closing a connection: \(problem)",
-                suppressed == 0 ? ["peer": peer] : ["peer": peer, "suppressed": "\(suppressed)"])
+                suppressed == 0 ? ["peer": peer] : ["peer": peer, "suppressed": "\(suppressed)"]
+            )
         }
     }
 }

@@ -27,7 +27,10 @@ actor Connection {
     private var waitingReader: UnsafeContinuation<Void, Never>?
 
     init(
-        socket: Socket, loop: EventLoop, router: RequestRouter, limits: ConnectionLimits,
+        socket: Socket,
+        loop: EventLoop,
+        router: RequestRouter,
+        limits: ConnectionLimits,
         client: ClientConnection
     ) {
         self.socket = socket
@@ -105,7 +108,7 @@ actor Connection {
             slots.removeFirst(firstSlot)
             firstSlot = 0
         }
-        if !output.isEmpty { resumeWriter() }
+        if !output.isEmpty || isEnding { resumeWriter() }
         resumeReader()
     }
 
@@ -162,7 +165,7 @@ actor Connection {
 }
 
 /// What became of a request.
-package enum RequestOutcome: Sendable {
+enum RequestOutcome: Sendable {
     case response(ByteRope)
     /// Nothing is answered: a produce with acks=0 that succeeded.
     case silence

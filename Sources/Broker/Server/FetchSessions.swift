@@ -1,3 +1,4 @@
+import Bytes
 import KafkaMessages
 import KafkaProtocol
 import Platform
@@ -79,8 +80,12 @@ actor FetchSessions {
             let id = request.sessionEpoch == 0 ? makeSession(asked) : 0
             return .plan(
                 FetchPlan(
-                    partitions: asked, sessionID: id, isIncremental: false,
-                    usesTopicIDs: usesTopicIDs))
+                    partitions: asked,
+                    sessionID: id,
+                    isIncremental: false,
+                    usesTopicIDs: usesTopicIDs
+                )
+            )
         }
         guard var session = sessions.removeValue(forKey: request.sessionId) else {
             return .rejected(.fetchSessionIdNotFound)
@@ -105,8 +110,12 @@ actor FetchSessions {
         sessions[request.sessionId] = session
         return .plan(
             FetchPlan(
-                partitions: partitions, sessionID: request.sessionId, isIncremental: true,
-                usesTopicIDs: usesTopicIDs))
+                partitions: partitions,
+                sessionID: request.sessionId,
+                isIncremental: true,
+                usesTopicIDs: usesTopicIDs
+            )
+        )
     }
 
     private static func key(_ partition: FetchPlan.Partition) -> Key {
@@ -127,7 +136,10 @@ actor FetchSessions {
     private func makeSession(_ partitions: [FetchPlan.Partition]) -> Int32 {
         let now = loop.clock.monotonicNanoseconds
         if sessions.count >= capacity {
-            guard let oldest = sessions.min(by: { ($0.value.lastUsed, $0.key) < ($1.value.lastUsed, $1.key) }),
+            guard
+                let oldest = sessions.min(by: {
+                    ($0.value.lastUsed, $0.key) < ($1.value.lastUsed, $1.key)
+                }),
                 now - oldest.value.lastUsed > Self.evictableAfter
             else { return 0 }
             sessions[oldest.key] = nil
@@ -166,7 +178,9 @@ actor FetchSessions {
     }
 
     private func append(
-        _ partition: FetchPlan.Partition, _ outcome: ReadOutcome, to response: inout FetchResponse,
+        _ partition: FetchPlan.Partition,
+        _ outcome: ReadOutcome,
+        to response: inout FetchResponse,
         usesTopicIDs: Bool
     ) {
         var data = FetchResponse.PartitionData()
@@ -195,7 +209,8 @@ actor FetchSessions {
     }
 
     private static func partitions(
-        of request: FetchRequest, usesTopicIDs: Bool
+        of request: FetchRequest,
+        usesTopicIDs: Bool
     ) -> [FetchPlan.Partition] {
         var partitions: [FetchPlan.Partition] = []
         for topic in request.topics {
@@ -204,10 +219,13 @@ actor FetchSessions {
                     FetchPlan.Partition(
                         topic: usesTopicIDs ? "" : topic.topic,
                         topicID: usesTopicIDs ? topic.topicId : .zero,
-                        index: partition.partition, fetchOffset: partition.fetchOffset,
+                        index: partition.partition,
+                        fetchOffset: partition.fetchOffset,
                         maxBytes: max(0, Int(partition.partitionMaxBytes)),
                         currentLeaderEpoch: partition.currentLeaderEpoch,
-                        lastFetchedEpoch: partition.lastFetchedEpoch))
+                        lastFetchedEpoch: partition.lastFetchedEpoch
+                    )
+                )
             }
         }
         return partitions

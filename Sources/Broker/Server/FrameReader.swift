@@ -45,7 +45,9 @@ final class FrameReader {
         consume(filled)
         while filled < length {
             let room = UnsafeMutableRawBufferPointer(
-                start: frame.start + filled, count: length - filled)
+                start: frame.start + filled,
+                count: length - filled
+            )
             let n = try await socket.read(into: room)
             guard n > 0 else { throw FrameProblem.cutShort }
             filled += n
@@ -63,7 +65,9 @@ final class FrameReader {
             start = 0
         }
         let room = UnsafeMutableRawBufferPointer(
-            start: buffer.start + end, count: buffer.capacity - end)
+            start: buffer.start + end,
+            count: buffer.capacity - end
+        )
         let n = try await socket.read(into: room)
         end += n
         return n > 0

@@ -5,33 +5,33 @@ import Synchronization
 ///
 /// At the limit connections stop reading, so that clients feel back-pressure and nothing is
 /// dropped. Loops look at it after each request; the gate opens again when a loop reports less.
-package final class MemoryBudget: Sendable {
+final class MemoryBudget: Sendable {
     private struct Gate {
         var waiting: [(loop: EventLoop, continuation: UnsafeContinuation<Void, Never>)] = []
     }
 
-    package let limit: Int
+    let limit: Int
     private let used = Atomic<Int>(0)
     private let closed = Atomic(false)
     private let gate = Mutex(Gate())
 
-    package init(limit: Int) {
+    init(limit: Int) {
         precondition(limit > 0, "a budget of \(limit) bytes")
         self.limit = limit
     }
 
-    package var current: Int { used.load(ordering: .relaxed) }
+    var current: Int { used.load(ordering: .relaxed) }
 
     /// Counts `bytes` more, or fewer when negative.
-    package func add(_ bytes: Int) {
+    func add(_ bytes: Int) {
         let now = used.add(bytes, ordering: .relaxed).newValue
         if bytes < 0 && closed.load(ordering: .relaxed) && now < limit { open() }
     }
 
-    package var isExhausted: Bool { used.load(ordering: .relaxed) >= limit }
+    var isExhausted: Bool { used.load(ordering: .relaxed) >= limit }
 
     /// Returns at once while there is room; otherwise once there is.
-    package func waitForRoom(on loop: EventLoop) async {
+    func waitForRoom(on loop: EventLoop) async {
         guard isExhausted else { return }
         await withUnsafeContinuation { continuation in
             gate.withLock { $0.waiting.append((loop, continuation)) }

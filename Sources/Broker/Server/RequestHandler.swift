@@ -1,6 +1,7 @@
-package import Bytes
-package import KafkaMessages
+import Bytes
+import KafkaMessages
 import KafkaProtocol
+import Platform
 
 /// The work of one API; one file each under `Handlers/`.
 protocol RequestHandler: Sendable {
@@ -12,11 +13,11 @@ protocol RequestHandler: Sendable {
 }
 
 /// Who sent a request, and how.
-package struct RequestContext: Sendable {
-    package let client: ClientConnection
-    package let clientID: String
-    package let apiVersion: Int16
-    package let correlationID: Int32
+struct RequestContext: Sendable {
+    let client: ClientConnection
+    let clientID: String
+    let apiVersion: Int16
+    let correlationID: Int32
 }
 
 /// A handler without its types: decodes a body and gives the work on it.
@@ -33,15 +34,18 @@ struct AnyRequestHandler: Sendable {
         precondition(
             H.Request.validVersions.lowerBound <= H.versions.lowerBound
                 && H.versions.upperBound <= H.Request.validVersions.upperBound,
-            "\(H.Request.apiKey) has versions \(H.Request.validVersions), not \(H.versions)")
+            "\(H.Request.apiKey) has versions \(H.Request.validVersions), not \(H.versions)"
+        )
         decode = { (reader: inout ByteReader, context) throws(MalformedBytes) in
             let request = try H.Request(from: &reader, version: context.apiVersion)
             return {
                 guard let response = await handler.handle(request, context) else { return .silence }
                 return ResponseFrame.encode(
-                    response, version: context.apiVersion,
+                    response,
+                    version: context.apiVersion,
                     headerVersion: H.Request.apiKey.responseHeaderVersion(for: context.apiVersion),
-                    correlationID: context.correlationID)
+                    correlationID: context.correlationID
+                )
             }
         }
     }
@@ -50,7 +54,10 @@ struct AnyRequestHandler: Sendable {
 /// The bytes of a response: length, header, body.
 enum ResponseFrame {
     static func encode<M: KafkaMessage>(
-        _ message: M, version: Int16, headerVersion: Int16, correlationID: Int32
+        _ message: M,
+        version: Int16,
+        headerVersion: Int16,
+        correlationID: Int32
     ) -> RequestOutcome {
         var writer = ByteWriter(capacity: 256)
         writer.write(correlationID)
@@ -59,7 +66,7 @@ enum ResponseFrame {
         do {
             try message.encode(into: &writer, version: version)
         } catch {
-            preconditionFailure("\(M.name) v\(version) cannot be encoded: \(error)")
+            return .close("\(M.name) v\(version) cannot be encoded: \(error)")
         }
         return .response(frame(writer.finish()))
     }
@@ -79,7 +86,9 @@ extension RoutedRequest {
     /// ApiVersions is answered in version 0, from which the client learns what to ask (KIP-511);
     /// every other API with the error code alone, which is where most responses have theirs.
     static func unsupportedVersion(
-        _ handler: AnyRequestHandler, correlationID: Int32
+        _ handler: AnyRequestHandler,
+        correlationID: Int32,
+        clock: any Clock
     ) -> RoutedRequest {
         RoutedRequest(
             body: {
@@ -90,6 +99,9 @@ extension RoutedRequest {
                 writer.write(correlationID)
                 writer.write(ErrorCode.unsupportedVersion.rawValue)
                 return .response(ResponseFrame.frame(writer.finish()))
-            }, latency: nil, clock: UnmeasuredClock())
+            },
+            latency: nil,
+            clock: clock
+        )
     }
 }

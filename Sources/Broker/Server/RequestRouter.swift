@@ -14,11 +14,16 @@ final class RequestRouter: Sendable {
         var handlers = [AnyRequestHandler?](repeating: nil, count: highest + 1)
         var latencies = [LatencyHistogram?](repeating: nil, count: highest + 1)
         for handler in registered {
-            precondition(handlers[Int(handler.api.rawValue)] == nil, "two handlers of \(handler.api)")
+            precondition(
+                handlers[Int(handler.api.rawValue)] == nil,
+                "two handlers of \(handler.api)"
+            )
             handlers[Int(handler.api.rawValue)] = handler
             latencies[Int(handler.api.rawValue)] = metrics.histogram(
-                "chronik_request_latency_seconds", "Time from a request's arrival to its response.",
-                labels: ["api": "\(handler.api)"])
+                "chronik_request_latency_seconds",
+                "Time from a request's arrival to its response.",
+                labels: ["api": "\(handler.api)"]
+            )
         }
         self.handlers = handlers
         self.latencies = latencies
@@ -38,18 +43,30 @@ final class RequestRouter: Sendable {
             throw RequestProblem.unknownAPI(key)
         }
         guard handler.versions.contains(version) else {
-            return RoutedRequest.unsupportedVersion(handler, correlationID: correlationID)
+            return RoutedRequest.unsupportedVersion(
+                handler,
+                correlationID: correlationID,
+                clock: client.loop.clock
+            )
         }
         reader = ByteReader(frame)
         let header = try RequestHeader(
-            from: &reader, version: handler.api.requestHeaderVersion(for: version))
+            from: &reader,
+            version: handler.api.requestHeaderVersion(for: version)
+        )
         let context = RequestContext(
-            client: client, clientID: header.clientId ?? "", apiVersion: version,
-            correlationID: correlationID)
+            client: client,
+            clientID: header.clientId ?? "",
+            apiVersion: version,
+            correlationID: correlationID
+        )
         let body = try handler.decode(&reader, context)
         guard reader.remaining == 0 else { throw MalformedBytes.trailingBytes(reader.remaining) }
         return RoutedRequest(
-            body: body, latency: latencies[Int(key)], clock: client.loop.clock)
+            body: body,
+            latency: latencies[Int(key)],
+            clock: client.loop.clock
+        )
     }
 
     /// Holds a connection back while the node is short of memory.
@@ -75,7 +92,9 @@ struct RoutedRequest {
     private let clock: any Clock
 
     init(
-        body: @escaping () async -> RequestOutcome, latency: LatencyHistogram?, clock: any Clock
+        body: @escaping () async -> RequestOutcome,
+        latency: LatencyHistogram?,
+        clock: any Clock
     ) {
         self.body = body
         self.latency = latency

@@ -55,17 +55,11 @@ package struct AddPartitionsToTxnResponse: KafkaMessage, Equatable, Sendable {
                 try element.encode(into: &writer, version: version)
             }
         }
-        if !(version >= 4) && !resultsByTransaction.isEmpty {
-            throw .fieldNotInVersion(message: "AddPartitionsToTxnResponse", field: "ResultsByTransaction", version: version)
-        }
         if version <= 3 {
             writer.writeCount(resultsByTopicV3AndBelow.count, flexible: flexible)
             for element in resultsByTopicV3AndBelow {
                 try element.encode(into: &writer, version: version)
             }
-        }
-        if !(version <= 3) && !resultsByTopicV3AndBelow.isEmpty {
-            throw .fieldNotInVersion(message: "AddPartitionsToTxnResponse", field: "ResultsByTopicV3AndBelow", version: version)
         }
         if flexible {
             writer.writeTaggedFields(unknownTaggedFields)

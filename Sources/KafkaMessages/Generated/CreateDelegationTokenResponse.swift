@@ -53,14 +53,8 @@ package struct CreateDelegationTokenResponse: KafkaMessage, Equatable, Sendable 
         if version == 3 {
             try writer.writeString(tokenRequesterPrincipalType, flexible: flexible)
         }
-        if !(version == 3) && tokenRequesterPrincipalType != "" {
-            throw .fieldNotInVersion(message: "CreateDelegationTokenResponse", field: "TokenRequesterPrincipalType", version: version)
-        }
         if version == 3 {
             try writer.writeString(tokenRequesterPrincipalName, flexible: flexible)
-        }
-        if !(version == 3) && tokenRequesterPrincipalName != "" {
-            throw .fieldNotInVersion(message: "CreateDelegationTokenResponse", field: "TokenRequesterPrincipalName", version: version)
         }
         writer.write(issueTimestampMs)
         writer.write(expiryTimestampMs)

@@ -128,9 +128,6 @@ package struct DeleteAclsResponse: KafkaMessage, Equatable, Sendable {
             if version >= 1 {
                 writer.write(patternType)
             }
-            if !(version >= 1) && patternType != 3 {
-                throw .fieldNotInVersion(message: "DeleteAclsResponse", field: "PatternType", version: version)
-            }
             try writer.writeString(principal, flexible: flexible)
             try writer.writeString(host, flexible: flexible)
             writer.write(operation)

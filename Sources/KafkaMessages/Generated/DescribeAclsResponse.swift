@@ -85,9 +85,6 @@ package struct DescribeAclsResponse: KafkaMessage, Equatable, Sendable {
             if version >= 1 {
                 writer.write(patternType)
             }
-            if !(version >= 1) && patternType != 3 {
-                throw .fieldNotInVersion(message: "DescribeAclsResponse", field: "PatternType", version: version)
-            }
             writer.writeCount(acls.count, flexible: flexible)
             for element in acls {
                 try element.encode(into: &writer, version: version)

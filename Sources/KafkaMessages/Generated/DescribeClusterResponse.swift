@@ -55,9 +55,6 @@ package struct DescribeClusterResponse: KafkaMessage, Equatable, Sendable {
         if version == 1 {
             writer.write(endpointType)
         }
-        if !(version == 1) && endpointType != 1 {
-            throw .fieldNotInVersion(message: "DescribeClusterResponse", field: "EndpointType", version: version)
-        }
         try writer.writeString(clusterId, flexible: flexible)
         writer.write(controllerId)
         writer.writeCount(brokers.count, flexible: flexible)

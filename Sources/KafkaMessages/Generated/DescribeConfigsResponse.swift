@@ -146,9 +146,6 @@ package struct DescribeConfigsResponse: KafkaMessage, Equatable, Sendable {
             if version == 0 {
                 writer.write(Int8(isDefault ? 1 : 0))
             }
-            if !(version == 0) && isDefault != false {
-                throw .fieldNotInVersion(message: "DescribeConfigsResponse", field: "IsDefault", version: version)
-            }
             if version >= 1 {
                 writer.write(configSource)
             }

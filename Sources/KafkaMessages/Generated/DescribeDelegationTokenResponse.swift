@@ -91,14 +91,8 @@ package struct DescribeDelegationTokenResponse: KafkaMessage, Equatable, Sendabl
             if version == 3 {
                 try writer.writeString(tokenRequesterPrincipalType, flexible: flexible)
             }
-            if !(version == 3) && tokenRequesterPrincipalType != "" {
-                throw .fieldNotInVersion(message: "DescribeDelegationTokenResponse", field: "TokenRequesterPrincipalType", version: version)
-            }
             if version == 3 {
                 try writer.writeString(tokenRequesterPrincipalName, flexible: flexible)
-            }
-            if !(version == 3) && tokenRequesterPrincipalName != "" {
-                throw .fieldNotInVersion(message: "DescribeDelegationTokenResponse", field: "TokenRequesterPrincipalName", version: version)
             }
             writer.write(issueTimestamp)
             writer.write(expiryTimestamp)

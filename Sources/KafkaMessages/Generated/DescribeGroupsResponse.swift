@@ -91,9 +91,6 @@ package struct DescribeGroupsResponse: KafkaMessage, Equatable, Sendable {
             if version >= 3 {
                 writer.write(authorizedOperations)
             }
-            if !(version >= 3) && authorizedOperations != -2147483648 {
-                throw .fieldNotInVersion(message: "DescribeGroupsResponse", field: "AuthorizedOperations", version: version)
-            }
             if flexible {
                 writer.writeTaggedFields(unknownTaggedFields)
             }

@@ -62,9 +62,6 @@ package struct DescribeQuorumResponse: KafkaMessage, Equatable, Sendable {
                 try element.encode(into: &writer, version: version)
             }
         }
-        if !(version == 2) && !nodes.isEmpty {
-            throw .fieldNotInVersion(message: "DescribeQuorumResponse", field: "Nodes", version: version)
-        }
         if flexible {
             writer.writeTaggedFields(unknownTaggedFields)
         }
@@ -103,9 +100,6 @@ package struct DescribeQuorumResponse: KafkaMessage, Equatable, Sendable {
             writer.write(replicaId)
             if version == 2 {
                 writer.write(replicaDirectoryId)
-            }
-            if !(version == 2) && replicaDirectoryId != .zero {
-                throw .fieldNotInVersion(message: "DescribeQuorumResponse", field: "ReplicaDirectoryId", version: version)
             }
             writer.write(logEndOffset)
             if version >= 1 {

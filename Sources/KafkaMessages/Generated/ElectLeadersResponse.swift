@@ -38,9 +38,6 @@ package struct ElectLeadersResponse: KafkaMessage, Equatable, Sendable {
         if version >= 1 {
             writer.write(errorCode)
         }
-        if !(version >= 1) && errorCode != 0 {
-            throw .fieldNotInVersion(message: "ElectLeadersResponse", field: "ErrorCode", version: version)
-        }
         writer.writeCount(replicaElectionResults.count, flexible: flexible)
         for element in replicaElectionResults {
             try element.encode(into: &writer, version: version)

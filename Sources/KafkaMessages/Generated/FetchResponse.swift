@@ -63,15 +63,9 @@ package struct FetchResponse: KafkaMessage, Equatable, Sendable {
         if version >= 7 {
             writer.write(sessionId)
         }
-        if !(version >= 7) && sessionId != 0 {
-            throw .fieldNotInVersion(message: "FetchResponse", field: "SessionId", version: version)
-        }
         writer.writeCount(responses.count, flexible: flexible)
         for element in responses {
             try element.encode(into: &writer, version: version)
-        }
-        if !(version >= 16) && !nodeEndpoints.isEmpty {
-            throw .fieldNotInVersion(message: "FetchResponse", field: "NodeEndpoints", version: version)
         }
         if flexible {
             var tags: [TaggedField] = []
@@ -204,15 +198,6 @@ package struct FetchResponse: KafkaMessage, Equatable, Sendable {
             if version >= 5 {
                 writer.write(logStartOffset)
             }
-            if !(version >= 12) && divergingEpoch != EpochEndOffset() {
-                throw .fieldNotInVersion(message: "FetchResponse", field: "DivergingEpoch", version: version)
-            }
-            if !(version >= 12) && currentLeader != LeaderIdAndEpoch() {
-                throw .fieldNotInVersion(message: "FetchResponse", field: "CurrentLeader", version: version)
-            }
-            if !(version >= 12) && snapshotId != SnapshotId() {
-                throw .fieldNotInVersion(message: "FetchResponse", field: "SnapshotId", version: version)
-            }
             if version >= 4 {
                 if let value = abortedTransactions {
                     writer.writeCount(value.count, flexible: flexible)
@@ -226,9 +211,6 @@ package struct FetchResponse: KafkaMessage, Equatable, Sendable {
             }
             if version >= 11 {
                 writer.write(preferredReadReplica)
-            }
-            if !(version >= 11) && preferredReadReplica != -1 {
-                throw .fieldNotInVersion(message: "FetchResponse", field: "PreferredReadReplica", version: version)
             }
             if let value = records {
                 writer.writeRecords(value, flexible: flexible)

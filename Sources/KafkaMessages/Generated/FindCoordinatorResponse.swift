@@ -60,9 +60,6 @@ package struct FindCoordinatorResponse: KafkaMessage, Equatable, Sendable {
         if version <= 3 {
             writer.write(errorCode)
         }
-        if !(version <= 3) && errorCode != 0 {
-            throw .fieldNotInVersion(message: "FindCoordinatorResponse", field: "ErrorCode", version: version)
-        }
         if version >= 1 && version <= 3 {
             if let value = errorMessage {
                 try writer.writeString(value, flexible: flexible)
@@ -74,29 +71,17 @@ package struct FindCoordinatorResponse: KafkaMessage, Equatable, Sendable {
         if version <= 3 {
             writer.write(nodeId)
         }
-        if !(version <= 3) && nodeId != 0 {
-            throw .fieldNotInVersion(message: "FindCoordinatorResponse", field: "NodeId", version: version)
-        }
         if version <= 3 {
             try writer.writeString(host, flexible: flexible)
         }
-        if !(version <= 3) && host != "" {
-            throw .fieldNotInVersion(message: "FindCoordinatorResponse", field: "Host", version: version)
-        }
         if version <= 3 {
             writer.write(port)
-        }
-        if !(version <= 3) && port != 0 {
-            throw .fieldNotInVersion(message: "FindCoordinatorResponse", field: "Port", version: version)
         }
         if version >= 4 {
             writer.writeCount(coordinators.count, flexible: flexible)
             for element in coordinators {
                 try element.encode(into: &writer, version: version)
             }
-        }
-        if !(version >= 4) && !coordinators.isEmpty {
-            throw .fieldNotInVersion(message: "FindCoordinatorResponse", field: "Coordinators", version: version)
         }
         if flexible {
             writer.writeTaggedFields(unknownTaggedFields)

@@ -74,9 +74,6 @@ package struct JoinGroupResponse: KafkaMessage, Equatable, Sendable {
         if version == 9 {
             writer.write(Int8(skipAssignment ? 1 : 0))
         }
-        if !(version == 9) && skipAssignment != false {
-            throw .fieldNotInVersion(message: "JoinGroupResponse", field: "SkipAssignment", version: version)
-        }
         try writer.writeString(memberId, flexible: flexible)
         writer.writeCount(members.count, flexible: flexible)
         for element in members {

@@ -46,9 +46,6 @@ package struct LeaveGroupResponse: KafkaMessage, Equatable, Sendable {
                 try element.encode(into: &writer, version: version)
             }
         }
-        if !(version >= 3) && !members.isEmpty {
-            throw .fieldNotInVersion(message: "LeaveGroupResponse", field: "Members", version: version)
-        }
         if flexible {
             writer.writeTaggedFields(unknownTaggedFields)
         }

@@ -125,26 +125,14 @@ package struct ListOffsetsResponse: KafkaMessage, Equatable, Sendable {
                     writer.write(element)
                 }
             }
-            if !(version == 0) && !oldStyleOffsets.isEmpty {
-                throw .fieldNotInVersion(message: "ListOffsetsResponse", field: "OldStyleOffsets", version: version)
-            }
             if version >= 1 {
                 writer.write(timestamp)
-            }
-            if !(version >= 1) && timestamp != -1 {
-                throw .fieldNotInVersion(message: "ListOffsetsResponse", field: "Timestamp", version: version)
             }
             if version >= 1 {
                 writer.write(offset)
             }
-            if !(version >= 1) && offset != -1 {
-                throw .fieldNotInVersion(message: "ListOffsetsResponse", field: "Offset", version: version)
-            }
             if version >= 4 {
                 writer.write(leaderEpoch)
-            }
-            if !(version >= 4) && leaderEpoch != -1 {
-                throw .fieldNotInVersion(message: "ListOffsetsResponse", field: "LeaderEpoch", version: version)
             }
             if flexible {
                 writer.writeTaggedFields(unknownTaggedFields)

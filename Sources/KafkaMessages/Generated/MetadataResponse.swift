@@ -76,9 +76,6 @@ package struct MetadataResponse: KafkaMessage, Equatable, Sendable {
         if version >= 8 && version <= 10 {
             writer.write(clusterAuthorizedOperations)
         }
-        if !(version >= 8 && version <= 10) && clusterAuthorizedOperations != -2147483648 {
-            throw .fieldNotInVersion(message: "MetadataResponse", field: "ClusterAuthorizedOperations", version: version)
-        }
         if flexible {
             writer.writeTaggedFields(unknownTaggedFields)
         }
@@ -182,9 +179,6 @@ package struct MetadataResponse: KafkaMessage, Equatable, Sendable {
             }
             if version >= 8 {
                 writer.write(topicAuthorizedOperations)
-            }
-            if !(version >= 8) && topicAuthorizedOperations != -2147483648 {
-                throw .fieldNotInVersion(message: "MetadataResponse", field: "TopicAuthorizedOperations", version: version)
             }
             if flexible {
                 writer.writeTaggedFields(unknownTaggedFields)

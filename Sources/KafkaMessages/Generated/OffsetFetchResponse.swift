@@ -56,9 +56,6 @@ package struct OffsetFetchResponse: KafkaMessage, Equatable, Sendable {
                 try element.encode(into: &writer, version: version)
             }
         }
-        if !(version <= 7) && !topics.isEmpty {
-            throw .fieldNotInVersion(message: "OffsetFetchResponse", field: "Topics", version: version)
-        }
         if version >= 2 && version <= 7 {
             writer.write(errorCode)
         }
@@ -67,9 +64,6 @@ package struct OffsetFetchResponse: KafkaMessage, Equatable, Sendable {
             for element in groups {
                 try element.encode(into: &writer, version: version)
             }
-        }
-        if !(version >= 8) && !groups.isEmpty {
-            throw .fieldNotInVersion(message: "OffsetFetchResponse", field: "Groups", version: version)
         }
         if flexible {
             writer.writeTaggedFields(unknownTaggedFields)

@@ -53,9 +53,6 @@ package struct ProduceResponse: KafkaMessage, Equatable, Sendable {
         if version >= 1 {
             writer.write(throttleTimeMs)
         }
-        if !(version >= 10) && !nodeEndpoints.isEmpty {
-            throw .fieldNotInVersion(message: "ProduceResponse", field: "NodeEndpoints", version: version)
-        }
         if flexible {
             var tags: [TaggedField] = []
             if version >= 10 && !nodeEndpoints.isEmpty {
@@ -176,9 +173,6 @@ package struct ProduceResponse: KafkaMessage, Equatable, Sendable {
                 else {
                     writer.writeNullString(flexible: flexible)
                 }
-            }
-            if !(version >= 10) && currentLeader != LeaderIdAndEpoch() {
-                throw .fieldNotInVersion(message: "ProduceResponse", field: "CurrentLeader", version: version)
             }
             if flexible {
                 var tags: [TaggedField] = []

@@ -159,7 +159,11 @@ final class RealEventLoop: EventLoop, @unchecked Sendable {
     private func armAlarm() {
         guard let next = timers.nextDeadline else { return }
         let now = clock.monotonicNanoseconds
-        if next == armedDeadline && next > now { return }
+        // libuv counts in whole milliseconds and may wake a little early: then it is armed again.
+        let isArmed =
+            uv_is_active(UnsafeMutableRawPointer(alarm).assumingMemoryBound(to: uv_handle_t.self))
+            != 0
+        if isArmed && next == armedDeadline { return }
         armedDeadline = next
         uv_update_time(uv)
         uv_timer_start(alarm, { _ in }, UInt64(max(0, (next - now + 999_999) / 1_000_000)), 0)

@@ -85,6 +85,11 @@ extension ConfigurationChange {
     }
 
     public init(decoding payload: RaftPayload) throws(MalformedConfigurationChange) {
+        // What a leader appends by itself to leave a joint configuration.
+        if payload.isEmpty {
+            self = .leaveJoint
+            return
+        }
         let bytes = payload.bytes
         guard bytes.count >= Self.headerLength, bytes[0] == Self.version else {
             throw MalformedConfigurationChange(reason: "\(bytes.count) bytes without a header")

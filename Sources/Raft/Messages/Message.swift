@@ -66,8 +66,9 @@ public struct Message: Sendable, Equatable {
     }
 
     public struct AppendResponse: Sendable, Equatable {
-        /// Accepted: everything up to here is durable and equal to the leader's log. Rejected: the
-        /// `previousIndex` that did not match.
+        /// Up to here the log is durable and equal to the leader's.
+        ///
+        /// In a rejection: the `previousIndex` that did not match.
         public var index: LogIndex
         public var rejection: Rejection?
 

@@ -73,9 +73,13 @@ public struct RaftNode {
 
     /// A node as it comes back from disk, or new with everything empty.
     ///
+    /// The first members of a group must agree on its membership without a log: their logs start
+    /// from the same snapshot at an index above 0 if others are to join later. Those start with
+    /// nothing and an empty membership, and get both from their leader.
+    ///
     /// - Parameters:
     ///   - configuration: Its settings.
-    ///   - log: What is durable of its log.
+    ///   - reader: What is durable of its log.
     ///   - hardState: What is durable of term, vote and commit index.
     ///   - membership: The membership as of `applied`, from where the state machine or its
     ///     snapshot keeps it.
@@ -83,6 +87,7 @@ public struct RaftNode {
     ///   - abstainUntil: The last index this replica may have acknowledged, if entries up to there
     ///     are lost or damaged. Until a leader has told it that it is committed that far again, it
     ///     neither votes nor campaigns: its voice would count for a log it no longer has.
+    /// - Throws: `RaftConfigurationError` if these do not belong together.
     public init(
         configuration: Configuration,
         log reader: any RaftLogReader,

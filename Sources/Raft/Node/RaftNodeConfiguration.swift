@@ -39,13 +39,18 @@ extension RaftNode {
         /// Bytes of committed entries handed out and not yet applied; one larger entry still goes.
         public var maxCommittedBytesPerReady = 8 << 20
 
+        /// Ticks without news of a snapshot on its way before it counts as lost.
+        ///
+        /// News is `reportSnapshotProgress`; without such reports, longer than any takes.
+        public var snapshotTicks = 1_000
+
         /// Bytes proposed and not yet committed; beyond it proposals are refused.
         public var maxUncommittedBytes = 64 << 20
 
         /// Reads waiting for a majority's confirmation.
         public var maxPendingReads = 65_536
 
-        /// 0: campaigns later than others. 1: ordinary. 2 and more: campaigns sooner.
+        /// How soon it campaigns: 0 later than others, 1 ordinary, 2 and more sooner.
         ///
         /// It only shifts timeouts: a reluctant replica still leads if nobody else will.
         public var priority = 1
@@ -102,6 +107,7 @@ extension RaftNode {
                 maxCommittedBytesPerReady > 0,
                 "maxCommittedBytesPerReady is \(maxCommittedBytesPerReady)"
             )
+            try require(snapshotTicks > 0, "snapshotTicks is \(snapshotTicks)")
             try require(maxUncommittedBytes > 0, "maxUncommittedBytes is \(maxUncommittedBytes)")
             try require(maxPendingReads > 0, "maxPendingReads is \(maxPendingReads)")
             try require(priority >= 0, "priority is \(priority)")

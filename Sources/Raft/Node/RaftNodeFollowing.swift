@@ -94,7 +94,8 @@ extension RaftNode {
         from leader: ReplicaID
     ) throws(RaftStepError) {
         let metadata = snapshot.metadata
-        if metadata.index <= log.commit || !metadata.membership.contains(id) {
+        // It may be older than this replica's membership: the log that follows will add it.
+        if metadata.index <= log.commit {
             acknowledge(log.commit, to: leader)
             return
         }

@@ -18,6 +18,8 @@ extension RaftNode {
     /// Appends entries to the log of the leader, all or none.
     ///
     /// - Parameter payloads: At least one; each becomes an entry.
+    /// - Returns: Where they are in the log.
+    /// - Throws: `RaftProposalError`; then none of them is in the log.
     @discardableResult
     public mutating func propose(
         _ payloads: [RaftPayload]
@@ -58,11 +60,10 @@ extension RaftNode {
     ) throws(RaftProposalError) -> ProposalReceipt {
         try admit(bytes: 0)
         try check(change)
-        return append(change)
+        return append(change.encoded())
     }
 
-    private mutating func append(_ change: ConfigurationChange) -> ProposalReceipt {
-        let payload = change.encoded()
+    private mutating func append(_ payload: RaftPayload) -> ProposalReceipt {
         let index = log.lastIndex + 1
         uncommittedBytes += payload.count
         log.append(RaftEntry(index: index, term: term, kind: .configuration, payload: payload))
@@ -168,6 +169,6 @@ extension RaftNode {
         guard role == .leader, membership.autoLeave, log.applied >= pendingChangeIndex,
             progress.place(of: id) != nil
         else { return }
-        _ = append(.leaveJoint)
+        _ = append(RaftPayload.empty)
     }
 }

@@ -5,6 +5,7 @@ extension RaftNode {
     /// caller asks again after a while, under a new context.
     ///
     /// - Parameter context: Given back with the answer.
+    /// - Throws: `RaftProposalError` if there is nobody to ask.
     public mutating func readIndex(context: UInt64) throws(RaftProposalError) {
         wake()
         guard role == .leader else {

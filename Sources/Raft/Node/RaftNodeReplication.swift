@@ -68,6 +68,12 @@ extension RaftNode {
     }
 
     private mutating func takeHeartbeatResponse(_ place: Int, round: UInt64) {
+        if progress[place].pendingSnapshot != nil,
+            tickCount - progress[place].snapshotTick >= UInt64(configuration.snapshotTicks)
+        {
+            // Neither an answer nor a report: it was lost, or its report was.
+            reportSnapshot(progress[place].id, success: false)
+        }
         if progress[place].snapshotBlockedUntil <= tickCount {
             progress[place].isFlowPaused = false
         }
@@ -159,6 +165,7 @@ extension RaftNode {
             snapshot.metadata.index > .zero
         else { return false }
         progress[place].becomeSnapshot(at: snapshot.metadata.index)
+        progress[place].snapshotTick = tickCount
         send(.snapshot(snapshot), to: progress[place].id)
         return true
     }
@@ -210,6 +217,12 @@ extension RaftNode {
                 tickCount + UInt64(min(ticks, 16 * configuration.electionTicks))
         }
         progress[place].isFlowPaused = true
+    }
+
+    /// Part of a snapshot was delivered: it is not lost yet.
+    public mutating func reportSnapshotProgress(_ peer: ReplicaID) {
+        guard let place = progress.place(of: peer) else { return }
+        progress[place].snapshotTick = tickCount
     }
 
     // MARK: - Handing over leadership (3.10)

@@ -3,8 +3,11 @@ extension RaftNode {
     ///
     /// - Parameter message: Whatever came over the network; nothing in it is trusted to be
     ///   consistent.
+    /// - Throws: `RaftStepError`; the node goes on as if the message had been lost.
     public mutating func step(_ message: Message) throws(RaftStepError) {
         guard message.to == id else { throw .notAddressedHere(message.to) }
+        // Its own voice it hears in onPersisted, and never before.
+        guard message.from != id else { throw .malformed("from itself") }
         try message.validate()
         if isQuiescent && !message.isQuiescing { wake() }
         if try stepClientMessage(message) { return }
@@ -140,7 +143,7 @@ extension Message {
         case .snapshot(let snapshot):
             let metadata = snapshot.metadata
             guard metadata.index > .zero, metadata.index < .limit, metadata.term <= term,
-                metadata.membership.isConsistent
+                !metadata.membership.voters.isEmpty, metadata.membership.isConsistent
             else { throw .malformed("snapshot \(metadata)") }
         default:
             break

@@ -38,6 +38,9 @@ struct Progress {
     var snapshotFailures = 0
     var snapshotBlockedUntil: UInt64 = 0
 
+    /// When the last was heard of the snapshot on its way.
+    var snapshotTick: UInt64 = 0
+
     init(id: ReplicaID, isLearner: Bool, next: LogIndex, window: InflightWindow) {
         self.id = id
         self.isLearner = isLearner

@@ -1,6 +1,6 @@
 package import Bytes
 package import Raft
-package import WriteAheadLog
+import WriteAheadLog
 
 /// One replica of one Raft group: the core, its log and its state machine, on one event loop.
 ///
@@ -36,15 +36,19 @@ package final class PartitionReplica: @unchecked Sendable {
     private var isStopped = false
     private(set) var hasFailed = false
     private var announcedTerm: Term?
-    private var waiting: [(index: LogIndex, term: Term, resume: (Result<ByteSlice, RaftError>) -> Void)] =
-        []
+    private var waiting:
+        [(index: LogIndex, term: Term, resume: (Result<ByteSlice, RaftError>) -> Void)] =
+            []
 
     /// Readies whose writes are under way: the number of each, and of the last that follows it
     /// without writes of its own.
     private var inFlight: [(number: UInt64, covers: UInt64)] = []
 
     init(
-        group: UInt64, node: RaftNode, storage: WALRaftStorage, stateMachine: any StateMachine,
+        group: UInt64,
+        node: RaftNode,
+        storage: WALRaftStorage,
+        stateMachine: any StateMachine,
         manager: RaftReplicaManager
     ) {
         self.group = group
@@ -60,8 +64,12 @@ package final class PartitionReplica: @unchecked Sendable {
     package var info: Info {
         let status = node.status
         return Info(
-            term: status.term, commit: status.commit, applied: status.applied,
-            leader: status.leader, isLeader: status.role == .leader)
+            term: status.term,
+            commit: status.commit,
+            applied: status.applied,
+            leader: status.leader,
+            isLeader: status.role == .leader
+        )
     }
 
     /// Whether proposals are taken: it leads, and everything of earlier terms is applied.
@@ -80,7 +88,7 @@ package final class PartitionReplica: @unchecked Sendable {
         guard !hasFailed else { throw .storageFailed }
         let index: LogIndex
         do {
-            index = try node.propose([payload]).lowerBound
+            index = try node.propose([payload]).first
         } catch {
             throw RaftError(error)
         }
@@ -156,7 +164,9 @@ package final class PartitionReplica: @unchecked Sendable {
             let answer = stateMachine.apply(entry)
             if let first = waiting.first, first.index <= entry.index {
                 waiting.removeFirst()
-                first.resume(first.term == entry.term ? .success(answer) : .failure(.outcomeUnknown))
+                first.resume(
+                    first.term == entry.term ? .success(answer) : .failure(.outcomeUnknown)
+                )
             }
         }
         node.onApplied(last.index)

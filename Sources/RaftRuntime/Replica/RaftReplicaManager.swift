@@ -1,4 +1,4 @@
-package import Bytes
+import Bytes
 package import Platform
 package import Raft
 package import WriteAheadLog
@@ -22,7 +22,10 @@ package final class RaftReplicaManager: @unchecked Sendable {
     package var isThrottled: () -> Bool = { false }
 
     package init(
-        loop: EventLoop, wal: GroupCommitWAL, reader: Worker, replicaID: ReplicaID,
+        loop: EventLoop,
+        wal: GroupCommitWAL,
+        reader: Worker,
+        replicaID: ReplicaID,
         generator: SeededGenerator
     ) {
         precondition(loop.isCurrent, "a manager made outside its loop")
@@ -36,17 +39,28 @@ package final class RaftReplicaManager: @unchecked Sendable {
 
     /// Starts a replica from its log; a group of one voter campaigns at once.
     package func start(
-        group: UInt64, storage: WALRaftStorage, stateMachine: any StateMachine
+        group: UInt64,
+        storage: WALRaftStorage,
+        stateMachine: any StateMachine
     ) throws(RaftConfigurationError) -> PartitionReplica {
         precondition(replicas[group] == nil, "group \(group) started twice")
         var configuration = RaftNode.Configuration(id: replicaID, randomSeed: generator.next())
         configuration.maxCommittedBytesPerReady = 64 << 20
         configuration.maxUncommittedBytes = 256 << 20
         let node = try RaftNode(
-            configuration: configuration, log: storage, hardState: storage.hardState,
-            membership: storage.base.membership, applied: stateMachine.lastApplied)
+            configuration: configuration,
+            log: storage,
+            hardState: storage.hardState,
+            membership: storage.base.membership,
+            applied: stateMachine.lastApplied
+        )
         let replica = PartitionReplica(
-            group: group, node: node, storage: storage, stateMachine: stateMachine, manager: self)
+            group: group,
+            node: node,
+            storage: storage,
+            stateMachine: stateMachine,
+            manager: self
+        )
         replicas[group] = replica
         return replica
     }
@@ -87,7 +101,11 @@ package final class RaftReplicaManager: @unchecked Sendable {
                 guard let work = replica.process(into: &records) else { continue }
                 staged.append(
                     Staged(
-                        replica: replica, records: start..<start + work.count, number: work.number))
+                        replica: replica,
+                        records: start..<start + work.count,
+                        number: work.number
+                    )
+                )
             }
         }
         submit(records, staged)
@@ -102,7 +120,9 @@ package final class RaftReplicaManager: @unchecked Sendable {
                     for work in staged {
                         for record in work.records {
                             work.replica.storage.recordIsDurable(
-                                records[record], at: positions[record])
+                                records[record],
+                                at: positions[record]
+                            )
                         }
                         work.replica.persisted(work.number)
                     }
@@ -110,7 +130,8 @@ package final class RaftReplicaManager: @unchecked Sendable {
                 case .failure:
                     for work in staged { work.replica.storageFailed() }
                 }
-            })
+            }
+        )
     }
 
     // MARK: WAL space
@@ -147,7 +168,9 @@ package final class RaftReplicaManager: @unchecked Sendable {
     private static let throttleNanoseconds = Int64.milliseconds(2)
 
     func fetch(
-        _ range: ClosedRange<LogIndex>, _ positions: [WALPosition], for replica: PartitionReplica
+        _ range: ClosedRange<LogIndex>,
+        _ positions: [WALPosition],
+        for replica: PartitionReplica
     ) {
         guard !isThrottled() else {
             _ = loop.schedule(after: Self.throttleNanoseconds) { [self] in

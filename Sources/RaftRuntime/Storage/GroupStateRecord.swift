@@ -54,12 +54,21 @@ struct GroupStateRecord: Equatable {
         let learnersNext = try Self.readIDs(&reader)
         let autoLeave: UInt8 = try reader.read()
         hardState = HardState(
-            term: Term(term), vote: vote == 0 ? nil : ReplicaID(vote), commit: LogIndex(commit))
+            term: Term(term),
+            vote: vote == 0 ? nil : ReplicaID(vote),
+            commit: LogIndex(commit)
+        )
         base = SnapshotMetadata(
-            index: LogIndex(baseIndex), term: Term(baseTerm),
+            index: LogIndex(baseIndex),
+            term: Term(baseTerm),
             membership: Membership(
-                voters: voters, outgoingVoters: outgoing, learners: learners,
-                learnersNext: learnersNext, autoLeave: autoLeave == 1))
+                voters: voters,
+                outgoingVoters: outgoing,
+                learners: learners,
+                learnersNext: learnersNext,
+                autoLeave: autoLeave == 1
+            )
+        )
     }
 
     private static func readIDs(_ reader: inout ByteReader) throws(MalformedBytes) -> [ReplicaID] {

@@ -18,7 +18,10 @@ public final class MemoryLogStorage: RaftLogStorage {
         try window.term(at: index)
     }
 
-    public func entries(in range: Range<LogIndex>, maxBytes: Int) throws(RaftLogReadError)
+    public func entries(
+        in range: Range<LogIndex>,
+        maxBytes: Int
+    ) throws(RaftLogReadError)
         -> [RaftEntry]
     {
         guard range.lowerBound > window.base else { throw .compacted }
@@ -56,7 +59,9 @@ public final class MemoryLogStorage: RaftLogStorage {
 
 /// Entries from the start of a range, as many as fit the bytes but at least one.
 func page(
-    of range: Range<LogIndex>, maxBytes: Int, _ entry: (LogIndex) -> RaftEntry
+    of range: Range<LogIndex>,
+    maxBytes: Int,
+    _ entry: (LogIndex) -> RaftEntry
 ) -> [RaftEntry] {
     var found: [RaftEntry] = []
     var bytes = 0

@@ -8,7 +8,8 @@ package import WriteAheadLog
 /// batch is. Entries are kept in memory until the state machine holds them durably and the prefix
 /// is dropped; after a restart only their places in the WAL are known and they are fetched, page by
 /// page, on a worker.
-package final class WALRaftStorage: RaftLogStorage {
+package final class WALRaftStorage: RaftLogStorage, @unchecked Sendable {
+    // Unchecked: filled while the node starts, then handed to the loop of its group for good.
     private struct Slot {
         var term: Term
         var kind: RaftEntry.Kind
@@ -46,13 +47,18 @@ package final class WALRaftStorage: RaftLogStorage {
         try window.term(at: index)
     }
 
-    package func entries(in range: Range<LogIndex>, maxBytes: Int) throws(RaftLogReadError)
+    package func entries(
+        in range: Range<LogIndex>,
+        maxBytes: Int
+    ) throws(RaftLogReadError)
         -> [RaftEntry]
     {
         guard range.lowerBound > window.base else { throw .compacted }
         guard range.upperBound <= lastIndex + 1 else { throw .beyondLastIndex }
         var loadedEnd = range.lowerBound
-        while loadedEnd < range.upperBound && window[loadedEnd].isLoaded { loadedEnd = loadedEnd + 1 }
+        while loadedEnd < range.upperBound && window[loadedEnd].isLoaded {
+            loadedEnd = loadedEnd + 1
+        }
         guard loadedEnd > range.lowerBound else {
             startFetching(range)
             throw .temporarilyUnavailable
@@ -60,7 +66,11 @@ package final class WALRaftStorage: RaftLogStorage {
         return page(of: range.lowerBound..<loadedEnd, maxBytes: maxBytes) { index in
             let slot = window[index]
             return RaftEntry(
-                index: index, term: slot.term, kind: slot.kind, payload: slot.payload)
+                index: index,
+                term: slot.term,
+                kind: slot.kind,
+                payload: slot.payload
+            )
         }
     }
 
@@ -80,16 +90,27 @@ package final class WALRaftStorage: RaftLogStorage {
         if first.index <= lastIndex { truncateSuffix(from: first.index) }
         for entry in entries {
             precondition(
-                entry.index == lastIndex + 1, "group \(group): entry \(entry.index) after \(lastIndex)")
+                entry.index == lastIndex + 1,
+                "group \(group): entry \(entry.index) after \(lastIndex)"
+            )
             window.append(
                 Slot(
-                    term: entry.term, kind: entry.kind, isLoaded: true, payload: entry.payload,
-                    position: nil))
+                    term: entry.term,
+                    kind: entry.kind,
+                    isLoaded: true,
+                    payload: entry.payload,
+                    position: nil
+                )
+            )
             pending.append(
                 WALRecord(
-                    group: group, kind: entry.kind == .normal ? .entry : .configurationEntry,
-                    term: entry.term.rawValue, index: entry.index.rawValue,
-                    payload: ByteSlice(entry.payload)))
+                    group: group,
+                    kind: entry.kind == .normal ? .entry : .configurationEntry,
+                    term: entry.term.rawValue,
+                    index: entry.index.rawValue,
+                    payload: ByteSlice(entry.payload)
+                )
+            )
         }
     }
 
@@ -103,8 +124,13 @@ package final class WALRaftStorage: RaftLogStorage {
         let record = GroupStateRecord(hardState: hardState, base: base)
         pending.append(
             WALRecord(
-                group: group, kind: .hardState, term: hardState.term.rawValue,
-                index: base.index.rawValue, payload: record.encoded()))
+                group: group,
+                kind: .hardState,
+                term: hardState.term.rawValue,
+                index: base.index.rawValue,
+                payload: record.encoded()
+            )
+        )
     }
 
     /// The entries from `index` on are replaced by those written after them; the WAL needs no
@@ -148,7 +174,11 @@ package final class WALRaftStorage: RaftLogStorage {
 
     /// Takes in a record the WAL found on start; called in log order.
     package func recover(
-        kind: WALRecord.Kind, term: UInt64, index: UInt64, payload: ByteSlice, at position: WALPosition
+        kind: WALRecord.Kind,
+        term: UInt64,
+        index: UInt64,
+        payload: ByteSlice,
+        at position: WALPosition
     ) throws(MalformedBytes) {
         switch kind {
         case .hardState:
@@ -173,8 +203,13 @@ package final class WALRaftStorage: RaftLogStorage {
             }
             window.append(
                 Slot(
-                    term: Term(term), kind: kind == .entry ? .normal : .configuration,
-                    isLoaded: false, payload: .empty, position: position))
+                    term: Term(term),
+                    kind: kind == .entry ? .normal : .configuration,
+                    isLoaded: false,
+                    payload: .empty,
+                    position: position
+                )
+            )
         default: return
         }
     }

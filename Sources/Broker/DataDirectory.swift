@@ -1,0 +1,96 @@
+import Bytes
+import KafkaMessages
+import Platform
+
+/// The node's place on disk, and the file that says whose it is.
+///
+/// `meta.properties` has `version`, `cluster.id` and `node.id`; a directory of another node or of a
+/// later format is refused.
+struct DataDirectory {
+    static let formatVersion = 1
+    private static let lockName = ".lock"
+    private static let metaName = "meta.properties"
+    private static let metaLimit = 64 << 10
+
+    let clusterID: String
+    /// Keeps other processes out for as long as it is held.
+    let lock: any AnyObject & Sendable
+
+    /// Takes the directory, making it if it does not exist.
+    static func open(
+        _ path: String,
+        nodeID: Int32,
+        files: FileSystem,
+        newClusterID: () -> KafkaUUID
+    ) throws -> DataDirectory {
+        try files.createDirectory(path)
+        let lock: any AnyObject & Sendable
+        do {
+            lock = HeldLock(try files.lock(path + "/" + lockName))
+        } catch {
+            guard error.reason == .locked else { throw error }
+            throw DataDirectoryProblem(
+                "another process uses the data directory \(path); stop it, or choose another"
+                    + " with --data-dir"
+            )
+        }
+        let meta = path + "/" + metaName
+        guard files.exists(meta) else {
+            if files.exists(path + "/topics") {
+                throw DataDirectoryProblem(
+                    "\(path) has topics but no \(metaName): it is damaged or not a data directory"
+                )
+            }
+            let id = "\(newClusterID())"
+            try files.replaceAtomically(
+                meta,
+                with: ByteSlice(
+                    "version=\(formatVersion)\ncluster.id=\(id)\nnode.id=\(nodeID)\n"
+                )
+            )
+            return DataDirectory(clusterID: id, lock: lock)
+        }
+        let properties = try read(meta, files)
+        guard properties["version"] == String(formatVersion) else {
+            throw DataDirectoryProblem(
+                "\(meta) has format version \(properties["version"] ?? "none"); this program"
+                    + " knows \(formatVersion)"
+            )
+        }
+        guard let clusterID = properties["cluster.id"], let owner = properties["node.id"] else {
+            throw DataDirectoryProblem("\(meta) lacks cluster.id or node.id")
+        }
+        guard owner == String(nodeID) else {
+            throw DataDirectoryProblem(
+                "the data directory \(path) belongs to node \(owner), not to node \(nodeID)"
+            )
+        }
+        return DataDirectory(clusterID: clusterID, lock: lock)
+    }
+
+    private static func read(_ path: String, _ files: FileSystem) throws -> [String: String] {
+        let bytes = try files.readAll(path, limit: metaLimit)
+        guard let text = bytes.withUnsafeBytes({ String(validating: $0, as: UTF8.self) }) else {
+            throw DataDirectoryProblem("\(path) is not text")
+        }
+        var properties: [String: String] = [:]
+        for line in text.split(separator: "\n") where !line.hasPrefix("#") {
+            let parts = line.split(separator: "=", maxSplits: 1)
+            guard parts.count == 2 else { throw DataDirectoryProblem("\(path): '\(line)'") }
+            properties[String(parts[0])] = String(parts[1])
+        }
+        return properties
+    }
+}
+
+/// Why a data directory cannot be used, and what to do.
+struct DataDirectoryProblem: Error, CustomStringConvertible {
+    let description: String
+    init(_ description: String) { self.description = description }
+}
+
+private final class HeldLock: @unchecked Sendable {
+    // Unchecked: only ever held and let go.
+    private let file: AnyObject
+    init(_ file: AnyObject) { self.file = file }
+}

@@ -1,0 +1,209 @@
+import Bytes
+import Coordinators
+import KafkaMessages
+import KafkaProtocol
+import Platform
+
+/// The group coordinators of one event loop: gives the pure shards their clock, their log and the
+/// requests that wait for them.
+actor CoordinatorLoop {
+    nonisolated let loop: EventLoop
+    nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
+
+    private static let tickNanoseconds = Int64.milliseconds(50)
+    /// Ticks between two looks at the age of offsets: ten minutes.
+    private static let ticksPerExpiry = 12_000
+    private static let appendTimeoutMilliseconds: Int32 = 5_000
+
+    private final class Hosted: @unchecked Sendable {
+        // Unchecked: confined to the loop.
+        let partition: TopicPartition
+        let coordinator: GroupCoordinatorShard
+        var isActive = false
+
+        init(_ partition: TopicPartition, _ coordinator: GroupCoordinatorShard) {
+            self.partition = partition
+            self.coordinator = coordinator
+        }
+    }
+
+    private let shard: PartitionShard
+    private let settings: GroupSettings
+    private var generator: SeededGenerator
+    private var hosted: [Int32: Hosted] = [:]
+    private var waiting: [ReplyToken: UnsafeContinuation<GroupReply?, Never>] = [:]
+    private var nextToken: UInt64 = 1
+    private var ticks = 0
+    private var isTicking = false
+
+    init(
+        loop: EventLoop,
+        shard: PartitionShard,
+        settings: GroupSettings,
+        generator: SeededGenerator
+    ) {
+        self.loop = loop
+        self.shard = shard
+        self.settings = settings
+        self.generator = generator
+    }
+
+    private var now: Int64 { loop.clock.monotonicNanoseconds / 1_000_000 }
+
+    // MARK: The log
+
+    /// Follows a partition of `__consumer_offsets` from its start.
+    func follow(
+        _ partition: Partition,
+        _ stateMachine: PartitionStateMachine,
+        _ batches: [RecordBatch]
+    ) {
+        let coordinator = GroupCoordinatorShard(settings: settings) { [unowned self] in
+            self.assumeIsolated { $0.randomSuffix() }
+        }
+        let entry = Hosted(partition.id, coordinator)
+        hosted[partition.id.partition] = entry
+        for batch in batches { replay(batch, into: entry) }
+        stateMachine.onBatch = { [unowned self] batch in
+            self.assumeIsolated { $0.replay(batch, into: entry) }
+        }
+        let tellOthers = partition.onLeadership
+        partition.onLeadership = { [unowned self] epoch in
+            self.assumeIsolated { $0.leadershipChanged(entry, leads: epoch != nil) }
+            tellOthers?(epoch)
+        }
+    }
+
+    private func replay(_ batch: RecordBatch, into entry: Hosted) {
+        guard let records = try? batch.records() else {
+            preconditionFailure(
+                "\(entry.partition): the batch at \(batch.baseOffset) cannot be read"
+            )
+        }
+        for record in records {
+            guard let key = record.key else { continue }
+            entry.coordinator.replay(
+                key: key,
+                value: record.value,
+                isLoading: !entry.isActive,
+                now: now
+            )
+        }
+    }
+
+    private func leadershipChanged(_ entry: Hosted, leads: Bool) {
+        entry.isActive = leads
+        if leads { startTicking() } else { carryOut(entry.coordinator.unload(), for: entry) }
+    }
+
+    private func randomSuffix() -> String {
+        let (high, low) = (generator.next(), generator.next())
+        let digits = [high, low].map { number in
+            let text = String(number, radix: 16)
+            return String(repeating: "0", count: 16 - text.count) + text
+        }.joined()
+        var text = ""
+        for (place, digit) in digits.enumerated() {
+            if [8, 12, 16, 20].contains(place) { text += "-" }
+            text.append(digit)
+        }
+        return text
+    }
+
+    // MARK: Requests
+
+    /// Hands a request to the coordinator and waits for the reply; `nil` when this node is not the
+    /// group's coordinator.
+    func request(
+        partition: Int32,
+        _ body: @Sendable (GroupCoordinatorShard, ReplyToken, _ now: Int64) -> GroupEffects
+    ) async -> GroupReply? {
+        guard let entry = hosted[partition], entry.isActive else { return nil }
+        let token = ReplyToken(nextToken)
+        nextToken += 1
+        return await withUnsafeContinuation { continuation in
+            waiting[token] = continuation
+            carryOut(body(entry.coordinator, token, now), for: entry)
+            startTicking()
+        }
+    }
+
+    /// Reads a coordinator's state; `nil` when this node is not the group's coordinator.
+    func read<T: Sendable>(
+        partition: Int32,
+        _ body: @Sendable (GroupCoordinatorShard) -> T
+    ) -> T? {
+        guard let entry = hosted[partition], entry.isActive else { return nil }
+        return body(entry.coordinator)
+    }
+
+    func readAll<T: Sendable>(_ body: @Sendable (GroupCoordinatorShard) -> T) -> [T] {
+        hosted.sorted { $0.key < $1.key }.filter(\.value.isActive).map {
+            body($0.value.coordinator)
+        }
+    }
+
+    func topicDeleted(_ topic: String) {
+        for (_, entry) in hosted.sorted(by: { $0.key < $1.key }) where entry.isActive {
+            carryOut(entry.coordinator.topicDeleted(topic, now: now), for: entry)
+        }
+    }
+
+    // MARK: Effects
+
+    private func carryOut(_ effects: GroupEffects, for entry: Hosted) {
+        for write in effects.writes { append(write, for: entry) }
+        for (token, reply) in effects.replies {
+            waiting.removeValue(forKey: token)?.resume(returning: reply)
+        }
+    }
+
+    private func append(_ write: GroupEffects.Write, for entry: Hosted) {
+        var builder = RecordBatchBuilder(baseTimestamp: loop.clock.wallMilliseconds)
+        for record in write.records { builder.append(key: record.key, value: record.value) }
+        let item = AppendItem(partition: entry.partition, batch: builder.finish())
+        Task.immediate(executorPreference: loop) {
+            let results = await self.shard.append(
+                [item],
+                waits: true,
+                timeoutMilliseconds: Self.appendTimeoutMilliseconds
+            )
+            let effects = entry.coordinator.appendFinished(
+                write.id,
+                results[0].error,
+                now: self.now
+            )
+            self.carryOut(effects, for: entry)
+        }
+    }
+
+    // MARK: Time
+
+    private func startTicking() {
+        guard !isTicking else { return }
+        isTicking = true
+        _ = loop.schedule(after: Self.tickNanoseconds) { [weak self] in
+            self?.assumeIsolated { $0.tick() }
+        }
+    }
+
+    /// Runs while there is a member to watch; an idle node does not tick.
+    private func tick() {
+        isTicking = false
+        ticks += 1
+        var mustGoOn = false
+        for (_, entry) in hosted.sorted(by: { $0.key < $1.key }) where entry.isActive {
+            if entry.coordinator.hasDeadlines {
+                carryOut(entry.coordinator.expire(now: now), for: entry)
+                mustGoOn = true
+            }
+            if ticks % Self.ticksPerExpiry == 0 {
+                carryOut(
+                    entry.coordinator.expireOffsets(now: loop.clock.wallMilliseconds),
+                    for: entry
+                )
+            }
+        }
+        if mustGoOn { startTicking() }
+    }
+}

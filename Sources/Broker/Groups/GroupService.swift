@@ -1,0 +1,68 @@
+import ClusterMetadata
+import Coordinators
+import KafkaMessages
+import KafkaProtocol
+import Platform
+
+/// Finds the coordinator of a group: the leader of its partition of `__consumer_offsets`.
+final class GroupService: Sendable {
+    private static let topic = InternalTopic.consumerOffsets.rawValue
+
+    private let loops: [CoordinatorLoop]
+    private let published: PublishedImage
+
+    init(loops: [CoordinatorLoop], published: PublishedImage) {
+        self.loops = loops
+        self.published = published
+    }
+
+    /// What starting a partition of `__consumer_offsets` on `loop` has to do beside.
+    func prepare(
+        partition: Int32,
+        on loop: EventLoop
+    ) -> @Sendable (Partition, PartitionStateMachine, [RecordBatch]) -> Void {
+        let coordinator = loops[loop.index]
+        return { partition, stateMachine, batches in
+            coordinator.assumeIsolated { $0.follow(partition, stateMachine, batches) }
+        }
+    }
+
+    private func locate(_ group: String) -> (partition: Int32, loop: CoordinatorLoop)? {
+        guard let topic = published.current.topics[Self.topic], !topic.partitions.isEmpty else {
+            return nil
+        }
+        let partition = OffsetsPartitioner.partition(
+            of: group,
+            count: Int32(topic.partitions.count)
+        )
+        let groupID = topic.partitions[Int(partition)].groupID
+        return (partition, loops[Placement.loop(of: groupID, of: loops.count)])
+    }
+
+    /// `nil` when this node is not the group's coordinator.
+    func request(
+        group: String,
+        _ body: @Sendable (GroupCoordinatorShard, ReplyToken, _ now: Int64) -> GroupEffects
+    ) async -> GroupReply? {
+        guard let place = locate(group) else { return nil }
+        return await place.loop.request(partition: place.partition, body)
+    }
+
+    func read<T: Sendable>(
+        group: String,
+        _ body: @Sendable (GroupCoordinatorShard) -> T
+    ) async -> T? {
+        guard let place = locate(group) else { return nil }
+        return await place.loop.read(partition: place.partition, body)
+    }
+
+    func readAll<T: Sendable>(_ body: @Sendable (GroupCoordinatorShard) -> T) async -> [T] {
+        var all: [T] = []
+        for loop in loops { all += await loop.readAll(body) }
+        return all
+    }
+
+    func topicDeleted(_ topic: String) async {
+        for loop in loops { await loop.topicDeleted(topic) }
+    }
+}

@@ -1,0 +1,136 @@
+import ClusterMetadata
+import KafkaMessages
+import KafkaProtocol
+import Platform
+
+/// Starts and removes partitions as the committed metadata says, in its order.
+actor TopologyFollower {
+    nonisolated let loop: EventLoop
+    nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
+
+    private let shards: [PartitionShard]
+    private let published: PublishedImage
+    private let staticConfigs: [String: String]
+    private let groups: GroupService
+    private let log: Logger
+    private var recovered: [UInt64: RecoveredGroup]
+    private var queue: [TopologyChange] = []
+    private var isRunning = false
+
+    init(
+        loop: EventLoop,
+        shards: [PartitionShard],
+        published: PublishedImage,
+        staticConfigs: [String: String],
+        groups: GroupService,
+        log: Logger,
+        recovered: [UInt64: RecoveredGroup]
+    ) {
+        self.loop = loop
+        self.shards = shards
+        self.published = published
+        self.staticConfigs = staticConfigs
+        self.groups = groups
+        self.log = log
+        self.recovered = recovered
+    }
+
+    /// Takes up changes; they are carried out in the background.
+    func enqueue(_ changes: [TopologyChange]) {
+        queue += changes
+        guard !isRunning else { return }
+        isRunning = true
+        Task.immediate(executorPreference: loop) { await self.run() }
+    }
+
+    /// Starts everything the metadata has; for a node that starts.
+    func startAll(in image: MetadataImage) async {
+        var changes: [TopologyChange] = []
+        for topic in image.sortedTopics {
+            for partition in topic.partitions {
+                changes.append(
+                    .start(
+                        TopicPartition(topic: topic.name, partition: partition.index),
+                        topicID: topic.id,
+                        groupID: partition.groupID
+                    )
+                )
+            }
+        }
+        queue += changes
+        isRunning = true
+        await run()
+        recovered = [:]
+    }
+
+    private func run() async {
+        while !queue.isEmpty {
+            let changes = queue
+            queue = []
+            for change in changes { await carryOut(change) }
+        }
+        isRunning = false
+    }
+
+    private func shard(of groupID: UInt64) -> PartitionShard {
+        shards[Placement.loop(of: groupID, of: shards.count)]
+    }
+
+    private func carryOut(_ change: TopologyChange) async {
+        switch change {
+        case .start(let id, let topicID, let groupID):
+            await start(id, topicID: topicID, groupID: groupID)
+        case .remove(let id, let groupID):
+            await shard(of: groupID).remove(id)
+        case .configure(let topic): await configure(published.current.topics[topic])
+        case .configureAll:
+            for topic in published.current.sortedTopics { await configure(topic) }
+        }
+    }
+
+    private func start(_ id: TopicPartition, topicID: KafkaUUID, groupID: UInt64) async {
+        let image = published.current
+        // Deleted again meanwhile: the removal follows in the queue and finds nothing.
+        guard let topic = image.topic(topicID) else { return }
+        var start = PartitionStart(
+            id: id,
+            topicID: topicID,
+            groupID: groupID,
+            configuration: configuration(of: topic, in: image),
+            recovered: recovered.removeValue(forKey: groupID)
+        )
+        if topic.name == InternalTopic.consumerOffsets.rawValue {
+            start.prepare = groups.prepare(partition: id.partition, on: shard(of: groupID).loop)
+        }
+        do {
+            _ = try await shard(of: groupID).start(start)
+        } catch {
+            log.error(
+                "a partition could not be started and stays offline",
+                ["partition": "\(id)", "error": "\(error)"]
+            )
+        }
+    }
+
+    private func configure(_ topic: MetadataImage.Topic?) async {
+        guard let topic else { return }
+        let configuration = configuration(of: topic, in: published.current)
+        for partition in topic.partitions {
+            await shard(of: partition.groupID).configure(
+                TopicPartition(topic: topic.name, partition: partition.index),
+                configuration
+            )
+        }
+    }
+
+    private func configuration(
+        of topic: MetadataImage.Topic,
+        in image: MetadataImage
+    ) -> EffectiveTopicConfiguration {
+        ConfigurationLookup(
+            topic: topic.configs,
+            dynamicBroker: image.brokerConfigs,
+            staticBroker: staticConfigs
+        ).effective
+    }
+}

@@ -1,0 +1,295 @@
+package import Bytes
+package import KafkaMessages
+package import KafkaProtocol
+
+/// The limits and times of the group coordinator; milliseconds where it is a time.
+package struct GroupSettings: Sendable {
+    package var initialRebalanceDelay: Int64 = 3_000
+    package var minSessionTimeout: Int64 = 6_000
+    package var maxSessionTimeout: Int64 = 1_800_000
+    package var maxGroupSize = Int(Int32.max)
+    package var offsetMetadataMaxBytes = 4_096
+    package var offsetsRetention: Int64 = 604_800_000
+    package var maxGroups = 100_000
+
+    package init() {}
+}
+
+/// The groups of one partition of `__consumer_offsets`: the classic group protocol.
+///
+/// No clock, no IO: requests, times and the outcome of writes come in, replies and writes go out
+/// in ``GroupEffects``. Offsets change only by ``replay(key:value:)`` of what is committed; a
+/// reply that promises something is given only after the write it depends on.
+package final class GroupCoordinatorShard {
+    let settings: GroupSettings
+    private(set) var groups: [String: Group] = [:]
+    /// Called when a write is committed or has failed.
+    private var writesUnderWay: [UInt64: (ErrorCode, inout GroupEffects, Int64) -> Void] = [:]
+    private var nextWrite: UInt64 = 1
+    private var nextMemberNumber: () -> String
+    /// Records of kinds this version does not know, which were passed over.
+    package private(set) var unknownRecords = 0
+
+    /// - Parameter memberSuffix: gives a new random text each time, for member ids.
+    package init(settings: GroupSettings, memberSuffix: @escaping () -> String) {
+        self.settings = settings
+        nextMemberNumber = memberSuffix
+    }
+
+    func memberID(prefix: String) -> String { prefix + "-" + nextMemberNumber() }
+
+    func group(_ id: String) -> Group? { groups[id] }
+
+    func makeGroup(_ id: String, now: Int64) -> Group {
+        let group = Group(id: id, now: now)
+        groups[id] = group
+        return group
+    }
+
+    func write(
+        _ records: [CoordinatorRecord],
+        _ effects: inout GroupEffects,
+        then finish: @escaping (ErrorCode, inout GroupEffects, Int64) -> Void
+    ) -> UInt64 {
+        let id = nextWrite
+        nextWrite += 1
+        writesUnderWay[id] = finish
+        effects.writes.append(GroupEffects.Write(id: id, records: records))
+        return id
+    }
+
+    /// A write is committed (`.none`), or it failed.
+    package func appendFinished(_ id: UInt64, _ code: ErrorCode, now: Int64) -> GroupEffects {
+        var effects = GroupEffects()
+        writesUnderWay.removeValue(forKey: id)?(Self.translated(code), &effects, now)
+        return effects
+    }
+
+    /// What a client of the coordinator makes of a failure to append.
+    private static func translated(_ code: ErrorCode) -> ErrorCode {
+        switch code {
+        case .none: .none
+        case .notLeaderOrFollower: .notCoordinator
+        case .messageTooLarge: .invalidCommitOffsetSize
+        default: .coordinatorNotAvailable
+        }
+    }
+
+    // MARK: The log
+
+    /// Takes in a committed record.
+    ///
+    /// Offsets always; groups only while loading, because a live group is ahead of its log.
+    package func replay(key: ByteSlice, value: ByteSlice?, isLoading: Bool, now: Int64) {
+        guard let record = try? GroupRecords.decode(key: key, value: value) else {
+            unknownRecords += 1
+            return
+        }
+        switch record {
+        case .offset(let id, let topic, let partition, let offset):
+            if let offset {
+                let group = groups[id] ?? makeGroup(id, now: now)
+                group.offsets[topic, default: [:]][partition] = offset
+            } else if let group = groups[id] {
+                group.offsets[topic]?[partition] = nil
+                if group.offsets[topic]?.isEmpty == true { group.offsets[topic] = nil }
+            }
+        case .group(let id, let value):
+            guard isLoading else { return }
+            guard let value else {
+                groups[id] = nil
+                return
+            }
+            load(value, into: groups[id] ?? makeGroup(id, now: now), now: now)
+        case .unknown: unknownRecords += 1
+        }
+    }
+
+    private func load(_ value: GroupMetadataValue, into group: Group, now: Int64) {
+        for member in group.members { group.remove(member.id) }
+        group.generation = value.generation
+        group.protocolType = value.protocolType.isEmpty ? nil : value.protocolType
+        group.protocolName = value.protocol
+        for entry in value.members {
+            // Members get a whole session to report to the new coordinator.
+            let member = GroupMember(
+                id: entry.memberId,
+                instanceID: entry.groupInstanceId,
+                clientID: entry.clientId,
+                clientHost: entry.clientHost,
+                sessionTimeout: Int64(entry.sessionTimeout),
+                rebalanceTimeout: Int64(entry.rebalanceTimeout),
+                protocols: [(value.protocol ?? "", entry.subscription)],
+                assignment: entry.assignment,
+                sessionDeadline: now + Int64(entry.sessionTimeout)
+            )
+            if group.index(of: member.id) == nil { group.add(member) }
+        }
+        group.leader = value.leader
+        let since = value.currentStateTimestamp >= 0 ? value.currentStateTimestamp : now
+        group.transition(to: value.members.isEmpty ? .empty : .stable, now: since)
+    }
+
+    /// Gives up: everybody waiting is told to look for the coordinator again.
+    package func unload() -> GroupEffects {
+        var effects = GroupEffects()
+        for group in groups.values.sorted(by: { $0.id < $1.id }) {
+            for member in group.members {
+                if let token = member.awaitingJoin {
+                    effects.replies.append(
+                        (token, .join(Self.joinFailure(.notCoordinator, memberID: member.id)))
+                    )
+                }
+                if let token = member.awaitingSync {
+                    effects.replies.append((token, .sync(Self.syncFailure(.notCoordinator))))
+                }
+            }
+        }
+        groups = [:]
+        let writes = writesUnderWay.sorted { $0.key < $1.key }
+        writesUnderWay = [:]
+        for (_, finish) in writes { finish(.notCoordinator, &effects, 0) }
+        return effects
+    }
+
+    static func joinFailure(_ code: ErrorCode, memberID: String) -> JoinGroupResponse {
+        var response = JoinGroupResponse()
+        response.errorCode = code.rawValue
+        response.memberId = memberID
+        // Null is allowed from version 7 on; the name is empty before.
+        response.protocolName = ""
+        return response
+    }
+
+    static func syncFailure(_ code: ErrorCode) -> SyncGroupResponse {
+        var response = SyncGroupResponse()
+        response.errorCode = code.rawValue
+        return response
+    }
+
+    // MARK: Groups come and go
+
+    func remove(_ group: Group) {
+        group.state = .dead
+        groups[group.id] = nil
+    }
+
+    /// Deletes an empty group with its offsets.
+    package func delete(_ id: String, token: ReplyToken, now: Int64) -> GroupEffects {
+        var effects = GroupEffects()
+        guard let group = groups[id] else {
+            effects.replies.append((token, .delete(ErrorCode.groupIdNotFound.rawValue)))
+            return effects
+        }
+        guard group.isEmpty && group.pendingMembers.isEmpty else {
+            effects.replies.append((token, .delete(ErrorCode.nonEmptyGroup.rawValue)))
+            return effects
+        }
+        var records = tombstones(of: group) { _, _, _ in true }
+        records.append(GroupRecords.groupRemoved(id))
+        _ = write(records, &effects) { [unowned self] code, effects, _ in
+            if code == .none, group.isEmpty { remove(group) }
+            effects.replies.append((token, .delete(code.rawValue)))
+        }
+        return effects
+    }
+
+    func tombstones(
+        of group: Group,
+        where isGone: (String, Int32, CommittedOffset) -> Bool
+    ) -> [CoordinatorRecord] {
+        var records: [CoordinatorRecord] = []
+        for (topic, partitions) in group.offsets.sorted(by: { $0.key < $1.key }) {
+            for (partition, offset) in partitions.sorted(by: { $0.key < $1.key })
+            where isGone(topic, partition, offset) {
+                records.append(
+                    GroupRecords.offset(
+                        group: group.id,
+                        topic: topic,
+                        partition: partition,
+                        nil
+                    )
+                )
+            }
+        }
+        return records
+    }
+
+    /// A topic is gone, and with it the offsets in it.
+    package func topicDeleted(_ topic: String, now: Int64) -> GroupEffects {
+        var effects = GroupEffects()
+        for group in groups.values.sorted(by: { $0.id < $1.id }) where group.offsets[topic] != nil {
+            let records = tombstones(of: group) { name, _, _ in name == topic }
+            _ = write(records, &effects) { _, _, _ in }
+        }
+        return effects
+    }
+
+    /// Forgets the offsets of groups that have been empty for long, and groups without any.
+    package func expireOffsets(now: Int64) -> GroupEffects {
+        var effects = GroupEffects()
+        for group in groups.values.sorted(by: { $0.id < $1.id })
+        where group.state == .empty && group.pendingMembers.isEmpty {
+            // A simple consumer's group has no state that changes: its commits keep it alive.
+            let since = group.protocolType == nil ? Int64.min : group.stateSince
+            var records = tombstones(of: group) { _, _, offset in
+                now - max(since, offset.commitTimestamp) > settings.offsetsRetention
+            }
+            let kept = group.offsets.values.reduce(0) { $0 + $1.count } - records.count
+            let isOver = kept == 0 && now - group.stateSince > settings.offsetsRetention
+            if isOver { records.append(GroupRecords.groupRemoved(group.id)) }
+            guard !records.isEmpty else { continue }
+            _ = write(records, &effects) { [unowned self] code, _, _ in
+                if code == .none && isOver && group.isEmpty { remove(group) }
+            }
+        }
+        return effects
+    }
+
+    // MARK: Descriptions
+
+    package func list() -> [(id: String, protocolType: String, state: GroupState)] {
+        groups.values.sorted { $0.id < $1.id }.map { ($0.id, $0.protocolType ?? "", $0.state) }
+    }
+
+    package func describe(_ id: String) -> DescribeGroupsResponse.DescribedGroup {
+        var description = DescribeGroupsResponse.DescribedGroup()
+        description.groupId = id
+        guard let group = groups[id] else {
+            description.groupState = GroupState.dead.rawValue
+            return description
+        }
+        description.groupState = group.state.rawValue
+        description.protocolType = group.protocolType ?? ""
+        let isSettled = group.state == .stable
+        description.protocolData = isSettled ? group.protocolName ?? "" : ""
+        description.members = group.members.map { member in
+            var entry = DescribeGroupsResponse.DescribedGroupMember()
+            entry.memberId = member.id
+            entry.groupInstanceId = member.instanceID
+            entry.clientId = member.clientID
+            entry.clientHost = member.clientHost
+            if isSettled {
+                entry.memberMetadata = member.metadata(of: group.protocolName ?? "")
+                entry.memberAssignment = member.assignment
+            }
+            return entry
+        }
+        return description
+    }
+
+    /// Whether anything waits for the clock.
+    package var hasDeadlines: Bool {
+        groups.values.contains { !$0.isEmpty || !$0.pendingMembers.isEmpty }
+    }
+}
+
+/// Which partition of `__consumer_offsets` a group belongs to.
+package enum OffsetsPartitioner {
+    /// Java's hash of the group id, without its sign, modulo the number of partitions.
+    package static func partition(of group: String, count: Int32) -> Int32 {
+        var hash: Int32 = 0
+        for unit in group.utf16 { hash = hash &* 31 &+ Int32(unit) }
+        return (hash == Int32.min ? 0 : abs(hash)) % count
+    }
+}

@@ -1,0 +1,48 @@
+import Broker
+import Configuration
+import Glibc
+import Platform
+
+/// The broker's process: reads what it is told, runs a node, and ends when it is asked to.
+@main
+enum ChronikServer {
+    static let version = "0.1.0"
+    private static let log = Logger("server")
+
+    static func main() {
+        let invocation: CommandLineParser.Invocation
+        do {
+            invocation = try CommandLineParser.parse(
+                arguments: Array(CommandLine.arguments.dropFirst()),
+                environment: ProcessEnvironment.variables(),
+                version: version
+            )
+        } catch {
+            printError("chronik-server: " + error.message)
+            exit(ConfigurationError.exitCode)
+        }
+        switch invocation {
+        case .print(let text):
+            print(text, terminator: "")
+        case .standalone(let configuration, let warnings):
+            Logger.configure(level: configuration.logLevel, format: configuration.logFormat)
+            for warning in warnings { log.warning(warning) }
+            run(configuration)
+        }
+    }
+
+    private static func printError(_ text: String) {
+        var line = text + "\n"
+        line.withUTF8 { _ = write(STDERR_FILENO, $0.baseAddress, $0.count) }
+    }
+
+    /// Runs until SIGTERM or SIGINT.
+    private static func run(_ configuration: ServerConfiguration) -> Never {
+        let loopCount = configuration.eventLoops ?? RealPlatform.processorCount
+        let platform = RealPlatform(loopCount: loopCount)
+        let life = NodeLife(platform: platform, settings: NodeSettings.make(configuration))
+        platform.onTermination { life.end() }
+        life.begin()
+        while true { pause() }
+    }
+}

@@ -1,0 +1,68 @@
+import Broker
+import Glibc
+import Platform
+
+/// The life of the process's node: started once, stopped once, on the first event loop.
+actor NodeLife {
+    nonisolated let loop: EventLoop
+    nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
+
+    private static let log = Logger("server")
+
+    private let platform: RealPlatform
+    private let settings: Node.Settings
+    private var node: Node?
+    private var isEnding = false
+
+    init(platform: RealPlatform, settings: Node.Settings) {
+        loop = platform.loops[0]
+        self.platform = platform
+        self.settings = settings
+    }
+
+    nonisolated func begin() { Task(executorPreference: loop) { await self.start() } }
+
+    nonisolated func end() { Task(executorPreference: loop) { await self.stop() } }
+
+    private func start() async {
+        let began = loop.clock.monotonicNanoseconds
+        do {
+            let node = try await Node.start(settings, on: platform)
+            self.node = node
+            let took = (loop.clock.monotonicNanoseconds - began) / 1_000_000
+            Self.log.info(
+                "ready for Kafka clients",
+                [
+                    "listen": "\(node.address)",
+                    "advertised": "\(settings.broker.advertise(node.address))",
+                    "data-dir": settings.broker.dataDirectory, "cluster": node.clusterID,
+                    "milliseconds": "\(took)",
+                ]
+            )
+            if isEnding { await self.stop() }
+        } catch {
+            Self.log.error("the broker cannot start: \(error)")
+            exit(1)
+        }
+    }
+
+    private func stop() async {
+        guard let node else {
+            isEnding = true
+            return
+        }
+        self.node = nil
+        Self.log.info("stopping")
+        do {
+            try await node.stop()
+        } catch {
+            Self.log.error(
+                "the stop was not clean; nothing acknowledged is lost",
+                ["error": "\(error)"]
+            )
+            exit(1)
+        }
+        Self.log.info("stopped")
+        exit(0)
+    }
+}

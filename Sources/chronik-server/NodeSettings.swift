@@ -1,0 +1,66 @@
+import Broker
+import Configuration
+import Coordinators
+import Platform
+import WriteAheadLog
+
+/// Turns the configuration into what the node's parts take.
+enum NodeSettings {
+    static func make(_ configuration: ServerConfiguration) -> Node.Settings {
+        let wal = WALConfiguration(
+            directory: configuration.dataDirectory + "/wal",
+            profile: WALProfile(rawValue: configuration.walProfile) ?? .medium,
+            fileBytes: configuration.walFileBytes,
+            totalBytes: configuration.walTotalBytes
+        )
+        //NOSYNC
+        return Node.Settings(broker: broker(configuration), wal: wal, groups: groups(configuration))
+    }
+
+    private static func broker(_ configuration: ServerConfiguration) -> BrokerSettings {
+        var broker = BrokerSettings()
+        broker.listen = configuration.listenAddress
+        broker.advertise = { configuration.advertisedAddress(boundTo: $0) }
+        broker.dataDirectory = configuration.dataDirectory
+        broker.nodeID = Int32(configuration.nodeID)
+        broker.autoCreateTopics = configuration.autoCreateTopics
+        broker.defaultPartitions = Int32(configuration.numPartitions)
+        broker.offsetsPartitions = Int32(configuration.offsetsTopicPartitions)
+        broker.memoryBytes = configuration.memoryBytes
+        broker.maxConnections = configuration.maxConnections
+        broker.maxIdleMilliseconds = Int64(configuration.connectionsMaxIdleMilliseconds)
+        broker.retentionCheckMilliseconds = Int64(configuration.logRetentionCheckMilliseconds)
+        broker.fetchSessionSlots = configuration.fetchSessionCacheSlots
+        broker.fetchMaxBytes = configuration.fetchMaxBytes
+        broker.connection.maxRequestBytes = configuration.requestMaxBytes
+        broker.connection.maxInFlightRequests = configuration.connectionMaxInFlightRequests
+        broker.brokerConfigs = topicDefaults(configuration)
+        return broker
+    }
+
+    /// Broker-wide defaults of topics that were set, by the names Kafka gives them.
+    private static func topicDefaults(_ configuration: ServerConfiguration) -> [String: String] {
+        [
+            "message.max.bytes": "\(configuration.messageMaxBytes)",
+            "compression.type": configuration.compressionType,
+            "log.cleanup.policy": configuration.cleanupPolicy,
+            "log.message.timestamp.type": configuration.timestampType,
+            "log.retention.ms": "\(configuration.retentionMilliseconds)",
+            "log.retention.bytes": "\(configuration.logRetentionBytes)",
+            "log.segment.bytes": "\(configuration.logSegmentBytes)",
+            "log.roll.ms": "\(configuration.segmentMilliseconds)",
+            "log.index.interval.bytes": "\(configuration.logIndexIntervalBytes)",
+        ]
+    }
+
+    private static func groups(_ configuration: ServerConfiguration) -> GroupSettings {
+        var groups = GroupSettings()
+        groups.initialRebalanceDelay = Int64(configuration.groupInitialRebalanceDelayMilliseconds)
+        groups.minSessionTimeout = Int64(configuration.groupMinSessionTimeoutMilliseconds)
+        groups.maxSessionTimeout = Int64(configuration.groupMaxSessionTimeoutMilliseconds)
+        groups.maxGroupSize = configuration.groupMaxSize
+        groups.offsetMetadataMaxBytes = configuration.offsetMetadataMaxBytes
+        groups.offsetsRetention = Int64(configuration.offsetsRetentionMinutes) * 60_000
+        return groups
+    }
+}

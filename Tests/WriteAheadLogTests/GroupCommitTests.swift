@@ -1,0 +1,172 @@
+import Bytes
+import Platform
+import Testing
+
+@testable import WriteAheadLog
+
+@Suite struct GroupCommitTests {
+    @Test func `what was acknowledged is there after a restart`() throws {
+        let harness = LogHarness()
+        try harness.open()
+        for _ in 0..<20 { harness.write(3) }
+        #expect(harness.acknowledged == 60)
+        try harness.open()
+        #expect(harness.found == Array(0..<60))
+    }
+
+    @Test func `whatever was submitted together shares one fdatasync and one wake of its loop`()
+        throws
+    {
+        let harness = LogHarness.roomy()
+        let log = try harness.open()
+        let syncs = harness.files.syncs
+        for _ in 0..<10 { harness.submit(2) }
+        harness.machine.settle()
+        #expect(harness.acknowledged == 20)
+        #expect(harness.files.syncs - syncs == 1)
+        #expect(harness.machine.loop.wakes == 1)
+        #expect(log.metrics.fdatasyncs.current == 1)
+        #expect(log.metrics.batches.current == 10)
+        #expect(log.metrics.records.current == 20)
+        #expect(log.metrics.lastGroupRecords.current == 20)
+    }
+
+    @Test func `nothing is acknowledged before the fdatasync has returned`() throws {
+        let harness = LogHarness.roomy()
+        try harness.open()
+        harness.files.failure = { [unowned harness] operation, _ in
+            if operation == .sync { #expect(harness.acknowledged == 0) }
+            return nil
+        }
+        harness.write(4)
+        #expect(harness.acknowledged == 4)
+    }
+
+    @Test func `a batch without records is answered in its turn`() throws {
+        let harness = LogHarness()
+        try harness.open()
+        harness.submit(2)
+        harness.submit(0)
+        harness.submit(1)
+        harness.machine.settle()
+        #expect(harness.acknowledged == 3)
+        harness.write(0)
+        #expect(harness.failures.isEmpty)
+    }
+
+    @Test func `a lone producer never waits`() throws {
+        let harness = LogHarness()
+        try harness.open()
+        for _ in 0..<50 { harness.write(1) }
+        #expect(harness.machine.clock.now == 0)
+        #expect(harness.acknowledged == 50)
+    }
+
+    /// Producers that wait for each answer and come back after a time of their own.
+    @Test func `64 producers need at most 40 fdatasyncs for 1,000 requests`() throws {
+        let harness = LogHarness.roomy()
+        let log = try harness.open()
+        var generator = SeededGenerator(seed: 3)
+        // Each answer sets its producer off again.
+        var due = (0..<64).map { _ in Int64(generator.below(200_000)) }
+        var waiting = 0
+        var requests = 0
+        let machine = harness.machine
+        while requests < 5_000 {
+            let answered = waiting - (harness.submitted.count - harness.acknowledged)
+            waiting -= answered
+            for _ in 0..<answered {
+                due.append(machine.clock.now + 20_000 + Int64(generator.below(300_000)))
+            }
+            let now = machine.clock.now
+            let ready = due.filter { $0 <= now }.count
+            due.removeAll { $0 <= now }
+            for _ in 0..<ready { harness.submit(1) }
+            waiting += ready
+            requests += ready
+            let syncs = log.metrics.fdatasyncs.current
+            if machine.writing.step() || machine.preparing.step() || machine.loop.step() {
+                // What an fdatasync takes.
+                if log.metrics.fdatasyncs.current > syncs { machine.clock.now += 90_000 }
+                continue
+            }
+            machine.clock.now = min(due.min() ?? .max, machine.writing.nextDeadline ?? .max)
+        }
+        let syncs = log.metrics.fdatasyncs.current * 1_000 / UInt64(requests)
+        #expect(syncs <= 40)
+    }
+
+    @Test func `batches larger than a write, and larger than a file, come back whole`() throws {
+        let harness = LogHarness()
+        try harness.open()
+        harness.write(1)
+        harness.write(400)
+        harness.write(1)
+        harness.write(900)
+        harness.write(5)
+        #expect(harness.acknowledged == 1_307)
+        for number in stride(from: 0, to: 1_307, by: 13) { try harness.checkRead(number) }
+        try harness.open()
+        #expect(harness.found == Array(0..<1_307))
+    }
+
+    @Test func `a batch no file could hold is refused and disturbs nobody`() throws {
+        let harness = LogHarness()
+        let log = try harness.open()
+        let byte = [UInt8](repeating: 0, count: 1)
+        nonisolated(unsafe) var refused: WALError?
+        byte.withUnsafeBytes { bytes in
+            // Never read: its length alone decides.
+            let huge = ByteSlice(owner: nil, start: bytes.baseAddress, count: 1 << 30)
+            let record = WALRecord(group: 1, kind: .entry, term: 1, index: 1, payload: huge)
+            log.submit(
+                WALBatch(records: [record], loop: harness.machine.loop) {
+                    if case .failure(let error) = $0 { refused = error }
+                }
+            )
+            harness.machine.settle()
+        }
+        #expect(refused == .tooLarge(bytes: (1 << 30) + 40))
+        harness.write(1)
+        #expect(harness.acknowledged == 1)
+    }
+
+    @Test func `records are read back alone, in runs and while writing goes on`() throws {
+        let harness = LogHarness()
+        let log = try harness.open()
+        for _ in 0..<30 { harness.write(4) }
+        for number in 0..<120 { try harness.checkRead(number) }
+        let positions = (0..<120).compactMap { harness.positions[$0] }
+        let reads = harness.files.reads
+        let payloads = try log.read(positions)
+        #expect(payloads.map(\.array) == (0..<120).map { TestRecord.record($0).payload.array })
+        #expect(harness.files.reads - reads < 20)
+        // Without order, too.
+        let backwards = try log.read(positions.reversed())
+        #expect(backwards.last?.array == payloads.first?.array)
+    }
+
+    @Test func `reading bytes that have rotted is an error, never wrong bytes`() throws {
+        let harness = LogHarness()
+        let log = try harness.open()
+        harness.write(10)
+        let position = try #require(harness.positions[4])
+        let path = "/wal/" + FileName.log(position.file)
+        harness.files.change(path) { $0[position.offset + 40] ^= 1 }
+        #expect(throws: WALError.self) { try log.read(position) }
+        try harness.checkRead(5)
+    }
+
+    @Test func `a closed log answers what it has taken and refuses the rest`() throws {
+        let harness = LogHarness()
+        let log = try harness.open()
+        harness.submit(3)
+        #expect(harness.close() == nil)
+        #expect(harness.acknowledged == 3)
+        #expect(log.state == .closed)
+        harness.write(1)
+        #expect(harness.failures == [.closed])
+        try harness.open()
+        #expect(harness.found == [0, 1, 2])
+    }
+}
