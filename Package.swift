@@ -97,6 +97,10 @@ let package = Package(
             ["Bytes", "Platform", "KafkaMessages", "KafkaProtocol", "Broker", "Simulator"]
         ),
         tests("ConfigurationTests", ["Platform", "Configuration"]),
+        tests(
+            "BenchTests",
+            ["Bytes", "Platform", "KafkaMessages", "KafkaProtocol", "chronik-bench"]
+        ),
     ],
     cxxLanguageStandard: .cxx17
 )

@@ -1,3 +1,5 @@
+import Platform
+
 /// Turns arguments and environment into what the server is to do.
 package struct CommandLineParser {
     /// What the program was asked for.

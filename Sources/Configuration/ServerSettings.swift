@@ -1,3 +1,5 @@
+import Platform
+
 /// Every setting of the server, in the order help and reference show them.
 ///
 /// Kafka's own name where Kafka has one.

@@ -1,5 +1,6 @@
 import CTOML
 import Glibc
+import Platform
 
 /// A configuration file as dotted keys with their values, in the order of the text.
 struct TOMLFile {

@@ -1,1 +1,1 @@
-print("not built yet")
+BenchProgram.run(Array(CommandLine.arguments.dropFirst()))
