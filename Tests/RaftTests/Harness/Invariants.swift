@@ -174,6 +174,9 @@ struct Invariants {
                 (try? disk.term(at: index)) == term || disk.firstIndex > index
             } ?? false
         }
+        if term != node.term {
+            violate("I5", "\(node.id) commits \(index) of an earlier term by counting (3.6.2)")
+        }
         if result != .won && !node.membership.voters.isEmpty {
             violate("I5", "\(node.id) commits \(index) without a durable majority")
         }
