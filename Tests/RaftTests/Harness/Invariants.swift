@@ -40,7 +40,7 @@ struct Invariants {
     mutating func check(_ ready: Ready, of replica: SimulatedReplica) {
         for message in ready.messages {
             switch message.body {
-            case .voteResponse(granted: true):
+            case .voteResponse(granted: true, _):
                 violate("I9", "\(replica.id) sends a vote before it is durable")
             case .appendResponse(let response) where response.rejection == nil:
                 violate("I9", "\(replica.id) acknowledges \(response.index) before it is durable")
@@ -75,7 +75,7 @@ struct Invariants {
     mutating func check(released messages: [Message], of replica: SimulatedReplica) {
         for message in messages {
             switch message.body {
-            case .voteResponse(granted: true):
+            case .voteResponse(granted: true, _):
                 // A node may be in a later term by now; the disk may not be in an earlier one.
                 if replica.durableTerm < message.term {
                     violate("I9", "\(replica.id) voted in \(message.term), not durable")
