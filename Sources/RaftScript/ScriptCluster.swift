@@ -5,7 +5,7 @@ internal import Raft
 /// | directive | does |
 /// |---|---|
 /// | `add-nodes N voters=(…) learners=(…) index=I …` | N new replicas, numbered on |
-/// | `campaign N`, `forget-leader N` | as if the timeout had passed; as if the leader were unknown |
+/// | `campaign N`, `forget-leader N` | as if the timeout had passed, the leader were unknown |
 /// | `propose N TEXT`, `propose-conf-change N [v1=true] [transition=…]` | at replica N |
 /// | `process-ready N…` | takes a Ready, writes and applies it, sends its messages |
 /// | `process-append-thread N…`, `process-apply-thread N…` | with `async-storage-writes=true` |

@@ -59,10 +59,10 @@ struct MessageState {
         case .preVote(let request):
             type = "MsgPreVote"
             describe(request)
-        case .voteResponse(let granted):
+        case .voteResponse(let granted, _):
             type = "MsgVoteResp"
             reject = !granted
-        case .preVoteResponse(let granted):
+        case .preVoteResponse(let granted, _):
             type = "MsgPreVoteResp"
             reject = !granted
         case .heartbeat(let heartbeat):

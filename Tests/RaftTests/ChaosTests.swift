@@ -185,6 +185,15 @@ import Testing
         #expect(reads > 2 * seeds.count)
     }
 
+    @Test(arguments: [(1, UInt64(1_074)), (2, 1_726)])
+    func `a removed replica with the longest log does not hold up the others`(
+        voters: Int,
+        seed: UInt64
+    ) throws {
+        let cluster = try Self.run(voters: voters, seed: seed, events: 2_000)
+        #expect(cluster.invariants.violations == [])
+    }
+
     /// A hundred seeds, or the range in RAFT_SEEDS, as in 0-10000.
     static let seeds: Range<UInt64> = {
         let bounds = (ProcessInfo.processInfo.environment["RAFT_SEEDS"] ?? "0-100")

@@ -62,7 +62,11 @@ import Testing
                 )
             case 4: .vote(vote(node))
             case 5: .preVote(vote(node))
-            case 6: .voteResponse(granted: Bool.random(using: &generator))
+            case 6:
+                .voteResponse(
+                    granted: Bool.random(using: &generator),
+                    commit: Message.CommitPoint(index: index(node), term: term(node))
+                )
             case 7: .preVoteResponse(granted: Bool.random(using: &generator))
             case 8:
                 .heartbeat(

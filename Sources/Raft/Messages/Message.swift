@@ -22,10 +22,11 @@ public struct Message: Sendable, Equatable {
         case appendResponse(AppendResponse)
         /// A candidate asks for a vote (thesis, 3.4).
         case vote(VoteRequest)
-        case voteResponse(granted: Bool)
+        /// A refusal says what is committed, see `CommitPoint`.
+        case voteResponse(granted: Bool, commit: CommitPoint? = nil)
         /// Would you vote for me? Changes nobody's term (thesis, 9.6).
         case preVote(VoteRequest)
-        case preVoteResponse(granted: Bool)
+        case preVoteResponse(granted: Bool, commit: CommitPoint? = nil)
         case heartbeat(Heartbeat)
         case heartbeatResponse(round: UInt64)
         /// The follower's log has lost entries it once acknowledged; it ends here now.
@@ -100,6 +101,21 @@ public struct Message: Sendable, Equatable {
             self.lastIndex = lastIndex
             self.lastTerm = lastTerm
             self.isTransfer = isTransfer
+        }
+    }
+
+    /// An entry known to be committed.
+    ///
+    /// Memberships take effect when applied. A replica that has applied its own removal cannot
+    /// lead, and with a longer log does not vote for those that still count on it because they have
+    /// not heard that the removal is committed. So it tells them.
+    public struct CommitPoint: Sendable, Equatable {
+        public var index: LogIndex
+        public var term: Term
+
+        public init(index: LogIndex, term: Term) {
+            self.index = index
+            self.term = term
         }
     }
 

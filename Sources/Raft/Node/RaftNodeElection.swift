@@ -83,11 +83,27 @@ extension RaftNode {
             electionElapsed = 0
             vote = message.from
         }
+        let commit = grants ? nil : commitPoint
         send(
-            isPreVote ? .preVoteResponse(granted: grants) : .voteResponse(granted: grants),
+            isPreVote
+                ? .preVoteResponse(granted: grants, commit: commit)
+                : .voteResponse(granted: grants, commit: commit),
             to: message.from,
             term: grants ? message.term : term
         )
+    }
+
+    var commitPoint: Message.CommitPoint? {
+        guard let term = try? log.term(at: log.commit) else { return nil }
+        return Message.CommitPoint(index: log.commit, term: term)
+    }
+
+    /// Commits what another replica knows to be committed, if it is here: true in any term.
+    mutating func learn(_ commit: Message.CommitPoint) {
+        guard role != .leader, commit.index > log.commit, commit.index <= log.lastIndex,
+            (try? log.term(at: commit.index)) == commit.term
+        else { return }
+        log.commit(through: commit.index)
     }
 
     /// Whether it has heard from a leader so recently that it ignores candidates (9.6, 4.2.3).

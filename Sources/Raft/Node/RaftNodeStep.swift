@@ -11,6 +11,7 @@ extension RaftNode {
         try message.validate()
         if isQuiescent && !message.isQuiescing { wake() }
         if try stepClientMessage(message) { return }
+        if let commit = message.commitPoint { learn(commit) }
         if message.term > term {
             guard adoptTerm(of: message) else { return }
         } else if message.term < term {
@@ -20,9 +21,9 @@ extension RaftNode {
         switch message.body {
         case .vote(let request): answer(request, of: message, isPreVote: false)
         case .preVote(let request): answer(request, of: message, isPreVote: true)
-        case .voteResponse(let granted):
+        case .voteResponse(let granted, _):
             if role == .candidate { record(vote: granted, of: message.from) }
-        case .preVoteResponse(let granted):
+        case .preVoteResponse(let granted, _):
             if role == .preCandidate { record(vote: granted, of: message.from) }
         case .append(let append):
             try follow(message.from)
@@ -74,7 +75,7 @@ extension RaftNode {
             // Disturbed by a replica that was removed or cut off (4.2.3): the leader is alive.
             if hasLeaderLease && !request.isTransfer { return false }
             if case .vote = message.body { becomeFollower(term: message.term, leader: nil) }
-        case .preVoteResponse(granted: true):
+        case .preVoteResponse(granted: true, _):
             // Carries the term it was asked for; nobody is there yet.
             break
         case .append, .heartbeat, .snapshot:
@@ -95,7 +96,7 @@ extension RaftNode {
             guard configuration.checkQuorum || configuration.preVote else { return }
             send(.appendResponse(Message.AppendResponse(index: .zero)), to: message.from)
         case .preVote:
-            send(.preVoteResponse(granted: false), to: message.from)
+            send(.preVoteResponse(granted: false, commit: commitPoint), to: message.from)
         default:
             break
         }
@@ -119,6 +120,13 @@ extension Message {
     var isQuiescing: Bool {
         if case .heartbeat(let heartbeat) = body { return heartbeat.quiesce }
         return false
+    }
+
+    var commitPoint: CommitPoint? {
+        switch body {
+        case .voteResponse(_, let commit), .preVoteResponse(_, let commit): commit
+        default: nil
+        }
     }
 
     /// Refuses what no correct replica sends and what arithmetic further on could trip over.

@@ -2,8 +2,8 @@
 ///
 /// | state | the leader | leaves it by |
 /// |---|---|---|
-/// | probe | sends one append and waits, to find where the logs match | an accepted append → replicate |
-/// | replicate | streams, next ahead of match by what is in flight | a rejection, unreachable → probe |
+/// | probe | sends one append and waits: where do the logs match? | an accepted one → replicate |
+/// | replicate | streams, next ahead of match by what is in flight | a rejection → probe |
 /// | snapshot | sends nothing | the follower's match reaching the log → replicate; report → probe |
 ///
 /// Invariants: match < next; nothing is known about entries above match.

@@ -40,7 +40,7 @@ struct Invariants {
     mutating func check(_ ready: Ready, of replica: SimulatedReplica) {
         for message in ready.messages {
             switch message.body {
-            case .voteResponse(granted: true):
+            case .voteResponse(granted: true, _):
                 violate("I9", "\(replica.id) sends a vote before it is durable")
             case .appendResponse(let response) where response.rejection == nil:
                 violate("I9", "\(replica.id) acknowledges \(response.index) before it is durable")
@@ -75,7 +75,7 @@ struct Invariants {
     mutating func check(released messages: [Message], of replica: SimulatedReplica) {
         for message in messages {
             switch message.body {
-            case .voteResponse(granted: true):
+            case .voteResponse(granted: true, _):
                 // A node may be in a later term by now; the disk may not be in an earlier one.
                 if replica.durableTerm < message.term {
                     violate("I9", "\(replica.id) voted in \(message.term), not durable")
@@ -173,6 +173,9 @@ struct Invariants {
             return disk.map { disk in
                 (try? disk.term(at: index)) == term || disk.firstIndex > index
             } ?? false
+        }
+        if term != node.term {
+            violate("I5", "\(node.id) commits \(index) of an earlier term by counting (3.6.2)")
         }
         if result != .won && !node.membership.voters.isEmpty {
             violate("I5", "\(node.id) commits \(index) without a durable majority")
