@@ -1,3 +1,4 @@
+import Foundation
 import Platform
 import Testing
 
@@ -8,9 +9,11 @@ import Testing
 /// After each restart the log holds what was handed over, in order and without holes, from no later
 /// than what was last released to no earlier than what was last acknowledged.
 @Suite struct PowerCutTests {
-    private static let firstLives = 40
+    /// `CHRONIK_POWER_CUT_SEEDS` sets how many.
+    private static let seeds =
+        ProcessInfo.processInfo.environment["CHRONIK_POWER_CUT_SEEDS"].flatMap(Int.init) ?? 10
 
-    @Test(arguments: 0..<40)
+    @Test(arguments: 0..<seeds)
     func `a power cut at any operation loses nothing acknowledged`(_ seed: Int) throws {
         // One power cut at each of the first operations of a life, and then wherever.
         for cut in 1...90 {
