@@ -96,6 +96,13 @@ let package = Package(
             "BrokerTests",
             ["Bytes", "Platform", "KafkaMessages", "KafkaProtocol", "Broker", "Simulator"]
         ),
+        tests(
+            "SimulatorTests",
+            [
+                "Bytes", "Platform", "KafkaMessages", "KafkaProtocol", "WriteAheadLog",
+                "Coordinators", "Broker", "Simulator",
+            ]
+        ),
         tests("ConfigurationTests", ["Platform", "Configuration"]),
         tests(
             "BenchTests",
