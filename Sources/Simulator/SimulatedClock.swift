@@ -1,6 +1,6 @@
-package import Platform
+internal import Platform
 
-/// Virtual time: stands still while code runs, and moves to the next event.
+/// Virtual time: the moment of the event that runs, plus what it has spent so far.
 package final class SimulatedClock: Clock, @unchecked Sendable {
     // Unchecked: the simulation runs on one thread.
     /// Milliseconds since 1970 at which every simulation begins.
