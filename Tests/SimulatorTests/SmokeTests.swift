@@ -1,0 +1,26 @@
+import Platform
+import Simulator
+import Testing
+
+@Suite struct SmokeTests {
+    @Test(arguments: 0..<20) func `one seed is one run`(_ seed: Int) {
+        var runs: [(Trace, Int, Int)] = []
+        for _ in 0..<3 {
+            let world = World(seed: UInt64(seed))
+            world.wantTopics(3)
+            world.start()
+            #expect(world.runToReady())
+            _ = world.simulation.run(for: .milliseconds(200))
+            world.end(.powerCut)
+            world.start()
+            #expect(world.runToReady())
+            #expect(world.audit())
+            world.settle()
+            #expect(world.audit())
+            #expect(world.ledger.violations == [])
+            runs.append((world.simulation.trace, world.simulation.steps, world.ledger.acknowledged))
+        }
+        print(runs)
+        #expect(runs[0] == runs[1] && runs[1] == runs[2])
+    }
+}
