@@ -132,11 +132,11 @@ struct NodeBoot {
         await metadata.onChange { changes in
             Task.immediate(executorPreference: loop) { await follower.enqueue(changes) }
         }
-        relieveWAL(shards)
         try await metadata.commit { (controller) throws(MetadataProblem) in
             controller.registerBroker(host: advertised.host, port: advertised.port, rack: nil)
         }
         await follower.startAll(in: image)
+        relieveWAL(shards, follower)
         let broker = BrokerServices(
             nodeID: settings.broker.nodeID,
             clusterID: directory.clusterID,
@@ -199,8 +199,9 @@ struct NodeBoot {
         return shards
     }
 
-    /// Lets the shards make room when the write-ahead log asks for it.
-    private func relieveWAL(_ shards: [PartitionShard]) {
+    /// Lets the shards make room when the write-ahead log asks for it; only once they know all
+    /// partitions, whose entries may be nowhere else.
+    private func relieveWAL(_ shards: [PartitionShard], _ follower: TopologyFollower) {
         let loop = platform.loops[0]
         let wal = wal
         wal.onPressure { file in
@@ -208,7 +209,7 @@ struct NodeBoot {
                 Task.immediate(executorPreference: loop) {
                     var oldest = UInt64.max
                     for shard in shards { oldest = min(oldest, await shard.relieve(below: file)) }
-                    wal.release(before: min(oldest, file))
+                    wal.release(before: min(oldest, file, await follower.oldestHeldFile))
                 }
             }
         }

@@ -2,6 +2,7 @@ import ClusterMetadata
 import KafkaMessages
 import KafkaProtocol
 import Platform
+import RaftRuntime
 
 /// Starts and removes partitions as the committed metadata says, in its order.
 actor TopologyFollower {
@@ -14,6 +15,8 @@ actor TopologyFollower {
     private let groups: GroupService
     private let log: Logger
     private var recovered: [UInt64: RecoveredGroup]
+    /// The oldest WAL file of each recovered group that is not started, or could not be.
+    private var heldFiles: [UInt64: UInt64]
     private var queue: [TopologyChange] = []
     private var isRunning = false
 
@@ -33,7 +36,11 @@ actor TopologyFollower {
         self.groups = groups
         self.log = log
         self.recovered = recovered
+        heldFiles = recovered.filter { $0.key != 0 }.mapValues(\.oldestFile)
     }
+
+    /// The oldest WAL file that a partition needs which no shard knows of.
+    var oldestHeldFile: UInt64 { heldFiles.values.min() ?? .max }
 
     /// Takes up changes; they are carried out in the background.
     func enqueue(_ changes: [TopologyChange]) {
@@ -60,6 +67,8 @@ actor TopologyFollower {
         queue += changes
         isRunning = true
         await run()
+        // What is left belongs to topics that were deleted.
+        for groupID in recovered.keys { heldFiles[groupID] = nil }
         recovered = [:]
     }
 
@@ -81,6 +90,7 @@ actor TopologyFollower {
         case .start(let id, let topicID, let groupID):
             await start(id, topicID: topicID, groupID: groupID)
         case .remove(let id, let groupID):
+            heldFiles[groupID] = nil
             await shard(of: groupID).remove(id)
         case .configure(let topic): await configure(published.current.topics[topic])
         case .configureAll:
@@ -104,6 +114,7 @@ actor TopologyFollower {
         }
         do {
             _ = try await shard(of: groupID).start(start)
+            heldFiles[groupID] = nil
         } catch {
             log.error(
                 "a partition could not be started and stays offline",

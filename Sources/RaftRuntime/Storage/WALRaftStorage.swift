@@ -163,7 +163,7 @@ package final class WALRaftStorage: RaftLogStorage, @unchecked Sendable {
     }
 
     /// The lowest WAL file that holds something the group still needs.
-    var oldestFile: UInt64 {
+    package var oldestFile: UInt64 {
         guard !window.isEmpty, let position = window[window.firstIndex].position else {
             return stateFile
         }
