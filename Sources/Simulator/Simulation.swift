@@ -13,7 +13,7 @@ package final class Simulation: @unchecked Sendable {
     // Unchecked: runs on one thread, which `checkThread` proves.
     package let seed: UInt64
     package let clock = SimulatedClock()
-    /// For the world itself: delays and orders. Tests fork their own.
+    /// For the world itself: delays and orders; tests fork their own.
     var generator: SeededGenerator
     package private(set) lazy var network = SimulatedNetwork(self)
     package private(set) var trace = Trace()

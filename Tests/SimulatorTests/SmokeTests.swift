@@ -2,10 +2,10 @@ import Platform
 import Simulator
 import Testing
 
-@Suite struct SmokeTests {
-    @Test(arguments: 0..<20) func `one seed is one run`(_ seed: Int) {
+@Suite(.serialized) struct SmokeTests {
+    @Test(arguments: 0..<1) func `one seed is one run`(_ seed: Int) {
         var runs: [(Trace, Int, Int)] = []
-        for _ in 0..<3 {
+        for _ in 0..<2 {
             let world = World(seed: UInt64(seed))
             world.wantTopics(3)
             world.start()

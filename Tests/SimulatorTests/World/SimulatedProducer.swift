@@ -28,6 +28,8 @@ final class SimulatedProducer: @unchecked Sendable {
     /// Batches not acknowledged, in the order of sending; of idempotent producers only.
     private var pending: [Batch] = []
     private var mustSendAgain = false
+    /// Where something was refused, so that what follows it is refused too.
+    private var failed: Set<TopicPartition> = []
     private var inFlight = 0
     private var change: UnsafeContinuation<Void, Never>?
     /// Once set, sends nothing new, and ends when everything is settled.
@@ -69,6 +71,7 @@ final class SimulatedProducer: @unchecked Sendable {
             guard await askForID(client) else { return }
         }
         mustSendAgain = !pending.isEmpty
+        failed = []
         while !client.isClosed, !isEnding || !pending.isEmpty {
             if mustSendAgain {
                 while inFlight > 0 { await waitForChange() }
@@ -153,6 +156,7 @@ final class SimulatedProducer: @unchecked Sendable {
             }
         }
         mustSendAgain = false
+        failed = []
     }
 
     /// The answer for each batch; `nil` when there was none.
@@ -189,8 +193,8 @@ final class SimulatedProducer: @unchecked Sendable {
             pending.removeAll {
                 $0.place == batch.place && $0.baseSequence == batch.baseSequence
             }
-        case .kafkaStorageError, .notLeaderOrFollower, .requestTimedOut: break
-        case .outOfOrderSequenceNumber where isIdempotent: break
+        case .kafkaStorageError, .notLeaderOrFollower, .requestTimedOut: failed.insert(batch.place)
+        case .outOfOrderSequenceNumber where failed.contains(batch.place): break
         default:
             world.ledger.report(
                 "producer \(number) gets \(part.errorCode) for \(batch.place):"

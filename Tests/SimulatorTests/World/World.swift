@@ -35,6 +35,8 @@ final class World: @unchecked Sendable {
     private(set) var places: [TopicPartition] = []
     private(set) var settings: Node.Settings
     private var topicsWanted = 0
+    /// Why the audit has to try again.
+    private var auditProblem = ""
 
     init(seed: UInt64, producers count: Int = 4) {
         simulation = Simulation(seed: seed)
@@ -196,9 +198,9 @@ final class World: @unchecked Sendable {
             }
             isDone.isSet = true
         }
-        let isInTime = simulation.run(for: .seconds(120)) { isDone.isSet || self.isOver }
+        let isInTime = simulation.run(for: .seconds(5)) { isDone.isSet || self.isOver }
         if isDone.isSet { ledger.audits += 1 }
-        if !isInTime { ledger.report("not all can be read in two minutes") }
+        if !isInTime { ledger.report("live: not all can be read in time: \(auditProblem)") }
         return isDone.isSet
     }
 
@@ -210,10 +212,15 @@ final class World: @unchecked Sendable {
         let end = ledger.knownEnd(of: place)
         var found: [(offset: Int64, id: RecordID)] = []
         while true {
-            guard let part = await fetch(place, Int64(found.count), client) else { return false }
+            guard let part = await fetch(place, Int64(found.count), client) else {
+                auditProblem = "\(place) \(found.count): no answer"
+                return false
+            }
             switch ErrorCode(rawValue: part.errorCode) {
             case .some(.none): break
-            case .notLeaderOrFollower: return false
+            case .notLeaderOrFollower:
+                auditProblem = "\(place) has no leader"
+                return false
             case .offsetOutOfRange:
                 ledger.check(place, found, knownEnd: end)
                 return true
@@ -228,7 +235,10 @@ final class World: @unchecked Sendable {
             let records = part.records?.joined() ?? ByteSlice()
             if records.isEmpty {
                 // Nothing to read although there is something would be a broken promise.
-                if part.highWatermark > Int64(found.count) { return false }
+                if part.highWatermark > Int64(found.count) {
+                    auditProblem = "\(place) \(found.count) of \(part.highWatermark)"
+                    return false
+                }
                 ledger.check(place, found, knownEnd: end)
                 return true
             }
