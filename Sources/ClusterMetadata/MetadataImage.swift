@@ -1,4 +1,5 @@
 package import KafkaMessages
+package import KafkaProtocol
 
 /// The cluster's metadata as of some committed record: an immutable value to read from.
 package struct MetadataImage: Sendable {
@@ -32,7 +33,7 @@ package struct MetadataImage: Sendable {
     package private(set) var brokerConfigs: [String: String] = [:]
     /// The lowest producer id not given out.
     package private(set) var nextProducerID: Int64 = 0
-    /// The lowest group id never used. 0 is the metadata group itself.
+    /// The lowest group id never used; 0 is the metadata group itself.
     package private(set) var nextGroupID: UInt64 = 1
     package private(set) var partitionCount = 0
 
@@ -42,6 +43,12 @@ package struct MetadataImage: Sendable {
 
     /// Sorted by name.
     package var sortedTopics: [Topic] { topics.values.sorted { $0.name < $1.name } }
+
+    package var allPartitions: [TopicPartition] {
+        sortedTopics.flatMap { topic in
+            topic.partitions.map { TopicPartition(topic: topic.name, partition: $0.index) }
+        }
+    }
 
     /// The only writer: what a committed record changes.
     package mutating func replay(_ record: MetadataRecord) {

@@ -13,6 +13,7 @@ actor TopologyFollower {
     private let published: PublishedImage
     private let staticConfigs: [String: String]
     private let groups: GroupService
+    private let leaders: LeaderTable
     private let log: Logger
     private var recovered: [UInt64: RecoveredGroup]
     /// The oldest WAL file of each recovered group that is not started, or could not be.
@@ -26,6 +27,7 @@ actor TopologyFollower {
         published: PublishedImage,
         staticConfigs: [String: String],
         groups: GroupService,
+        leaders: LeaderTable,
         log: Logger,
         recovered: [UInt64: RecoveredGroup]
     ) {
@@ -34,6 +36,7 @@ actor TopologyFollower {
         self.published = published
         self.staticConfigs = staticConfigs
         self.groups = groups
+        self.leaders = leaders
         self.log = log
         self.recovered = recovered
         heldFiles = recovered.filter { $0.key != 0 }.mapValues(\.oldestFile)
@@ -50,7 +53,7 @@ actor TopologyFollower {
         Task.immediate(executorPreference: loop) { await self.run() }
     }
 
-    /// Starts everything the metadata has; for a node that starts.
+    /// Starts everything the metadata has, and waits for it to lead; for a node that starts.
     func startAll(in image: MetadataImage) async {
         var changes: [TopologyChange] = []
         for topic in image.sortedTopics {
@@ -70,6 +73,7 @@ actor TopologyFollower {
         // What is left belongs to topics that were deleted.
         for groupID in recovered.keys { heldFiles[groupID] = nil }
         recovered = [:]
+        await leaders.waitForLeaders(of: image.allPartitions)
     }
 
     private func run() async {
@@ -120,6 +124,7 @@ actor TopologyFollower {
                 "a partition could not be started and stays offline",
                 ["partition": "\(id)", "error": "\(error)"]
             )
+            leaders.abandon(id)
         }
     }
 
