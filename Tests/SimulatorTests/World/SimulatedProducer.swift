@@ -8,7 +8,7 @@ import Simulator
 ///
 /// An idempotent one keeps at most five requests under way and sends again, in order, whatever was
 /// not acknowledged. One that is not never sends anything twice.
-final class SimulatedProducer: @unchecked Sendable {
+final class SimulatedProducer: CustomStringConvertible, @unchecked Sendable {
     // Unchecked: the simulation runs on one thread.
     private struct Batch {
         let place: TopicPartition
@@ -32,6 +32,8 @@ final class SimulatedProducer: @unchecked Sendable {
     private var failed: Set<TopicPartition> = []
     private var inFlight = 0
     private var change: UnsafeContinuation<Void, Never>?
+    /// What it is waiting for.
+    private var doing = ""
     /// Once set, sends nothing new, and ends when everything is settled.
     var isEnding = false
     private(set) var hasEnded = false
@@ -50,11 +52,19 @@ final class SimulatedProducer: @unchecked Sendable {
         self.generator = generator
     }
 
+    var description: String {
+        "producer \(number), acks \(acks), \(inFlight) requests under way, \(pending.count) batches"
+            + " not acknowledged, \(doing)"
+    }
+
     func run() async {
         while !(isEnding && pending.isEmpty) {
+            doing = "connecting"
             if let client = try? await WireClient.connect(world.address, on: loop) {
+                doing = "working"
                 await work(client)
-                while inFlight > 0 { await waitForChange() }
+                doing = "finishing"
+                await waitUntil { inFlight == 0 }
                 client.close()
             }
             await pause(upTo: 8_000)
@@ -74,18 +84,20 @@ final class SimulatedProducer: @unchecked Sendable {
         failed = []
         while !client.isClosed, !isEnding || !pending.isEmpty {
             if mustSendAgain {
-                while inFlight > 0 { await waitForChange() }
+                await waitUntil { inFlight == 0 }
+                doing = "sending again"
                 await sendAgain(client)
+                doing = "sent again"
             } else if isEnding {
                 if inFlight == 0 { return }
-                await waitForChange()
+                await waitUntil { inFlight == 0 }
             } else if world.places.isEmpty {
                 await pause(upTo: 4_000)
             } else if inFlight < window {
                 sendNew(client)
                 if generator.chance(1, in: 3) { await pause(upTo: 3_000) }
             } else {
-                await waitForChange()
+                await waitUntil { inFlight < window }
             }
         }
     }
@@ -101,7 +113,13 @@ final class SimulatedProducer: @unchecked Sendable {
         return true
     }
 
-    private func waitForChange() async { await withUnsafeContinuation { change = $0 } }
+    private func waitUntil(_ isSo: () -> Bool) async {
+        while !isSo() {
+            await withUnsafeContinuation {
+                if isSo() { $0.resume() } else { change = $0 }
+            }
+        }
+    }
 
     private func changed() {
         guard let change else { return }

@@ -288,7 +288,10 @@ final class World: @unchecked Sendable {
         let isDone = simulation.run(for: .seconds(60)) {
             self.producers.allSatisfy(\.hasEnded) || self.isOver
         }
-        if !isDone { ledger.report("live: a producer does not get its records in") }
+        guard !isDone else { return }
+        for producer in producers where !producer.hasEnded {
+            ledger.report("live: \(producer) does not get its records in")
+        }
     }
 }
 
