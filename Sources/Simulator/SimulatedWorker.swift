@@ -8,6 +8,7 @@ package final class SimulatedWorker: Worker, @unchecked Sendable {
     private let strand: UInt64
     private var queue: [@Sendable () -> Void] = []
     private var hasEvent = false
+    private var isRunning = false
     private var isStopped = false
     private var busyUntil: Int64 = 0
 
@@ -46,7 +47,7 @@ package final class SimulatedWorker: Worker, @unchecked Sendable {
     }
 
     private func plan() {
-        guard !hasEvent else { return }
+        guard !hasEvent, !isRunning else { return }
         hasEvent = true
         let delay = simulation.drawWakeDelay()
         simulation.after(max(delay, busyUntil - simulation.clock.now)) { [self] in
@@ -58,7 +59,9 @@ package final class SimulatedWorker: Worker, @unchecked Sendable {
     private func runNext() {
         guard life.isOn, !queue.isEmpty else { return }
         simulation.note(strand, queue.count)
+        isRunning = true
         queue.removeFirst()()
+        isRunning = false
         busyUntil = simulation.clock.now
         if !queue.isEmpty { plan() }
     }

@@ -43,7 +43,9 @@ final class SimulatedListener: Listener, @unchecked Sendable {
                 return AcceptedConnection(descriptor: -1, endpoint: waiting.removeFirst())
             }
             precondition(loop.isCurrent, "an accept outside the listener's loop")
-            await withUnsafeContinuation { acceptor = $0 }
+            await withUnsafeContinuation {
+                if !waiting.isEmpty || isClosed { $0.resume() } else { acceptor = $0 }
+            }
         }
         throw .closed
     }

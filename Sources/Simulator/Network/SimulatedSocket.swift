@@ -119,14 +119,18 @@ final class ConnectionEnd {
 
     // MARK: Waiting
 
+    // What is waited for may come between the look and the wait, when they are a hop apart.
+
     func waitToRead() async {
         precondition(reader == nil, "two readers of one socket")
-        await withUnsafeContinuation { reader = $0 }
+        await withUnsafeContinuation { if isReadable { $0.resume() } else { reader = $0 } }
     }
 
     func waitToWrite() async {
         precondition(writer == nil, "two writers of one socket")
-        await withUnsafeContinuation { writer = $0 }
+        await withUnsafeContinuation {
+            if other?.hasRoom != false || isOver { $0.resume() } else { writer = $0 }
+        }
     }
 
     private func wakeReader() {

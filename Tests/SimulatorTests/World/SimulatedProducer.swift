@@ -34,6 +34,8 @@ final class SimulatedProducer: CustomStringConvertible, @unchecked Sendable {
     private var change: UnsafeContinuation<Void, Never>?
     /// What it is waiting for.
     private var doing = ""
+    /// While set, sends nothing new.
+    var isPaused = false
     /// Once set, sends nothing new, and ends when everything is settled.
     var isEnding = false
     private(set) var hasEnded = false
@@ -91,7 +93,7 @@ final class SimulatedProducer: CustomStringConvertible, @unchecked Sendable {
             } else if isEnding {
                 if inFlight == 0 { return }
                 await waitUntil { inFlight == 0 }
-            } else if world.places.isEmpty {
+            } else if world.places.isEmpty || isPaused {
                 await pause(upTo: 4_000)
             } else if inFlight < window {
                 sendNew(client)

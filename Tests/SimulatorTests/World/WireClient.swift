@@ -33,7 +33,8 @@ final class WireClient: @unchecked Sendable {
         _ request: Request,
         version: Int16
     ) async throws -> Request.Response {
-        let frame = await withUnsafeContinuation { (continuation: UnsafeContinuation<ByteSlice?, Never>) in
+        let frame = await withUnsafeContinuation {
+            (continuation: UnsafeContinuation<ByteSlice?, Never>) in
             guard let id = try? send(request, version) else {
                 continuation.resume(returning: nil)
                 return

@@ -81,9 +81,11 @@ final class World: @unchecked Sendable {
 
     // MARK: Lives
 
+    func turnOn() { if !disk.isOn { disk.powerOn() } }
+
     /// Powers the machine on, if need be, and starts the broker.
     func start() {
-        if !disk.isOn { disk.powerOn() }
+        turnOn()
         answers = [:]
         node = nil
         startError = nil
@@ -189,6 +191,8 @@ final class World: @unchecked Sendable {
     func audit() -> Bool {
         let isDone = Flag()
         let places = places
+        for producer in producers { producer.isPaused = true }
+        defer { for producer in producers { producer.isPaused = false } }
         Task(executorPreference: clients.loops[0]) {
             for place in places {
                 while await !self.audit(place) {
@@ -198,7 +202,7 @@ final class World: @unchecked Sendable {
             }
             isDone.isSet = true
         }
-        let isInTime = simulation.run(for: .seconds(5)) { isDone.isSet || self.isOver }
+        let isInTime = simulation.run(for: .seconds(20)) { isDone.isSet || self.isOver }
         if isDone.isSet { ledger.audits += 1 }
         if !isInTime { ledger.report("live: not all can be read in time: \(auditProblem)") }
         return isDone.isSet
