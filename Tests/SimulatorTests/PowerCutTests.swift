@@ -22,7 +22,6 @@ import Testing
     }
 
     @Test func `a power cut loses nothing that was acknowledged`() {
-        Logger.configure(level: .error, format: .text)
         var (cuts, audits, acknowledged) = (0, 0, 0)
         for seed in Self.seeds {
             let world = World(seed: seed)

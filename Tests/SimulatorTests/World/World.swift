@@ -39,6 +39,7 @@ final class World: @unchecked Sendable {
     private var auditProblem = ""
 
     init(seed: UInt64, producers count: Int = 4) {
+        Logger.configure(level: .error, format: .text)
         simulation = Simulation(seed: seed)
         generator = simulation.makeGenerator()
         disk = SimulatedFileSystem(
@@ -143,6 +144,13 @@ final class World: @unchecked Sendable {
         }
         broker.end()
     }
+
+    /// Runs until `isDone` or the time is over; true when it is done.
+    func run(for nanoseconds: Int64, until isDone: () -> Bool = { false }) -> Bool {
+        simulation.run(for: nanoseconds, until: isDone)
+    }
+
+    func forgetAnswers() { answers = [:] }
 
     func produced(_ error: ErrorCode) { answers[error, default: 0] += 1 }
 
