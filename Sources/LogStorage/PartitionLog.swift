@@ -43,6 +43,8 @@ package final class PartitionLog: @unchecked Sendable {
         cache: TailCache
     ) throws -> PartitionLog {
         try files.createDirectory(directory)
+        // A process that was killed may have left a checkpoint under a name that is not durable.
+        try files.syncDirectory(directory)
         let checkpoint = try Checkpoint.read(from: directory, files) ?? Checkpoint()
         try cutToCheckpoint(checkpoint, directory, files)
         return PartitionLog(

@@ -91,6 +91,8 @@ package final class GroupCommitWAL: Sendable {
         let maker = FileMaker(files: files, directory: configuration.directory)
         do {
             try files.createDirectory(configuration.directory)
+            // A process that was killed may have left files under names that are not durable.
+            try files.syncDirectory(configuration.directory)
         } catch {
             throw .file(error)
         }
