@@ -104,8 +104,7 @@ package final class GroupCommitWAL: Sendable {
             }
             if let found {
                 recovered = found
-                // A killed process may have left writes that no fdatasync followed.
-                try found.end.file.file.sync()
+                try found.end.makeDurable()
                 try removeMarker(maker)
             } else {
                 recovered = try begin(configuration, maker, salt: generator.next())
@@ -142,7 +141,7 @@ package final class GroupCommitWAL: Sendable {
             size: max(WALBlock.roundedUp(configuration.firstFileBytes), 2 * WALBlock.size)
         )
         let found = RecoveredFiles(live: [file], nextSequence: 2)
-        return (found, LogEnd(file: file, offset: WALBlock.size, nextNumber: 1))
+        return (found, LogEnd(file: file, offset: WALBlock.size, nextNumber: 1, lastBatch: WALBlock.size))
     }
 
     // MARK: Writing
