@@ -141,7 +141,13 @@ package final class GroupCommitWAL: Sendable {
             size: max(WALBlock.roundedUp(configuration.firstFileBytes), 2 * WALBlock.size)
         )
         let found = RecoveredFiles(live: [file], nextSequence: 2)
-        return (found, LogEnd(file: file, offset: WALBlock.size, nextNumber: 1, lastBatch: WALBlock.size))
+        let end = LogEnd(
+            file: file,
+            offset: WALBlock.size,
+            nextNumber: 1,
+            lastBatch: WALBlock.size
+        )
+        return (found, end)
     }
 
     // MARK: Writing
