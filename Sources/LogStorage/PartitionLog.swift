@@ -91,7 +91,7 @@ package final class PartitionLog: @unchecked Sendable {
                 segment.files.logPath, segment.files.indexPath, segment.files.timeIndexPath,
             ] { known.insert(path) }
         }
-        for name in try files.list(directory) where name != Checkpoint.fileName {
+        for name in try files.list(directory) where Self.isSegmentFile(name) {
             let path = directory + "/" + name
             if !known.contains(path) { try files.remove(path) }
         }
@@ -104,6 +104,11 @@ package final class PartitionLog: @unchecked Sendable {
                     + " restore the partition from a backup"
             )
         }
+    }
+
+    /// Whether a file is the log's to remove: a segment's, or one that was not finished.
+    private static func isSegmentFile(_ name: String) -> Bool {
+        [".log", ".index", ".timeindex", ".tmp"].contains { name.hasSuffix($0) }
     }
 
     // MARK: Committed batches

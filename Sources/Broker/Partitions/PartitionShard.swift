@@ -78,8 +78,10 @@ actor PartitionShard {
         let cache = cache
         let opened: Result<PartitionLog, any Error> = await environment.segmentWriter.run {
             Result {
-                try PartitionLog.open(
-                    directory: environment.directory(of: start.id),
+                let directory = environment.directory(of: start.id)
+                try directory.claim(for: start.topicID)
+                return try PartitionLog.open(
+                    directory: directory.path,
                     configuration: LogConfiguration(start.configuration),
                     files: environment.files,
                     cache: cache
@@ -159,7 +161,7 @@ actor PartitionShard {
         let environment = environment
         let removed: Result<Void, FileError> = await environment.segmentWriter.run {
             Result { () throws(FileError) in
-                try environment.files.removeTree(environment.directory(of: id))
+                try environment.directory(of: id).remove()
             }
         }
         if case .failure(let error) = removed {

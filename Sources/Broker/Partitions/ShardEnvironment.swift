@@ -25,8 +25,11 @@ struct ShardEnvironment: Sendable {
     let log: Logger
     let makeGenerator: @Sendable () -> SeededGenerator
 
-    func directory(of id: TopicPartition) -> String {
-        "\(dataDirectory)/topics/\(id.topic)-\(id.partition)"
+    func directory(of id: TopicPartition) -> PartitionDirectory {
+        PartitionDirectory(
+            path: "\(dataDirectory)/topics/\(id.topic)-\(id.partition)",
+            files: files
+        )
     }
 }
 
