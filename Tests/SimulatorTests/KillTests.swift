@@ -48,4 +48,33 @@ import Testing
             #expect(world.ledger.violations == [], "seed \(seed)")
         }
     }
+
+    @Test(arguments: ["/data/wal", "/data/topics/t0-0", "/data/topics/__chronik_metadata-0"])
+    func `a kill before a directory is synced and a power cut lose nothing`(_ path: String) {
+        for seed in UInt64(1)...8 {
+            let world = World(seed: seed)
+            world.wantTopics(2)
+            world.start()
+            #expect(world.runToReady(), "seed \(seed)")
+            var left = 1 + world.generator.below(6)
+            world.disk.failure = { operation, synced in
+                guard operation == .syncDirectory, synced == path else { return nil }
+                left -= 1
+                if left == 0 { world.end(.kill) }
+                return nil
+            }
+            _ = world.run(for: .milliseconds(400), until: { world.isOver })
+            world.end(.kill)
+            world.disk.failure = nil
+            world.start()
+            #expect(world.runToReady(), "seed \(seed)")
+            let nanoseconds = Int64.microseconds(Int64(world.generator.below(60_000)))
+            _ = world.run(for: nanoseconds)
+            world.end(.powerCut)
+            world.start()
+            #expect(world.runToReady(), "seed \(seed)")
+            #expect(world.audit(), "seed \(seed)")
+            #expect(world.ledger.violations == [], "seed \(seed)")
+        }
+    }
 }

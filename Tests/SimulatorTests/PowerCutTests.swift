@@ -25,6 +25,7 @@ import Testing
         var (cuts, audits, acknowledged) = (0, 0, 0)
         for seed in Self.seeds {
             let world = World(seed: seed)
+            CrashNote.set(Self.replay(seed))
             var lives = PowerCuts(world)
             lives.run(cuts: Self.cutsPerWorld)
             cuts += lives.cuts
@@ -44,11 +45,15 @@ import Testing
         for violation in world.ledger.violations { Self.report(violation, seed) }
     }
 
+    private static func replay(_ seed: UInt64) -> String {
+        "replay: CHRONIK_SEED=\(seed) swift test --filter SimulatorTests.PowerCutTests"
+    }
+
     private static func report(_ violation: String, _ seed: UInt64) {
         Issue.record(
             """
             \(violation)
-            replay: CHRONIK_SEED=\(seed) swift test --filter SimulatorTests.PowerCutTests
+            \(replay(seed))
             """
         )
     }

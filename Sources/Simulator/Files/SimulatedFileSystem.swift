@@ -35,7 +35,7 @@ package final class SimulatedFileSystem: FileSystem, @unchecked Sendable {
     package var changesUntilPowerCut = Int.max
     /// The process is killed right after this change, counted from now as 1; the machine goes on.
     package var changesUntilKill = Int.max
-    /// Asked before each operation.
+    /// Asked before each operation whether it shall fail.
     package var failure: ((Operation, _ path: String) -> FileError.Reason?)?
     /// Shortens what a read of so many bytes gets.
     package var shortRead: ((_ path: String, _ offset: Int, _ count: Int) -> Int)?
@@ -125,15 +125,25 @@ package final class SimulatedFileSystem: FileSystem, @unchecked Sendable {
         bytes: Int = 0,
         process: Int? = nil
     ) throws(FileError) -> Bool {
-        guard isOn, hasProcess, process ?? processes == processes else {
-            throw error(.powerCut, operation, path)
-        }
+        try checkLife(operation, path, process)
         charge(operation, bytes)
         if let reason = failure?(operation, path) { throw error(reason, operation, path) }
+        // Who was asked for a fault may have ended the process instead.
+        try checkLife(operation, path, process)
         guard operation != .read else { return false }
         if changesUntilPowerCut != .max { changesUntilPowerCut -= 1 }
         if changesUntilKill != .max { changesUntilKill -= 1 }
         return changesUntilPowerCut <= 0
+    }
+
+    private func checkLife(
+        _ operation: Operation,
+        _ path: String,
+        _ process: Int?
+    ) throws(FileError) {
+        guard isOn, hasProcess, process ?? processes == processes else {
+            throw error(.powerCut, operation, path)
+        }
     }
 
     /// The power fails now if it was to fail in this operation.

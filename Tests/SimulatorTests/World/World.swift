@@ -40,6 +40,7 @@ final class World: @unchecked Sendable {
 
     init(seed: UInt64, producers count: Int = 4) {
         Logger.configure(level: .error, format: .text)
+        CrashNote.set("the world of seed \(seed) came to an end")
         simulation = Simulation(seed: seed)
         generator = simulation.makeGenerator()
         disk = SimulatedFileSystem(
