@@ -29,11 +29,17 @@ struct LogEnd {
         while at < offset {
             let count = min(piece.capacity, offset - at)
             let bytes = UnsafeMutableRawBufferPointer(start: piece.start, count: count)
-            guard try file.file.read(into: bytes, at: at) == count else {
-                throw FileError(.inputOutput, operation: "read again", path: file.file.path)
-            }
-            try file.file.write(UnsafeRawBufferPointer(bytes), at: at)
-            at += count
+            // A file may end within the padding of its last batch.
+            let found = try file.file.read(into: bytes, at: at)
+            guard found > 0 else { break }
+            let length = WALBlock.roundedUp(found)
+            (piece.start + found).initializeMemory(
+                as: UInt8.self,
+                repeating: 0,
+                count: length - found
+            )
+            try file.file.write(UnsafeRawBufferPointer(start: piece.start, count: length), at: at)
+            at += length
         }
         try file.file.sync()
     }
