@@ -11,6 +11,8 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SERVER = os.environ.get("CHRONIK_SERVER", str(ROOT / ".build/debug/chronik-server"))
 START_SECONDS = 30
+# The server refuses variables of its prefix that are no settings, such as those of these tests.
+ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith("CHRONIK_")}
 
 
 class Broker:
@@ -41,6 +43,7 @@ class Broker:
             ],
             stdin=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
+            env=ENVIRONMENT,
         )
         os.set_blocking(self.process.stderr.fileno(), False)
         self.log = ""
