@@ -30,7 +30,7 @@ package final class GroupCoordinatorShard {
     /// Records of kinds this version does not know, which were passed over.
     package private(set) var unknownRecords = 0
 
-    /// - Parameter memberSuffix: gives a new random text each time, for member ids.
+    /// `memberSuffix` gives a new random text each time, for member ids.
     package init(settings: GroupSettings, memberSuffix: @escaping () -> String) {
         self.settings = settings
         nextMemberNumber = memberSuffix

@@ -4,7 +4,7 @@ package import KafkaProtocol
 extension GroupCoordinatorShard {
     // MARK: OffsetCommit
 
-    /// - Parameter refused: what is wrong with partitions that are not to be committed.
+    /// `refused` says what is wrong with the partitions that are not to be committed.
     package func commitOffsets(
         _ request: OffsetCommitRequest,
         refused: [TopicPartition: ErrorCode] = [:],

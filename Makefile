@@ -1,0 +1,41 @@
+# `make run` and `make test` do all set-up themselves; `make help` lists the rest.
+SWIFT_FLAGS := --explicit-target-dependency-import-check error
+RELEASE_FLAGS := $(SWIFT_FLAGS) -c release --static-swift-stdlib
+PYTEST := .venv/bin/python -m pytest -p no:cacheprovider -q
+SOURCES := Package.swift Sources Tests
+
+.DEFAULT_GOAL := help
+.PHONY: help run build test test-unit test-clients lint format clean
+
+help: ## what each target does
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1: \2/p' Makefile
+
+run: build ## build, and start the broker on 127.0.0.1:9092 with its data in ./data
+	.build/release/chronik-server standalone
+
+build: ## the release programs, under .build/release
+	@scripts/setup
+	swift build $(RELEASE_FLAGS) --product chronik-server
+	swift build $(RELEASE_FLAGS) --product chronik-bench
+
+test: lint test-unit test-clients ## everything that has to pass
+
+test-unit: ## the unit tests and the simulations
+	@scripts/setup
+	swift build $(SWIFT_FLAGS) --build-tests
+	swift test $(SWIFT_FLAGS) --skip-build
+
+test-clients: ## real client libraries against a real broker
+	@scripts/setup --tests
+	swift build $(SWIFT_FLAGS) --product chronik-server
+	$(PYTEST) Tests/Clients
+
+lint: ## the formatter has nothing to say
+	@scripts/setup
+	swift format lint --strict --parallel --recursive $(SOURCES)
+
+format: ## the sources as the formatter wants them
+	swift format --in-place --parallel --recursive $(SOURCES)
+
+clean: ## away with everything built, but not with ./data
+	rm -rf .build .venv
