@@ -189,6 +189,18 @@ def test_the_limits_are_the_defaults():
     assert checked > 8
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_make_targets_and_variables_that_are_named_exist(page):
+    text = page.read_text()
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
+    assert set(re.findall(r"(?:`|^)make ([a-z-]+)", text, re.M)) <= targets
+    variables = {f"CHRONIK_{key.upper().replace('.', '_')}" for key in reference()[1]}
+    for source in (ROOT / "Tests").rglob("*"):
+        if source.suffix in (".py", ".swift") and source != pathlib.Path(__file__).resolve():
+            variables |= set(re.findall(r"CHRONIK_[A-Z_]+", source.read_text()))
+    assert set(re.findall(r"`(CHRONIK_[A-Z_]+)`", text)) <= variables
+
+
 # MARK: The protocol
 
 
@@ -230,7 +242,8 @@ def test_links_lead_to_files(page):
         assert linked.exists(), f"{page.name} links to {target}"
         if anchor:
             headings = re.findall(r"^#+ (.+)$", linked.read_text(), re.M)
-            anchors = [re.sub(r"[^\w\- ]", "", h).strip().lower().replace(" ", "-") for h in headings]
+            plain = [re.sub(r"[^\w\- ]", "", heading) for heading in headings]
+            anchors = [heading.lower().replace(" ", "-") for heading in plain]
             assert anchor in anchors, f"{page.name} links to {target}"
 
 
