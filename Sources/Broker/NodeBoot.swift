@@ -125,6 +125,7 @@ struct NodeBoot {
             published: published,
             staticConfigs: settings.broker.brokerConfigs,
             groups: groups,
+            leaders: environment.leaders,
             log: log,
             recovered: recovered
         )

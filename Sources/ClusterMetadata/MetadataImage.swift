@@ -1,4 +1,5 @@
 package import KafkaMessages
+package import KafkaProtocol
 
 /// The cluster's metadata as of some committed record: an immutable value to read from.
 package struct MetadataImage: Sendable {
@@ -42,6 +43,12 @@ package struct MetadataImage: Sendable {
 
     /// Sorted by name.
     package var sortedTopics: [Topic] { topics.values.sorted { $0.name < $1.name } }
+
+    package var allPartitions: [TopicPartition] {
+        sortedTopics.flatMap { topic in
+            topic.partitions.map { TopicPartition(topic: topic.name, partition: $0.index) }
+        }
+    }
 
     /// The only writer: what a committed record changes.
     package mutating func replay(_ record: MetadataRecord) {

@@ -12,6 +12,7 @@ actor TopologyFollower {
     private let published: PublishedImage
     private let staticConfigs: [String: String]
     private let groups: GroupService
+    private let leaders: LeaderTable
     private let log: Logger
     private var recovered: [UInt64: RecoveredGroup]
     private var queue: [TopologyChange] = []
@@ -23,6 +24,7 @@ actor TopologyFollower {
         published: PublishedImage,
         staticConfigs: [String: String],
         groups: GroupService,
+        leaders: LeaderTable,
         log: Logger,
         recovered: [UInt64: RecoveredGroup]
     ) {
@@ -31,6 +33,7 @@ actor TopologyFollower {
         self.published = published
         self.staticConfigs = staticConfigs
         self.groups = groups
+        self.leaders = leaders
         self.log = log
         self.recovered = recovered
     }
@@ -43,7 +46,7 @@ actor TopologyFollower {
         Task.immediate(executorPreference: loop) { await self.run() }
     }
 
-    /// Starts everything the metadata has; for a node that starts.
+    /// Starts everything the metadata has, and waits for it to lead; for a node that starts.
     func startAll(in image: MetadataImage) async {
         var changes: [TopologyChange] = []
         for topic in image.sortedTopics {
@@ -61,6 +64,7 @@ actor TopologyFollower {
         isRunning = true
         await run()
         recovered = [:]
+        await leaders.waitForLeaders(of: image.allPartitions)
     }
 
     private func run() async {
@@ -109,6 +113,7 @@ actor TopologyFollower {
                 "a partition could not be started and stays offline",
                 ["partition": "\(id)", "error": "\(error)"]
             )
+            leaders.abandon(id)
         }
     }
 

@@ -40,6 +40,8 @@ final class Partition: @unchecked Sendable {
 
     /// Called with each leadership change: the epoch led in, or `nil`.
     var onLeadership: ((Int32?) -> Void)?
+    /// Called once when the partition's log can no longer be read or written.
+    var onFailed: ((any Error) -> Void)?
     /// Called after entries were applied.
     var onCommitted: (() -> Void)?
 
@@ -65,9 +67,10 @@ final class Partition: @unchecked Sendable {
             leadershipChanged(leads ? Int32(truncatingIfNeeded: term.rawValue) : nil)
         }
         replica.onApplied = { [unowned self] in committed() }
-        replica.onStorageFailed = { [unowned self] in
+        replica.onStorageFailed = { [unowned self] error in
             hasFailed = true
             leadershipChanged(nil)
+            onFailed?(error)
         }
     }
 

@@ -120,6 +120,13 @@ actor PartitionShard {
         partition.onLeadership = { epoch in
             environment.leaders.set(start.id, epoch: epoch)
         }
+        partition.onFailed = { [environment] error in
+            environment.leaders.abandon(start.id)
+            environment.log.error(
+                "a partition's log cannot be read or written; the partition is offline",
+                ["partition": "\(start.id)", "error": "\(error)"]
+            )
+        }
         if let prepare = start.prepare {
             prepare(partition, stateMachine, try await replayed(log))
         }
@@ -147,7 +154,7 @@ actor PartitionShard {
         partition.remove()
         flusher.forget(partition)
         partition.log.discard()
-        environment.leaders.set(id, epoch: nil)
+        environment.leaders.remove(id)
         let environment = environment
         let removed: Result<Void, FileError> = await environment.segmentWriter.run {
             Result { () throws(FileError) in

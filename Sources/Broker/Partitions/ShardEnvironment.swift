@@ -38,14 +38,37 @@ final class LeaderTable: Sendable {
     }
     private struct State {
         var epochs: [TopicPartition: Int32] = [:]
+        /// Those that cannot come up.
+        var abandoned: Set<TopicPartition> = []
         var waiters: [Waiter] = []
     }
     private let state = Mutex(State())
 
     func set(_ id: TopicPartition, epoch: Int32?) {
-        let waiters = state.withLock { state in
+        state.withLock { state in
             state.epochs[id] = epoch
-            guard epoch != nil else { return [Waiter]() }
+            if epoch != nil { state.abandoned.remove(id) }
+        }
+        if epoch != nil { wakeWaiters(for: id) }
+    }
+
+    /// Nobody waits any longer for a partition that cannot come up.
+    func abandon(_ id: TopicPartition) {
+        state.withLock { _ = $0.abandoned.insert(id) }
+        wakeWaiters(for: id)
+    }
+
+    /// The partition is gone.
+    func remove(_ id: TopicPartition) {
+        state.withLock { state in
+            state.epochs[id] = nil
+            state.abandoned.remove(id)
+        }
+        wakeWaiters(for: id)
+    }
+
+    private func wakeWaiters(for id: TopicPartition) {
+        let waiters = state.withLock { state in
             let woken = state.waiters.filter { $0.id == id }
             state.waiters.removeAll { $0.id == id }
             return woken
@@ -55,16 +78,16 @@ final class LeaderTable: Sendable {
 
     func epoch(of id: TopicPartition) -> Int32? { state.withLock { $0.epochs[id] } }
 
-    /// Returns once each of the partitions has a leader.
+    /// Returns once each of the partitions leads, was abandoned or removed.
     func waitForLeaders(of ids: [TopicPartition]) async {
         for id in ids {
             let signal = FetchSignal()
-            let isLed = state.withLock { state in
-                if state.epochs[id] != nil { return true }
+            let isSettled = state.withLock { state in
+                if state.epochs[id] != nil || state.abandoned.contains(id) { return true }
                 state.waiters.append(Waiter(id: id, signal: signal))
                 return false
             }
-            if !isLed { await signal.wait() }
+            if !isSettled { await signal.wait() }
         }
     }
 }

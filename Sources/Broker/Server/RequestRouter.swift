@@ -60,8 +60,9 @@ final class RequestRouter: Sendable {
             apiVersion: version,
             correlationID: correlationID
         )
+        // Bytes after the body are passed over, as Kafka does: librdkafka asks for all topics with
+        // a Metadata request that is three bytes too long.
         let body = try handler.decode(&reader, context)
-        guard reader.remaining == 0 else { throw MalformedBytes.trailingBytes(reader.remaining) }
         return RoutedRequest(
             body: body,
             latency: latencies[Int(key)],

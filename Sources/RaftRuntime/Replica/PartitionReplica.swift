@@ -30,9 +30,12 @@ package final class PartitionReplica: @unchecked Sendable {
     /// ``truncatePrefix(through:)``.
     package var onReleaseWanted: (() -> Void)?
     /// Called once when the log can no longer be written.
-    package var onStorageFailed: (() -> Void)?
+    package var onStorageFailed: ((any Error) -> Void)?
 
     var isDirty = false
+    /// A campaign waits until what is known to be committed is applied: a change of the membership
+    /// may be among it.
+    private var campaignIsDue = false
     private var isStopped = false
     private(set) var hasFailed = false
     private var announcedTerm: Term?
@@ -106,9 +109,16 @@ package final class PartitionReplica: @unchecked Sendable {
         return try result.get()
     }
 
+    /// Campaigns as soon as everything known to be committed is applied.
     package func campaign() {
-        node.campaign()
+        campaignIsDue = true
         manager.markDirty(self)
+    }
+
+    private func startDueCampaign() {
+        guard campaignIsDue, node.status.applied == node.status.commit else { return }
+        campaignIsDue = false
+        node.campaign()
     }
 
     package func tick() {
@@ -135,7 +145,9 @@ package final class PartitionReplica: @unchecked Sendable {
         guard !isStopped && !hasFailed else { return nil }
         var staged = 0
         var lastNumber: UInt64 = 0
-        while node.hasReady {
+        while true {
+            startDueCampaign()
+            guard node.hasReady else { break }
             let ready = node.ready()
             precondition(ready.messages.isEmpty, "group \(group) has no peers to send to")
             precondition(ready.snapshot == nil, "group \(group) was sent a snapshot")
@@ -201,12 +213,12 @@ package final class PartitionReplica: @unchecked Sendable {
     }
 
     /// The log could not be written: nothing is acknowledged any more.
-    func storageFailed() {
+    func storageFailed(_ error: any Error) {
         guard !hasFailed else { return }
         hasFailed = true
         stopLeading()
         fail(waitingWith: .storageFailed)
-        onStorageFailed?()
+        onStorageFailed?(error)
     }
 
     func logIsReadable() {

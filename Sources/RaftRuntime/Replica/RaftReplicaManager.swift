@@ -127,8 +127,8 @@ package final class RaftReplicaManager: @unchecked Sendable {
                         work.replica.persisted(work.number)
                     }
                     reportRelief()
-                case .failure:
-                    for work in staged { work.replica.storageFailed() }
+                case .failure(let error):
+                    for work in staged { work.replica.storageFailed(error) }
                 }
             }
         )
@@ -182,19 +182,18 @@ package final class RaftReplicaManager: @unchecked Sendable {
         let loop = loop
         reader.execute {
             var payloads: [ByteSlice] = []
-            var failed = false
+            var problem: (any Error)?
             for position in positions {
-                guard let payload = try? wal.read(position) else {
-                    failed = true
+                do { payloads.append(try wal.read(position)) } catch {
+                    problem = error
                     break
                 }
-                payloads.append(payload)
             }
             let read = payloads
-            let hasFailed = failed
+            let failure = problem
             loop.execute {
                 replica.storage.fetched(range, read)
-                if hasFailed { replica.storageFailed() } else { replica.logIsReadable() }
+                if let failure { replica.storageFailed(failure) } else { replica.logIsReadable() }
             }
         }
     }
