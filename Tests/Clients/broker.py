@@ -42,8 +42,6 @@ class Broker:
                 *self.options,
             ],
             stdin=subprocess.DEVNULL,
-            # The server takes settings from CHRONIK_*; those of the tests are none of them.
-            env={k: v for k, v in os.environ.items() if not k.startswith("CHRONIK_")},
             stderr=subprocess.PIPE,
             env=ENVIRONMENT,
         )
