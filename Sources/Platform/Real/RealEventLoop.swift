@@ -37,7 +37,10 @@ final class RealEventLoop: EventLoop, @unchecked Sendable {
         uv_poll_init(uv, wake, wakeDescriptor)
         uv_poll_start(wake, Int32(UV_READABLE.rawValue)) { handle, _, _ in
             var descriptor: uv_os_fd_t = -1
-            uv_fileno(UnsafeMutableRawPointer(handle)?.assumingMemoryBound(to: uv_handle_t.self), &descriptor)
+            uv_fileno(
+                UnsafeMutableRawPointer(handle)?.assumingMemoryBound(to: uv_handle_t.self),
+                &descriptor
+            )
             var count: UInt64 = 0
             _ = read(descriptor, &count, 8)
         }
@@ -191,7 +194,13 @@ final class RealEventLoop: EventLoop, @unchecked Sendable {
         if isArmed && next == armedDeadline { return }
         armedDeadline = next
         uv_update_time(uv)
-        uv_timer_start(alarm, { _ in }, UInt64(max(0, (next - now + 999_999) / 1_000_000)), 0)
+        // Timers run before the poll: the alarm must keep that poll from blocking.
+        uv_timer_start(
+            alarm,
+            { uv_stop($0?.pointee.loop) },
+            UInt64(max(0, (next - now + 999_999) / 1_000_000)),
+            0
+        )
     }
 }
 
