@@ -13,7 +13,7 @@ package struct ColdRead: Sendable {
     ///
     /// The pages have been read by then, so that sending them does not block.
     ///
-    /// - Throws: `FileError` when the segment cannot be read or is damaged.
+    /// - Throws: `FileError`, or ``LogDamage``, when the segment cannot be read or is damaged.
     package func perform() throws -> ByteRope {
         let index = SegmentIndex(segment: segment)
         let hinted = segment.files.hint(for: offset)
@@ -21,7 +21,13 @@ package struct ColdRead: Sendable {
         var scan = try BatchScan(segment, from: near)
         var first = try scan.next()
         while let header = first, header.lastOffset < offset { first = try scan.next() }
-        guard let first else { return ByteRope() }
+        guard let first, first.baseOffset <= offset else {
+            throw LogDamage(
+                path: segment.files.indexPath,
+                problem: "the index leads past offset \(offset), to byte \(near);"
+                    + " restore the partition from a backup"
+            )
+        }
         let start = first.position
         guard first.byteCount <= maxBytes || minOneBatch else { return ByteRope() }
         let end = try end(start: start, first: first.byteCount, index)
