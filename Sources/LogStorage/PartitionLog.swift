@@ -191,9 +191,7 @@ package final class PartitionLog: @unchecked Sendable {
 
     /// The first record with at least that timestamp.
     package func lookUp(timestamp: Int64) -> TimeResult {
-        let inMemory = tail.firstBatch(from: timestamp, logStart: logStartOffset).map {
-            TimeLookup.firstRecord(in: $0, from: timestamp, logStart: logStartOffset)
-        }
+        let inMemory = tail.firstRecord(from: timestamp, logStart: logStartOffset)
         let first = tail.firstOffset ?? logEndOffset
         let older = segments.filter {
             $0.maxTimestamp >= timestamp && $0.nextOffset > logStartOffset && $0.baseOffset < first
