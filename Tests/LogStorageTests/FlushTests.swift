@@ -170,4 +170,17 @@ import Testing
         }
         #expect(failures > 20 && failures < 40, "every operation of the flush has failed once")
     }
+
+    @Test func `a start that could not be written down is due again`() throws {
+        let files = InterruptedFileSystem(LogFixture.realFiles)
+        let fixture = try LogFixture(files: files)
+        fixture.append(count: 5)
+        try fixture.flush()
+        fixture.log.deleteRecords(before: Offset(2))
+        files.failsAt = files.operations + 1
+        #expect(throws: FileError.self) { try fixture.flush() }
+        #expect(try fixture.flush())
+        try fixture.reopen()
+        #expect(fixture.log.logStartOffset == Offset(2))
+    }
 }
