@@ -13,7 +13,7 @@ package struct ColdRead: Sendable {
     ///
     /// The pages have been read by then, so that sending them does not block.
     ///
-    /// - Throws: `FileError` when the segment cannot be read or is damaged.
+    /// - Throws: `FileError`, or ``LogDamage``, when the segment cannot be read or is damaged.
     package func perform() throws -> ByteRope {
         let index = SegmentIndex(segment: segment)
         let hinted = segment.files.hint(for: offset)
@@ -21,7 +21,13 @@ package struct ColdRead: Sendable {
         var scan = try BatchScan(segment, from: near)
         var first = try scan.next()
         while let header = first, header.lastOffset < offset { first = try scan.next() }
-        guard let first else { return ByteRope() }
+        guard let first, first.baseOffset <= offset else {
+            throw LogDamage(
+                path: segment.files.indexPath,
+                problem: "the index leads past offset \(offset), to byte \(near);"
+                    + " restore the partition from a backup"
+            )
+        }
         let start = first.position
         guard first.byteCount <= maxBytes || minOneBatch else { return ByteRope() }
         let end = try end(start: start, first: first.byteCount, index)
@@ -106,24 +112,29 @@ package struct TimeLookup: Sendable {
                     throw FileError(.inputOutput, operation: "read", path: file.path)
                 }
                 let batch = RecordBatch(committed: storage.slice(0..<n))
-                return Self.firstRecord(in: batch, from: timestamp, logStart: logStart)
+                if let found = Self.firstRecord(in: batch, from: timestamp, logStart: logStart) {
+                    return found
+                }
             }
         }
         return nil
     }
 
     /// The record itself where the batch is not compressed, otherwise the batch's first.
+    ///
+    /// `nil` when the only records late enough lie below the log's start.
     static func firstRecord(
         in batch: RecordBatch,
         from timestamp: Int64,
         logStart: Offset
-    ) -> Found {
-        if batch.codec == 0, let records = try? batch.records(),
-            let record = records.first(where: { $0.timestamp >= timestamp && $0.offset >= logStart }
-            )
-        {
-            return Found(offset: record.offset, timestamp: record.timestamp)
+    ) -> Found? {
+        let first = max(batch.baseOffset, logStart)
+        guard batch.codec == 0, let records = try? batch.records() else {
+            return Found(offset: first, timestamp: batch.maxTimestamp)
         }
-        return Found(offset: max(batch.baseOffset, logStart), timestamp: batch.maxTimestamp)
+        // A record's own offset is what its producer wrote.
+        return records.first {
+            $0.timestamp >= timestamp && $0.offset >= first && $0.offset <= batch.lastOffset
+        }.map { Found(offset: $0.offset, timestamp: $0.timestamp) }
     }
 }
