@@ -86,6 +86,8 @@ final class Group {
 
     var isEmpty: Bool { members.isEmpty }
 
+    var hasDeadlines: Bool { !isEmpty || !pendingMembers.isEmpty || joinDeadline != nil }
+
     func index(of id: String) -> Int? { members.firstIndex { $0.id == id } }
 
     func member(_ id: String) -> GroupMember? { members.first { $0.id == id } }

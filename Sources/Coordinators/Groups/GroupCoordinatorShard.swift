@@ -280,7 +280,7 @@ package final class GroupCoordinatorShard {
 
     /// Whether anything waits for the clock.
     package var hasDeadlines: Bool {
-        groups.values.contains { !$0.isEmpty || !$0.pendingMembers.isEmpty }
+        groups.values.contains(where: \.hasDeadlines)
     }
 }
 

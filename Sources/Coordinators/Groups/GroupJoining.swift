@@ -302,7 +302,7 @@ extension GroupCoordinatorShard {
 
     func prepareRebalance(_ group: Group, _ now: Int64, _ effects: inout GroupEffects) {
         guard group.state != .preparingRebalance, group.state != .dead else { return }
-        failSyncs(of: group, .rebalanceInProgress, &effects)
+        failSyncs(of: group, .rebalanceInProgress, now, &effects)
         group.assignmentWrite = nil
         group.syncDeadline = nil
         let wasEmpty = group.state == .empty
@@ -319,10 +319,17 @@ extension GroupCoordinatorShard {
         tryCompleteJoin(group, now, &effects)
     }
 
-    func failSyncs(of group: Group, _ code: ErrorCode, _ effects: inout GroupEffects) {
+    func failSyncs(
+        of group: Group,
+        _ code: ErrorCode,
+        _ now: Int64,
+        _ effects: inout GroupEffects
+    ) {
         group.updateAll { member in
             if let token = member.awaitingSync {
                 effects.replies.append((token, .sync(Self.syncFailure(code))))
+                // Its session may have ended while it waited for us.
+                member.sessionDeadline = now + member.sessionTimeout
             }
             member.awaitingSync = nil
             member.hasSynced = false

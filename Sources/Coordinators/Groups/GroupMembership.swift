@@ -71,7 +71,7 @@ extension GroupCoordinatorShard {
             }
             group.assignmentWrite = nil
             guard code == .none else {
-                failSyncs(of: group, code, &effects)
+                failSyncs(of: group, code, now, &effects)
                 prepareRebalance(group, now, &effects)
                 return
             }
@@ -216,7 +216,7 @@ extension GroupCoordinatorShard {
     package func expire(now: Int64) -> GroupEffects {
         var effects = GroupEffects()
         for group in groups.values.sorted(by: { $0.id < $1.id })
-        where !group.isEmpty || !group.pendingMembers.isEmpty || group.joinDeadline != nil {
+        where group.hasDeadlines {
             let pending = group.pendingMembers.count
             group.pendingMembers.removeAll { $0.deadline <= now }
             if group.pendingMembers.count < pending { tryCompleteJoin(group, now, &effects) }

@@ -19,7 +19,7 @@ final class Coordinator {
     private var nextToken: UInt64 = 1
     private var nextSuffix = 1
 
-    /// - Parameter delay: the initial rebalance delay; zero unless a test is about it.
+    /// Groups begin without a delay unless a test is about it.
     init(delay: Int64 = 0, _ change: (inout GroupSettings) -> Void = { _ in }) {
         var settings = GroupSettings()
         settings.initialRebalanceDelay = delay
