@@ -83,7 +83,7 @@ extension GroupCoordinatorShard {
             guard !request.protocolType.isEmpty, !joining.protocols.isEmpty else {
                 return .inconsistentGroupProtocol
             }
-            return joinUnknown(joining, makeGroup(request.groupId, now: joining.now), &effects)
+            return joinUnknown(joining, makeGroup(request.groupId), &effects)
         }
         guard group.supports(type: request.protocolType, protocols: joining.protocols) else {
             return .inconsistentGroupProtocol
@@ -306,7 +306,7 @@ extension GroupCoordinatorShard {
         group.assignmentWrite = nil
         group.syncDeadline = nil
         let wasEmpty = group.state == .empty
-        group.transition(to: .preparingRebalance, now: now)
+        transition(group, to: .preparingRebalance)
         if wasEmpty && settings.initialRebalanceDelay > 0 {
             let delay = settings.initialRebalanceDelay
             group.initialDelayLeft = max(0, group.longestRebalanceTimeout - delay)
@@ -376,13 +376,13 @@ extension GroupCoordinatorShard {
         guard !group.isEmpty else {
             group.protocolName = nil
             group.leader = nil
-            group.transition(to: .empty, now: now)
+            transition(group, to: .empty)
             let record = GroupRecords.group(group, assignments: [:])
             _ = write([record], &effects) { _, _, _ in }
             return
         }
         group.protocolName = group.selectProtocol()
-        group.transition(to: .completingRebalance, now: now)
+        transition(group, to: .completingRebalance)
         group.syncDeadline = now + group.longestRebalanceTimeout
         for member in group.members {
             guard let token = member.awaitingJoin else { continue }

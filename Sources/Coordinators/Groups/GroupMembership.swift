@@ -75,7 +75,7 @@ extension GroupCoordinatorShard {
                 prepareRebalance(group, now, &effects)
                 return
             }
-            group.transition(to: .stable, now: now)
+            transition(group, to: .stable)
             if group.members.allSatisfy(\.hasSynced) { group.syncDeadline = nil }
             for member in group.members {
                 group.update(member.id) {
@@ -176,6 +176,7 @@ extension GroupCoordinatorShard {
         if let place = group.pendingMembers.firstIndex(where: { $0.id == memberID }) {
             group.pendingMembers.remove(at: place)
             tryCompleteJoin(group, now, &effects)
+            removeIfVoid(group)
             return .none
         }
         var id = memberID
@@ -219,7 +220,10 @@ extension GroupCoordinatorShard {
         where group.hasDeadlines {
             let pending = group.pendingMembers.count
             group.pendingMembers.removeAll { $0.deadline <= now }
-            if group.pendingMembers.count < pending { tryCompleteJoin(group, now, &effects) }
+            if group.pendingMembers.count < pending {
+                tryCompleteJoin(group, now, &effects)
+                removeIfVoid(group)
+            }
             for member in group.members
             where member.sessionDeadline <= now && member.awaitingJoin == nil
                 && member.awaitingSync == nil

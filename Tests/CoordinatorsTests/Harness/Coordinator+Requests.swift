@@ -112,8 +112,7 @@ extension Coordinator {
         generation: Int32 = -1,
         instance: String? = nil,
         metadata: String = "",
-        refused: [TopicPartition: ErrorCode] = [:],
-        wall: Int64? = nil
+        refused: [TopicPartition: ErrorCode] = [:]
     ) -> ReplyToken {
         var request = OffsetCommitRequest()
         request.groupId = group
@@ -136,8 +135,7 @@ extension Coordinator {
                 request,
                 refused: refused,
                 token: $1,
-                now: now,
-                wallMilliseconds: wall ?? now
+                now: now
             )
         }
     }

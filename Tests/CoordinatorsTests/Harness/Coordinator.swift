@@ -8,8 +8,10 @@ import Testing
 final class Coordinator {
     let settings: GroupSettings
     private(set) var shard: GroupCoordinatorShard
-    /// Milliseconds.
+    /// Milliseconds since the machine started.
     var now: Int64 = 1_000
+    /// Milliseconds since 1970: another clock altogether.
+    var wall: Int64 { 1_700_000_000_000 + now }
     /// Writes are committed as soon as they are asked for; otherwise by ``commit(code:)``.
     var commitsAtOnce = true
     private(set) var log: [CoordinatorRecord] = []
@@ -25,12 +27,13 @@ final class Coordinator {
         settings.initialRebalanceDelay = delay
         change(&settings)
         self.settings = settings
-        shard = GroupCoordinatorShard(settings: settings) { "" }
+        shard = GroupCoordinatorShard(settings: settings, wallMilliseconds: { 0 }) { "" }
         shard = makeShard()
     }
 
     private func makeShard() -> GroupCoordinatorShard {
-        GroupCoordinatorShard(settings: settings) { [unowned self] in
+        GroupCoordinatorShard(settings: settings, wallMilliseconds: { [unowned self] in wall }) {
+            [unowned self] in
             defer { nextSuffix += 1 }
             return "\(nextSuffix)"
         }
@@ -63,7 +66,7 @@ final class Coordinator {
         underWay = []
         for record in writes.flatMap(\.records) {
             log.append(record)
-            shard.replay(key: record.key, value: record.value, isLoading: false, now: now)
+            shard.replay(key: record.key, value: record.value, isLoading: false)
         }
         for write in writes { take(shard.appendFinished(write.id, .none, now: now)) }
     }
@@ -83,19 +86,32 @@ final class Coordinator {
         }
     }
 
+    /// Lets time pass without anybody looking.
+    func pass(_ milliseconds: Int64) { now += milliseconds }
+
     /// What another node makes of the log.
     func replayed() -> GroupCoordinatorShard {
         let other = makeShard()
         for record in log {
-            other.replay(key: record.key, value: record.value, isLoading: true, now: now)
+            other.replay(key: record.key, value: record.value, isLoading: true)
         }
         return other
     }
 
-    /// The node restarts.
+    /// The node restarts; ``lead()`` when it is to coordinate again.
     func restart() {
         underWay = []
         shard = replayed()
+    }
+
+    func lead() { shard.lead(now: now) }
+
+    /// Takes in what another coordinator has written.
+    func follow(_ records: [CoordinatorRecord]) {
+        for record in records {
+            log.append(record)
+            shard.replay(key: record.key, value: record.value, isLoading: true)
+        }
     }
 
     // MARK: Replies
