@@ -7,8 +7,6 @@ import Testing
 @Suite struct LeadershipTests {
     private let coordinator = Coordinator()
 
-    private func loseLead() { coordinator.take(coordinator.shard.unload()) }
-
     @Test func `whoever waits is told once to look for the coordinator again`() throws {
         let first = try coordinator.joined(coordinator.join(Joiner())).memberId
         let other = coordinator.join(Joiner())
@@ -22,7 +20,7 @@ import Testing
         let join = coordinator.join(Joiner(group: "h"))
         let rejoin = coordinator.join(Joiner(group: "h"))
         let commit = coordinator.askToCommit([("t", 0, 5)], group: "i")
-        loseLead()
+        coordinator.loseLead()
         for sync in syncs { #expect(try coordinator.synced(sync).code == .notCoordinator) }
         #expect(try coordinator.joined(join).code == ErrorCode.none)
         #expect(try coordinator.joined(rejoin).code == .notCoordinator)
@@ -36,7 +34,7 @@ import Testing
         coordinator.askToCommit([("t", 0, 5)], member: member.id, generation: 1)
         coordinator.askToCommit([("t", 0, 6)], group: "simple")
         coordinator.join(Joiner(group: "never written"))
-        loseLead()
+        coordinator.loseLead()
         coordinator.pass(100_000)
         coordinator.lead()
         #expect(coordinator.offset("t") == 5 && coordinator.offset("t", group: "simple") == 6)
@@ -50,7 +48,7 @@ import Testing
         let members = try coordinator.formGroup([Joiner(), Joiner()])
         coordinator.join(Joiner(id: members[0].id, protocols: [("range", "new")]))
         coordinator.join(Joiner(version: 9))
-        loseLead()
+        coordinator.loseLead()
         coordinator.lead()
         #expect(coordinator.state() == "Stable")
         #expect(coordinator.memberIDs() == members.map(\.id))
@@ -63,7 +61,7 @@ import Testing
         let other = Coordinator()
         let member = try other.formGroup([Joiner()])[0]
         other.askToCommit([("t", 0, 5)], member: member.id, generation: 1)
-        loseLead()
+        coordinator.loseLead()
         coordinator.follow(other.log)
         coordinator.lead()
         #expect(coordinator.offset("t") == 5)

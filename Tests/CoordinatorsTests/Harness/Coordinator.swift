@@ -15,6 +15,7 @@ final class Coordinator {
     /// Writes are committed as soon as they are asked for; otherwise by ``commit(code:)``.
     var commitsAtOnce = true
     private(set) var log: [CoordinatorRecord] = []
+    private(set) var isLeading = true
     private(set) var underWay: [GroupEffects.Write] = []
     private var replies: [ReplyToken: GroupReply] = [:]
     private var unanswered: Set<ReplyToken> = []
@@ -66,7 +67,7 @@ final class Coordinator {
         underWay = []
         for record in writes.flatMap(\.records) {
             log.append(record)
-            shard.replay(key: record.key, value: record.value, isLoading: false)
+            shard.replay(key: record.key, value: record.value, isLoading: !isLeading)
         }
         for write in writes { take(shard.appendFinished(write.id, .none, now: now)) }
     }
@@ -82,7 +83,7 @@ final class Coordinator {
         let end = now + milliseconds
         while now < end {
             now = min(end, now + 50)
-            if shard.hasDeadlines { take(shard.expire(now: now)) }
+            if isLeading, shard.hasDeadlines { take(shard.expire(now: now)) }
         }
     }
 
@@ -101,10 +102,19 @@ final class Coordinator {
     /// The node restarts; ``lead()`` when it is to coordinate again.
     func restart() {
         underWay = []
+        isLeading = false
         shard = replayed()
     }
 
-    func lead() { shard.lead(now: now) }
+    func lead() {
+        isLeading = true
+        shard.lead(now: now)
+    }
+
+    func loseLead() {
+        isLeading = false
+        take(shard.unload())
+    }
 
     /// Takes in what another coordinator has written.
     func follow(_ records: [CoordinatorRecord]) {
