@@ -72,6 +72,12 @@ let package = Package(
         ),
         program("chronik-bench", ["Bytes", "Platform", "KafkaMessages", "KafkaProtocol"]),
         program("kafka-codegen", []),
+        .executableTarget(
+            name: "codec-probe",
+            dependencies: ["Bytes", "KafkaMessages"],
+            path: "Tests/CodecProbe",
+            swiftSettings: strict
+        ),
 
         tests("BytesTests", ["Bytes"]),
         tests("PlatformTests", ["Bytes", "Platform", "Simulator"]),
@@ -87,14 +93,21 @@ let package = Package(
             "LogStorageTests",
             ["Bytes", "Platform", "KafkaMessages", "KafkaProtocol", "LogStorage", "Simulator"]
         ),
-        tests("ClusterMetadataTests", ["Bytes", "KafkaProtocol", "ClusterMetadata"]),
+        tests(
+            "ClusterMetadataTests",
+            ["Bytes", "KafkaMessages", "KafkaProtocol", "ClusterMetadata"]
+        ),
         tests(
             "CoordinatorsTests",
             ["Bytes", "KafkaMessages", "KafkaProtocol", "ClusterMetadata", "Coordinators"]
         ),
         tests(
             "BrokerTests",
-            ["Bytes", "Platform", "KafkaMessages", "KafkaProtocol", "Broker", "Simulator"]
+            [
+                "Bytes", "Platform", "KafkaMessages", "KafkaProtocol", "Raft", "WriteAheadLog",
+                "RaftRuntime", "LogStorage", "ClusterMetadata", "Coordinators", "Broker",
+                "Simulator",
+            ]
         ),
         tests("ConfigurationTests", ["Platform", "Configuration"]),
         tests(
