@@ -280,4 +280,19 @@ import Testing
         #expect(try coordinator.joined(again).generationId == 2)
         #expect(try coordinator.joined(other).generationId == 2)
     }
+
+    @Test func `names of the greatest length the protocol allows fit into the log`() throws {
+        let coordinator = Coordinator()
+        let long = String(repeating: "n", count: Int(Int16.max))
+        var joiner = Joiner(group: long, type: long, protocols: [(long, "x")], client: long)
+        let dynamic = try coordinator.joined(coordinator.join(joiner)).memberId
+        #expect(dynamic.utf8.count <= Int(Int16.max))
+        joiner.instance = long
+        let fixed = coordinator.join(joiner)
+        coordinator.leave(dynamic, group: long)
+        let id = try coordinator.joined(fixed).memberId
+        #expect(id.utf8.count <= Int(Int16.max))
+        coordinator.sync(id, generation: 2, group: long, instance: long, assigning: [id: "A"])
+        #expect(coordinator.replayed().describe(long).members.map(\.memberId) == [id])
+    }
 }

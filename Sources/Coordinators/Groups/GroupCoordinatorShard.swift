@@ -48,7 +48,10 @@ package final class GroupCoordinatorShard {
         self.memberSuffix = memberSuffix
     }
 
-    func memberID(prefix: String) -> String { prefix + "-" + memberSuffix() }
+    /// The whole must fit into a string of the log, however long the prefix.
+    func memberID(prefix: String) -> String {
+        String(String.UnicodeScalarView(prefix.unicodeScalars.prefix(255))) + "-" + memberSuffix()
+    }
 
     func group(_ id: String) -> Group? { groups[id] }
 
