@@ -32,7 +32,7 @@ package struct MetadataImage: Sendable {
     package private(set) var brokerConfigs: [String: String] = [:]
     /// The lowest producer id not given out.
     package private(set) var nextProducerID: Int64 = 0
-    /// The lowest group id never used. 0 is the metadata group itself.
+    /// The lowest group id never used; 0 is the metadata group itself.
     package private(set) var nextGroupID: UInt64 = 1
     package private(set) var partitionCount = 0
 
