@@ -133,11 +133,11 @@ struct NodeBoot {
         await metadata.onChange { changes in
             Task.immediate(executorPreference: loop) { await follower.enqueue(changes) }
         }
-        relieveWAL(shards)
         try await metadata.commit { (controller) throws(MetadataProblem) in
             controller.registerBroker(host: advertised.host, port: advertised.port, rack: nil)
         }
         await follower.startAll(in: image)
+        relieveWAL(shards, follower)
         let broker = BrokerServices(
             nodeID: settings.broker.nodeID,
             clusterID: directory.clusterID,
@@ -201,13 +201,15 @@ struct NodeBoot {
     }
 
     /// Lets the shards make room when the write-ahead log asks for it.
-    private func relieveWAL(_ shards: [PartitionShard]) {
+    ///
+    /// Only once every partition is started: before that, nobody speaks for what it has in the log.
+    private func relieveWAL(_ shards: [PartitionShard], _ follower: TopologyFollower) {
         let loop = platform.loops[0]
         let wal = wal
         wal.onPressure { file in
             loop.execute {
                 Task.immediate(executorPreference: loop) {
-                    var oldest = UInt64.max
+                    var oldest = await follower.oldestFileHeld
                     for shard in shards { oldest = min(oldest, await shard.relieve(below: file)) }
                     wal.release(before: min(oldest, file))
                 }

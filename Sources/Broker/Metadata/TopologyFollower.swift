@@ -2,6 +2,7 @@ import ClusterMetadata
 import KafkaMessages
 import KafkaProtocol
 import Platform
+import RaftRuntime
 
 /// Starts and removes partitions as the committed metadata says, in its order.
 actor TopologyFollower {
@@ -15,6 +16,8 @@ actor TopologyFollower {
     private let leaders: LeaderTable
     private let log: Logger
     private var recovered: [UInt64: RecoveredGroup]
+    /// What the log has of partitions that could not be started: it stays there until the next try.
+    private var offline: [UInt64: RecoveredGroup] = [:]
     private var queue: [TopologyChange] = []
     private var isRunning = false
 
@@ -67,6 +70,9 @@ actor TopologyFollower {
         await leaders.waitForLeaders(of: image.allPartitions)
     }
 
+    /// The lowest file of the write-ahead log with something of a partition that is offline.
+    var oldestFileHeld: UInt64 { offline.values.map(\.oldestFile).min() ?? .max }
+
     private func run() async {
         while !queue.isEmpty {
             let changes = queue
@@ -85,6 +91,7 @@ actor TopologyFollower {
         case .start(let id, let topicID, let groupID):
             await start(id, topicID: topicID, groupID: groupID)
         case .remove(let id, let groupID):
+            offline[groupID] = nil
             await shard(of: groupID).remove(id)
         case .configure(let topic): await configure(published.current.topics[topic])
         case .configureAll:
@@ -96,12 +103,13 @@ actor TopologyFollower {
         let image = published.current
         // Deleted again meanwhile: the removal follows in the queue and finds nothing.
         guard let topic = image.topic(topicID) else { return }
+        let held = recovered.removeValue(forKey: groupID)
         var start = PartitionStart(
             id: id,
             topicID: topicID,
             groupID: groupID,
             configuration: configuration(of: topic, in: image),
-            recovered: recovered.removeValue(forKey: groupID)
+            recovered: held
         )
         if topic.name == InternalTopic.consumerOffsets.rawValue {
             start.prepare = groups.prepare(partition: id.partition, on: shard(of: groupID).loop)
@@ -109,6 +117,7 @@ actor TopologyFollower {
         do {
             _ = try await shard(of: groupID).start(start)
         } catch {
+            offline[groupID] = held
             log.error(
                 "a partition could not be started and stays offline",
                 ["partition": "\(id)", "error": "\(error)"]
