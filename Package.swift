@@ -109,6 +109,13 @@ let package = Package(
                 "Simulator",
             ]
         ),
+        tests(
+            "SimulatorTests",
+            [
+                "Bytes", "Platform", "KafkaMessages", "KafkaProtocol", "WriteAheadLog",
+                "Coordinators", "Broker", "Simulator",
+            ]
+        ),
         tests("ConfigurationTests", ["Platform", "Configuration"]),
         tests(
             "BenchTests",

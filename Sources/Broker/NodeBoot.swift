@@ -136,8 +136,8 @@ struct NodeBoot {
         try await metadata.commit { (controller) throws(MetadataProblem) in
             controller.registerBroker(host: advertised.host, port: advertised.port, rack: nil)
         }
-        await follower.startAll(in: image)
         relieveWAL(shards, follower)
+        await follower.startAll(in: image)
         let broker = BrokerServices(
             nodeID: settings.broker.nodeID,
             clusterID: directory.clusterID,
@@ -200,18 +200,17 @@ struct NodeBoot {
         return shards
     }
 
-    /// Lets the shards make room when the write-ahead log asks for it.
-    ///
-    /// Only once every partition is started: before that, nobody speaks for what it has in the log.
+    /// Lets the shards make room when the write-ahead log asks for it; only once they know all
+    /// partitions, whose entries may be nowhere else.
     private func relieveWAL(_ shards: [PartitionShard], _ follower: TopologyFollower) {
         let loop = platform.loops[0]
         let wal = wal
         wal.onPressure { file in
             loop.execute {
                 Task.immediate(executorPreference: loop) {
-                    var oldest = await follower.oldestFileHeld
+                    var oldest = UInt64.max
                     for shard in shards { oldest = min(oldest, await shard.relieve(below: file)) }
-                    wal.release(before: min(oldest, file))
+                    wal.release(before: min(oldest, file, await follower.oldestHeldFile))
                 }
             }
         }

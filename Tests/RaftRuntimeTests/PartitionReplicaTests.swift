@@ -175,7 +175,7 @@ import WriteAheadLog
         let replica = try replicas.start(5, state)
         var told: [String] = []
         replica.onLeadership = { leads, _ in told.append("leads: \(leads)") }
-        replica.onStorageFailed = { told.append("failed") }
+        replica.onStorageFailed = { _ in told.append("failed") }
         try replica.propose(set("a"))
         replicas.files.syncFails = true
         machine.settle()

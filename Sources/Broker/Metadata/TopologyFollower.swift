@@ -16,8 +16,8 @@ actor TopologyFollower {
     private let leaders: LeaderTable
     private let log: Logger
     private var recovered: [UInt64: RecoveredGroup]
-    /// What the log has of partitions that could not be started: it stays there until the next try.
-    private var offline: [UInt64: RecoveredGroup] = [:]
+    /// The oldest WAL file of each recovered group that is not started, or could not be.
+    private var heldFiles: [UInt64: UInt64]
     private var queue: [TopologyChange] = []
     private var isRunning = false
 
@@ -39,7 +39,11 @@ actor TopologyFollower {
         self.leaders = leaders
         self.log = log
         self.recovered = recovered
+        heldFiles = recovered.filter { $0.key != 0 }.mapValues(\.oldestFile)
     }
+
+    /// The oldest WAL file that a partition needs which no shard knows of.
+    var oldestHeldFile: UInt64 { heldFiles.values.min() ?? .max }
 
     /// Takes up changes; they are carried out in the background.
     func enqueue(_ changes: [TopologyChange]) {
@@ -66,12 +70,11 @@ actor TopologyFollower {
         queue += changes
         isRunning = true
         await run()
+        // What is left belongs to topics that were deleted.
+        for groupID in recovered.keys { heldFiles[groupID] = nil }
         recovered = [:]
         await leaders.waitForLeaders(of: image.allPartitions)
     }
-
-    /// The lowest file of the write-ahead log with something of a partition that is offline.
-    var oldestFileHeld: UInt64 { offline.values.map(\.oldestFile).min() ?? .max }
 
     private func run() async {
         while !queue.isEmpty {
@@ -91,7 +94,7 @@ actor TopologyFollower {
         case .start(let id, let topicID, let groupID):
             await start(id, topicID: topicID, groupID: groupID)
         case .remove(let id, let groupID):
-            offline[groupID] = nil
+            heldFiles[groupID] = nil
             await shard(of: groupID).remove(id)
         case .configure(let topic): await configure(published.current.topics[topic])
         case .configureAll:
@@ -103,21 +106,20 @@ actor TopologyFollower {
         let image = published.current
         // Deleted again meanwhile: the removal follows in the queue and finds nothing.
         guard let topic = image.topic(topicID) else { return }
-        let held = recovered.removeValue(forKey: groupID)
         var start = PartitionStart(
             id: id,
             topicID: topicID,
             groupID: groupID,
             configuration: configuration(of: topic, in: image),
-            recovered: held
+            recovered: recovered.removeValue(forKey: groupID)
         )
         if topic.name == InternalTopic.consumerOffsets.rawValue {
             start.prepare = groups.prepare(partition: id.partition, on: shard(of: groupID).loop)
         }
         do {
             _ = try await shard(of: groupID).start(start)
+            heldFiles[groupID] = nil
         } catch {
-            offline[groupID] = held
             log.error(
                 "a partition could not be started and stays offline",
                 ["partition": "\(id)", "error": "\(error)"]

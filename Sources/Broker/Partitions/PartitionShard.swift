@@ -60,7 +60,8 @@ actor PartitionShard {
     private func sweep() {
         sweeps += 1
         let now = loop.clock.monotonicNanoseconds
-        for partition in partitions.values where partition.hasPendingProduces {
+        let waiting = partitions.values.filter(\.hasPendingProduces)
+        for partition in waiting.sorted(by: { $0.groupID < $1.groupID }) {
             partition.expireProduces(at: now)
         }
         if sweeps % environment.retentionSweeps == 0 {

@@ -143,7 +143,8 @@ package final class RaftReplicaManager: @unchecked Sendable {
         pressures.append((file, relieved))
         var records: [WALRecord] = []
         var staged: [Staged] = []
-        for replica in replicas.values where replica.storage.oldestFile < file {
+        let wanted = replicas.values.filter { $0.storage.oldestFile < file }
+        for replica in wanted.sorted(by: { $0.group < $1.group }) {
             replica.onReleaseWanted?()
             let start = records.count
             replica.storage.stageState()
