@@ -11,21 +11,33 @@ package struct FlushWork: Sendable {
     let now: Int64
 
     package func perform() -> FlushResult {
+        let written: Checkpoint
         do {
-            return FlushResult(
-                outcome: .success(try writer.write(batches, checkpoint, configuration, now: now)),
-                work: self
-            )
+            written = try writer.write(batches, checkpoint, configuration, now: now)
         } catch {
-            return FlushResult(outcome: .failure(error), work: self)
+            return FlushResult(outcome: .nothingWritten(error))
+        }
+        do {
+            try writer.store(written)
+            return FlushResult(outcome: .done(written))
+        } catch {
+            return FlushResult(outcome: .checkpointFailed(error, written))
         }
     }
 }
 
 /// What came of a flush; give it back to the log it came from.
 package struct FlushResult: Sendable {
-    let outcome: Result<Checkpoint, FileError>
-    let work: FlushWork
+    enum Outcome: Sendable {
+        case done(Checkpoint)
+        /// Segments are as they were at the last checkpoint.
+        case nothingWritten(FileError)
+        /// The segments are written, and either checkpoint may be the one a power cut leaves: what
+        /// this one vouches for must stay.
+        case checkpointFailed(FileError, Checkpoint)
+    }
+
+    let outcome: Outcome
 }
 
 /// Writes batches to the end of a partition's segments; one flush at a time.
@@ -58,7 +70,7 @@ final class SegmentWriter: @unchecked Sendable {
         self.files = files
     }
 
-    /// Appends the batches, syncs, and writes the checkpoint that vouches for them.
+    /// Appends the batches and syncs; returns the checkpoint that may vouch for them.
     ///
     /// After an error the segments are as they were at the last checkpoint.
     func write(
@@ -82,13 +94,16 @@ final class SegmentWriter: @unchecked Sendable {
                 try active.index.sync()
                 try active.timeIndex.sync()
             }
-            try checkpoint.write(to: directory, files)
             return checkpoint
         } catch {
             // The next try begins from what the last checkpoint says.
             active = nil
             throw error
         }
+    }
+
+    func store(_ checkpoint: Checkpoint) throws(FileError) {
+        try checkpoint.write(to: directory, files)
     }
 
     /// Cuts the padding off the active segment, so that the files hold nothing but batches.

@@ -43,6 +43,8 @@ package final class PartitionLog: @unchecked Sendable {
         cache: TailCache
     ) throws -> PartitionLog {
         try files.createDirectory(directory)
+        // A process that was killed may have left a checkpoint under a name that is not durable.
+        try files.syncDirectory(directory)
         let checkpoint = try Checkpoint.read(from: directory, files) ?? Checkpoint()
         try cutToCheckpoint(checkpoint, directory, files)
         return PartitionLog(
@@ -248,21 +250,30 @@ package final class PartitionLog: @unchecked Sendable {
 
     /// Takes in what a flush has done.
     ///
-    /// - Throws: Why it failed; everything is as before, and another may be begun.
+    /// - Throws: Why it failed; nothing is vouched for that was not before, and another may be
+    ///   begun.
     package func finishFlush(_ result: FlushResult) throws(FileError) {
         isFlushing = false
-        let written: Checkpoint
-        do {
-            written = try result.outcome.get()
-        } catch {
+        switch result.outcome {
+        case .done(let written):
+            take(written)
+            flushedRaftIndex = written.raftIndex
+        case .nothingWritten(let error):
+            needsCheckpoint = true
+            throw error
+        case .checkpointFailed(let error, let written):
+            take(written)
             needsCheckpoint = true
             throw error
         }
+    }
+
+    /// Segments hold what they hold, whatever the checkpoint says.
+    private func take(_ written: Checkpoint) {
         // Retention may have dropped segments meanwhile.
         let firstKept = segments.first?.baseOffset
         segments = written.segments.filter { $0.baseOffset >= firstKept ?? $0.baseOffset }
         flushedOffset = written.logEndOffset
-        flushedRaftIndex = written.raftIndex
         let count = tail.markFlushed(through: flushedOffset)
         guard count > 0 else { return }
         let end = flushedOffset

@@ -24,7 +24,7 @@ package final class SimulatedPlatform: HostPlatform, @unchecked Sendable {
         self.files = files ?? SimulatedFileSystem(simulation)
         clock = simulation.clock
         loops = (0..<loopCount).map { SimulatedEventLoop(index: $0, simulation, life) }
-        files?.onPowerCut = { [weak self] in self?.end() }
+        files?.processStarted { [weak self] in self?.end() }
     }
 
     package func makeWorker(name: String) -> Worker { SimulatedWorker(simulation, life) }

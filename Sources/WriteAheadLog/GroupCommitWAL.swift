@@ -91,6 +91,8 @@ package final class GroupCommitWAL: Sendable {
         let maker = FileMaker(files: files, directory: configuration.directory)
         do {
             try files.createDirectory(configuration.directory)
+            // A process that was killed may have left files under names that are not durable.
+            try files.syncDirectory(configuration.directory)
         } catch {
             throw .file(error)
         }
@@ -102,8 +104,7 @@ package final class GroupCommitWAL: Sendable {
             }
             if let found {
                 recovered = found
-                // A killed process may have left writes that no fdatasync followed.
-                try found.end.file.file.sync()
+                try found.end.makeDurable()
                 try removeMarker(maker)
             } else {
                 recovered = try begin(configuration, maker, salt: generator.next())
@@ -140,7 +141,13 @@ package final class GroupCommitWAL: Sendable {
             size: max(WALBlock.roundedUp(configuration.firstFileBytes), 2 * WALBlock.size)
         )
         let found = RecoveredFiles(live: [file], nextSequence: 2)
-        return (found, LogEnd(file: file, offset: WALBlock.size, nextNumber: 1))
+        let end = LogEnd(
+            file: file,
+            offset: WALBlock.size,
+            nextNumber: 1,
+            lastBatch: WALBlock.size
+        )
+        return (found, end)
     }
 
     // MARK: Writing

@@ -33,6 +33,8 @@ package final class SimulatedFileSystem: FileSystem, @unchecked Sendable {
     package var capacity = Int.max
     /// The power fails in the middle of this change, counted from now as 1.
     package var changesUntilPowerCut = Int.max
+    /// The process is killed right after this change, counted from now as 1; the machine goes on.
+    package var changesUntilKill = Int.max
     /// Asked before each operation.
     package var failure: ((Operation, _ path: String) -> FileError.Reason?)?
     /// Shortens what a read of so many bytes gets.
@@ -41,7 +43,10 @@ package final class SimulatedFileSystem: FileSystem, @unchecked Sendable {
     package private(set) var syncs = 0
     /// Direct reads and writes refused because they were not aligned.
     package private(set) var misaligned = 0
-    var onPowerCut: (() -> Void)?
+    /// Ends the process that runs.
+    var onEnd: (() -> Void)?
+    /// False from the end of one process to the start of the next.
+    private var hasProcess = true
     private let simulation: Simulation
     private var generator: SeededGenerator
     private var tree = DirectoryTree()
@@ -63,7 +68,7 @@ package final class SimulatedFileSystem: FileSystem, @unchecked Sendable {
         guard isOn else { return }
         isOn = false
         simulation.note(0xdead)
-        onPowerCut?()
+        onEnd?()
     }
 
     /// The machine comes back with what was durable and some of what was not.
@@ -86,7 +91,14 @@ package final class SimulatedFileSystem: FileSystem, @unchecked Sendable {
     /// The process is gone: what it held is free, what it wrote is as it left it.
     func processEnded() {
         processes += 1
+        hasProcess = false
+        changesUntilKill = .max
         locks = []
+    }
+
+    func processStarted(_ onEnd: @escaping () -> Void) {
+        hasProcess = true
+        self.onEnd = onEnd
     }
 
     // MARK: Looking and damaging
@@ -113,18 +125,24 @@ package final class SimulatedFileSystem: FileSystem, @unchecked Sendable {
         bytes: Int = 0,
         process: Int? = nil
     ) throws(FileError) -> Bool {
-        guard isOn, process ?? processes == processes else {
+        guard isOn, hasProcess, process ?? processes == processes else {
             throw error(.powerCut, operation, path)
         }
         charge(operation, bytes)
         if let reason = failure?(operation, path) { throw error(reason, operation, path) }
         guard operation != .read else { return false }
         if changesUntilPowerCut != .max { changesUntilPowerCut -= 1 }
+        if changesUntilKill != .max { changesUntilKill -= 1 }
         return changesUntilPowerCut <= 0
     }
 
     /// The power fails now if it was to fail in this operation.
     fileprivate func end(_ isCut: Bool, _ operation: Operation, _ path: String) throws(FileError) {
+        if changesUntilKill <= 0 {
+            // What was done is done; the process does not see it.
+            onEnd?()
+            return
+        }
         guard isCut else { return }
         cutPower()
         throw error(.powerCut, operation, path)

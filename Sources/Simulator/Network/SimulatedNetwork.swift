@@ -93,6 +93,7 @@ package final class SimulatedNetwork {
         on life: MachineLife,
         loop: SimulatedEventLoop
     ) throws(NetworkError) -> Listener {
+        guard life.isOn else { throw .closed }
         var bound = address
         if bound.port == 0 { bound.port = drawPort() }
         let door = Door(host: life.host, port: bound.port)

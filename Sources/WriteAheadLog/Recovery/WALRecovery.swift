@@ -15,6 +15,28 @@ struct LogEnd {
     let file: WALFile
     let offset: Int
     let nextNumber: UInt64
+    /// Where the last batch begins; `offset` if the file has none.
+    let lastBatch: Int
+
+    /// Writes the last batch again and makes it durable.
+    ///
+    /// A process that was killed may have left it without an fdatasync, or with one that failed:
+    /// then it is in the kernel's cache as if it were on the disk, and a sync alone would not bring
+    /// it there. All batches before it were durable before it was begun.
+    func makeDurable() throws(FileError) {
+        let piece = AlignedBlock.zeroed(min(1 << 20, max(WALBlock.size, offset - lastBatch)))
+        var at = lastBatch
+        while at < offset {
+            let count = min(piece.capacity, offset - at)
+            let bytes = UnsafeMutableRawBufferPointer(start: piece.start, count: count)
+            guard try file.file.read(into: bytes, at: at) == count else {
+                throw FileError(.inputOutput, operation: "read again", path: file.file.path)
+            }
+            try file.file.write(UnsafeRawBufferPointer(bytes), at: at)
+            at += count
+        }
+        try file.file.sync()
+    }
 }
 
 /// Reads the log after a start, each file once, in order, and finds its end.
@@ -33,6 +55,7 @@ package struct WALRecovery: ~Copyable {
         let file: WALFile
         let path: String
         let offset: Int
+        let lastBatch: Int
         let hasBatches: Bool
     }
 
@@ -77,7 +100,8 @@ package struct WALRecovery: ~Copyable {
         let end = LogEnd(
             file: ended[last].file,
             offset: ended[last].offset,
-            nextNumber: expected ?? 1
+            nextNumber: expected ?? 1,
+            lastBatch: ended[last].lastBatch
         )
         if let marker, !marker.names(end) { throw missingEnd(of: marker) }
         if marker == nil { try refuseDamage(from: last, end) }
@@ -120,6 +144,7 @@ package struct WALRecovery: ~Copyable {
         _ path: String
     ) throws {
         var offset = WALBlock.size
+        var lastBatch = offset
         var hasBatches = false
         while let batch = try scanner.intactBatch(at: offset) {
             if let expected, batch.number != expected {
@@ -130,6 +155,7 @@ package struct WALRecovery: ~Copyable {
             }
             try scanner.forEachRecord(of: batch, path: path, onRecord)
             expected = batch.number + 1
+            lastBatch = offset
             offset += batch.paddedLength
             hasBatches = true
         }
@@ -142,6 +168,7 @@ package struct WALRecovery: ~Copyable {
                 ),
                 path: path,
                 offset: offset,
+                lastBatch: lastBatch,
                 hasBatches: hasBatches
             )
         )

@@ -42,13 +42,17 @@ struct PowerCuts {
         if isCutEarly {
             world.turnOn()
             world.disk.changesUntilPowerCut = 1 + generator.below(60)
+        } else if generator.chance(1, in: 6) {
+            world.disk.changesUntilKill = 1 + generator.below(60)
         }
         world.start()
         guard world.runToReady() else { return }
         if !isCutEarly {
             guard world.audit() else { return }
-            if generator.chance(1, in: 2) {
-                world.disk.changesUntilPowerCut = 1 + generator.below(400)
+            switch generator.below(6) {
+            case 0: world.disk.changesUntilKill = 1 + generator.below(400)
+            case 1...3: world.disk.changesUntilPowerCut = 1 + generator.below(400)
+            default: break
             }
         }
         let nanoseconds = Int64.microseconds(Int64(generator.below(120_000)))
