@@ -136,8 +136,8 @@ struct NodeBoot {
         try await metadata.commit { (controller) throws(MetadataProblem) in
             controller.registerBroker(host: advertised.host, port: advertised.port, rack: nil)
         }
-        relieveWAL(shards, follower)
         await follower.startAll(in: image)
+        relieveWAL(shards, follower)
         let broker = BrokerServices(
             nodeID: settings.broker.nodeID,
             clusterID: directory.clusterID,
