@@ -9,33 +9,76 @@ package struct ColdRead: Sendable {
     let maxBytes: Int
     let minOneBatch: Bool
 
-    /// Whole batches from the one with the offset on, as a piece of the segment's file.
-    ///
-    /// The pages have been read by then, so that sending them does not block.
+    /// Whole batches from the one with the offset on: in a buffer where one is free, otherwise as a
+    /// piece of the segment's file whose pages have been read, so that sending them does not block.
     ///
     /// - Throws: `FileError`, or ``LogDamage``, when the segment cannot be read or is damaged.
-    package func perform() throws -> ByteRope {
+    package func perform(with buffers: ReadBuffers? = nil) throws -> ByteRope {
         let index = SegmentIndex(segment: segment)
         let hinted = segment.files.hint(for: offset)
         let near = try hinted ?? index.position(before: offset)
+        if let buffer = buffers?.take(), let rope = try read(from: near, into: buffer) {
+            return rope
+        }
+        return try fileRegion(from: near, index)
+    }
+
+    /// `nil` when the first batch does not lie in one buffer.
+    private func read(from near: Int, into buffer: ReadBuffer) throws -> ByteRope? {
+        let block = FileSystem.directAlignment
+        let base = near & ~(block - 1)
+        let wanted = min(near - base + maxBytes + Self.slackBytes, segment.size - base)
+        let count = min(ReadBuffers.bytes, (wanted + block - 1) & ~(block - 1))
+        let file = try segment.files.directLog()
+        let n = try file.read(
+            into: UnsafeMutableRawBufferPointer(start: buffer.storage.start, count: count),
+            at: base
+        )
+        let window = buffer.slice(0..<min(n, segment.size - base))
+        var scan = try BatchScan(window, at: base, of: segment, from: near)
+        var first = try scan.next()
+        while let header = first, header.lastOffset < offset { first = try scan.next() }
+        guard let first else { return nil }
+        try check(first, from: near)
+        guard first.byteCount <= maxBytes || minOneBatch else { return ByteRope() }
+        var last = first
+        while let next = try scan.next(),
+            next.position + next.byteCount - first.position <= maxBytes
+        {
+            last = next
+        }
+        let end = last.position + last.byteCount
+        segment.files.setHint(last.lastOffset + 1, end)
+        var rope = ByteRope()
+        rope.append(window[first.position - base..<end - base])
+        return rope
+    }
+
+    /// How far the batch that is looked for may lie behind where the index leads.
+    private static let slackBytes = 64 << 10
+
+    private func check(_ first: BatchScan.Header, from near: Int) throws(LogDamage) {
+        guard first.baseOffset <= offset else { throw indexPast(near) }
+    }
+
+    private func indexPast(_ near: Int) -> LogDamage {
+        LogDamage(
+            path: segment.files.indexPath,
+            problem: "the index leads past offset \(offset), to byte \(near);"
+                + " restore the partition from a backup"
+        )
+    }
+
+    private func fileRegion(from near: Int, _ index: SegmentIndex) throws -> ByteRope {
         var scan = try BatchScan(segment, from: near)
         var first = try scan.next()
         while let header = first, header.lastOffset < offset { first = try scan.next() }
-        guard let first, first.baseOffset <= offset else {
-            throw LogDamage(
-                path: segment.files.indexPath,
-                problem: "the index leads past offset \(offset), to byte \(near);"
-                    + " restore the partition from a backup"
-            )
-        }
+        guard let first else { throw indexPast(near) }
+        try check(first, from: near)
         let start = first.position
         guard first.byteCount <= maxBytes || minOneBatch else { return ByteRope() }
         let end = try end(start: start, first: first.byteCount, index)
         try warm(start..<end)
-        if end < segment.size {
-            var next = try BatchScan(segment, from: end)
-            if let header = try next.next() { segment.files.setHint(header.baseOffset, end) }
-        }
         var rope = ByteRope()
         rope.append(
             ByteRope.FileRegion(file: try segment.files.log(), offset: start, count: end - start)
