@@ -24,15 +24,19 @@ import Testing
     @Test func `whoever waits goes on once there is room`() async {
         budget.add(150)
         let passed = Counter()
+        let begun = Counter()
         await withTaskGroup(of: Void.self) { group in
             for _ in 0..<10 {
                 group.addTask(executorPreference: loop) {
+                    begun.increment()
                     await budget.waitForRoom(on: loop)
                     passed.increment()
                 }
             }
-            // The loop runs it behind the others, which all wait by then.
+            // Every turn of the loop takes them further, until all of them wait.
             group.addTask(executorPreference: loop) {
+                while begun.current < 10 { await loop.sleep(nanoseconds: 0) }
+                await loop.sleep(nanoseconds: 0)
                 budget.add(-40)
                 #expect(budget.isExhausted && passed.current == 0)
                 budget.add(-20)
