@@ -90,6 +90,11 @@ final class TestClient: @unchecked Sendable {
 
     private init(_ socket: Socket) { self.socket = socket }
 
+    /// Another connection to the same broker, closed when nobody holds it any more.
+    static func open(_ address: SocketAddress, on loop: EventLoop) async throws -> TestClient {
+        TestClient(try await loop.connect(address))
+    }
+
     static func with<T: Sendable>(
         _ address: SocketAddress,
         on loop: EventLoop,
