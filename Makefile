@@ -28,6 +28,7 @@ test-unit: ## the unit tests and the simulations
 test-clients: ## real client libraries against a real broker
 	@scripts/setup --tests
 	swift build $(SWIFT_FLAGS) --product chronik-server
+	swift build $(SWIFT_FLAGS) --product chronik-bench
 	$(PYTEST) Tests/Clients
 
 lint: ## the formatter has nothing to say

@@ -87,14 +87,21 @@ let package = Package(
             "LogStorageTests",
             ["Bytes", "Platform", "KafkaMessages", "KafkaProtocol", "LogStorage", "Simulator"]
         ),
-        tests("ClusterMetadataTests", ["Bytes", "KafkaProtocol", "ClusterMetadata"]),
+        tests(
+            "ClusterMetadataTests",
+            ["Bytes", "KafkaMessages", "KafkaProtocol", "ClusterMetadata"]
+        ),
         tests(
             "CoordinatorsTests",
             ["Bytes", "KafkaMessages", "KafkaProtocol", "ClusterMetadata", "Coordinators"]
         ),
         tests(
             "BrokerTests",
-            ["Bytes", "Platform", "KafkaMessages", "KafkaProtocol", "Broker", "Simulator"]
+            [
+                "Bytes", "Platform", "KafkaMessages", "KafkaProtocol", "Raft", "WriteAheadLog",
+                "RaftRuntime", "LogStorage", "ClusterMetadata", "Coordinators", "Broker",
+                "Simulator",
+            ]
         ),
         tests(
             "SimulatorTests",

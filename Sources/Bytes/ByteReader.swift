@@ -20,23 +20,27 @@ public enum MalformedBytes: Error, Equatable {
 /// Every read is checked against the end; nothing a peer sends can trap.
 public struct ByteReader {
     public let slice: ByteSlice
-    public private(set) var position = 0
+    @usableFromInline var offset = 0
 
-    @inlinable public var remaining: Int { slice.count - position }
+    /// Bytes read so far.
+    @inlinable public var position: Int { offset }
+
+    @inlinable public var remaining: Int { slice.count - offset }
 
     public init(_ slice: ByteSlice) { self.slice = slice }
 
-    @inline(__always)
-    private mutating func advance(by n: Int) throws(MalformedBytes) -> Int {
+    @inlinable @inline(__always)
+    mutating func advance(by n: Int) throws(MalformedBytes) -> Int {
         guard n >= 0 else { throw .invalidLength(Int64(n)) }
-        guard n <= slice.count - position else {
-            throw .truncated(needed: n, available: slice.count - position)
+        guard n <= slice.count - offset else {
+            throw .truncated(needed: n, available: slice.count - offset)
         }
-        let at = position
-        position += n
+        let at = offset
+        offset += n
         return at
     }
 
+    @inlinable
     public mutating func read<T: FixedWidthInteger>(
         _ type: T.Type = T.self
     ) throws(MalformedBytes) -> T {

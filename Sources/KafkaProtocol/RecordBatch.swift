@@ -39,8 +39,9 @@ package struct RecordBatch: Sendable, Equatable {
     package var baseSequence: Int32 { bytes.loadBigEndian(at: 53) }
     package var recordCount: Int32 { bytes.loadBigEndian(at: 57) }
 
-    package var lastOffset: Offset { baseOffset + Int64(lastOffsetDelta) }
-    package var nextOffset: Offset { baseOffset + Int64(lastOffsetDelta) + 1 }
+    // Wrapping: until the broker has assigned it, the base offset is whatever a client sent.
+    package var lastOffset: Offset { Offset(baseOffset.rawValue &+ Int64(lastOffsetDelta)) }
+    package var nextOffset: Offset { Offset(lastOffset.rawValue &+ 1) }
     package var codec: Int { Int(attributes & 0x07) }
     package var usesLogAppendTime: Bool { attributes & 0x08 != 0 }
     package var isTransactional: Bool { attributes & 0x10 != 0 }

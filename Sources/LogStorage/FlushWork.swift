@@ -127,8 +127,7 @@ final class SegmentWriter: @unchecked Sendable {
         if let current = active {
             let isFull = current.segment.size + batch.bytes.count > configuration.segmentBytes
             let isOld = now - current.segment.created > configuration.segmentMilliseconds
-            let isFar =
-                batch.lastOffset.rawValue - current.segment.baseOffset.rawValue > Int64(Int32.max)
+            let isFar = Self.isFar(batch, from: current.segment)
             guard current.segment.size > 0, isFull || isOld || isFar else { return }
             try seal(current)
         }
@@ -147,6 +146,11 @@ final class SegmentWriter: @unchecked Sendable {
         )
         try files.syncDirectory(directory)
         checkpoint.segments.append(segment)
+    }
+
+    /// Whether an index, which has 32 bits for an offset, cannot tell where the batch ends.
+    private static func isFar(_ batch: RecordBatch, from segment: Segment) -> Bool {
+        batch.lastOffset.rawValue - segment.baseOffset.rawValue > Int64(Int32.max)
     }
 
     /// Opens the last segment at the end that the checkpoint vouches for.
@@ -204,7 +208,12 @@ final class SegmentWriter: @unchecked Sendable {
         while next < batches.count {
             let batch = batches[next]
             let size = current.segment.size
-            if next > first, size + batch.bytes.count > configuration.segmentBytes { break }
+            if next > first,
+                size + batch.bytes.count > configuration.segmentBytes
+                    || Self.isFar(batch, from: current.segment)
+            {
+                break
+            }
             let relative = UInt32(batch.lastOffset.rawValue - current.segment.baseOffset.rawValue)
             if current.sinceIndex >= configuration.indexIntervalBytes {
                 index.write(relative)

@@ -95,12 +95,12 @@ package final class PartitionLog: @unchecked Sendable {
             let path = directory + "/" + name
             if !known.contains(path) { try files.remove(path) }
         }
-        guard let last = checkpoint.segments.last else { return }
-        let file = try files.open(last.files.logPath, .readWrite)
-        guard try file.size() >= last.size else {
+        for segment in checkpoint.segments {
+            let size = try files.open(segment.files.logPath, .read).size()
+            guard size < segment.size else { continue }
             throw LogDamage(
-                path: last.files.logPath,
-                problem: "the segment is shorter than the \(last.size) bytes it had;"
+                path: segment.files.logPath,
+                problem: "the segment has \(size) of its \(segment.size) bytes;"
                     + " restore the partition from a backup"
             )
         }
@@ -198,9 +198,7 @@ package final class PartitionLog: @unchecked Sendable {
 
     /// The first record with at least that timestamp.
     package func lookUp(timestamp: Int64) -> TimeResult {
-        let inMemory = tail.firstBatch(from: timestamp, logStart: logStartOffset).map {
-            TimeLookup.firstRecord(in: $0, from: timestamp, logStart: logStartOffset)
-        }
+        let inMemory = tail.firstRecord(from: timestamp, logStart: logStartOffset)
         let first = tail.firstOffset ?? logEndOffset
         let older = segments.filter {
             $0.maxTimestamp >= timestamp && $0.nextOffset > logStartOffset && $0.baseOffset < first

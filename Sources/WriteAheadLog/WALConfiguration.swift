@@ -41,6 +41,9 @@ package struct WALConfiguration: Sendable {
     package var fileBytes: Int
     /// The log asks its owner for space at half of it and says so when it is over it.
     package var totalBytes: Int
+    /// A batch is durable before it is acknowledged; without it only the kernel holds what was
+    /// written, and a power cut loses acknowledged records.
+    package var syncs: Bool
     /// One write; a larger group takes several, and one fdatasync after the last.
     package var maxWriteBytes: Int
     /// Size of the very first file, which is made while the node starts.
@@ -52,7 +55,8 @@ package struct WALConfiguration: Sendable {
         directory: String,
         profile: WALProfile = .medium,
         fileBytes: Int = 64 << 20,
-        totalBytes: Int = 1 << 30
+        totalBytes: Int = 1 << 30,
+        syncs: Bool = true
     ) {
         precondition(
             fileBytes >= 4 * WALBlock.size && fileBytes <= 1 << 30,
@@ -63,6 +67,7 @@ package struct WALConfiguration: Sendable {
         self.profile = profile
         self.fileBytes = WALBlock.roundedDown(fileBytes)
         self.totalBytes = totalBytes
+        self.syncs = syncs
         maxWriteBytes = profile.maxWriteBytes
         firstFileBytes = min(4 << 20, self.fileBytes)
         growthBytes = min(8 << 20, self.fileBytes)

@@ -11,9 +11,9 @@ enum NodeSettings {
             directory: configuration.dataDirectory + "/wal",
             profile: WALProfile(rawValue: configuration.walProfile) ?? .medium,
             fileBytes: configuration.walFileBytes,
-            totalBytes: configuration.walTotalBytes
+            totalBytes: configuration.walTotalBytes,
+            syncs: !configuration.noFsync
         )
-        //NOSYNC
         return Node.Settings(broker: broker(configuration), wal: wal, groups: groups(configuration))
     }
 

@@ -11,6 +11,8 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SERVER = os.environ.get("CHRONIK_SERVER", str(ROOT / ".build/debug/chronik-server"))
 START_SECONDS = 30
+# The server refuses variables of its prefix that are no settings, such as those of these tests.
+ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith("CHRONIK_")}
 
 
 class Broker:
@@ -40,9 +42,8 @@ class Broker:
                 *self.options,
             ],
             stdin=subprocess.DEVNULL,
-            # The server takes settings from CHRONIK_*; those of the tests are none of them.
-            env={k: v for k, v in os.environ.items() if not k.startswith("CHRONIK_")},
             stderr=subprocess.PIPE,
+            env=ENVIRONMENT,
         )
         os.set_blocking(self.process.stderr.fileno(), False)
         self.log = ""

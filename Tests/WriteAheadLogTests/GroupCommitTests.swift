@@ -42,6 +42,20 @@ import Testing
         #expect(harness.acknowledged == 4)
     }
 
+    @Test func `a log that was told not to sync writes all and syncs no batch`() throws {
+        let harness = LogHarness.roomy()
+        harness.configuration.syncs = false
+        let log = try harness.open()
+        let syncs = harness.files.syncs
+        for _ in 0..<10 { harness.write(2) }
+        #expect(harness.acknowledged == 20)
+        #expect(harness.files.syncs == syncs)
+        #expect(log.metrics.fdatasyncs.current == 0)
+        #expect(log.metrics.batches.current == 10)
+        try harness.open()
+        #expect(harness.found == Array(0..<20))
+    }
+
     @Test func `a batch without records is answered in its turn`() throws {
         let harness = LogHarness()
         try harness.open()

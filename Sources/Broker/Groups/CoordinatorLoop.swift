@@ -11,8 +11,8 @@ actor CoordinatorLoop {
     nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
 
     private static let tickNanoseconds = Int64.milliseconds(50)
-    /// Ticks between two looks at the age of offsets: ten minutes.
-    private static let ticksPerExpiry = 12_000
+    /// Time between two looks at the age of offsets.
+    private static let expiryNanoseconds = Int64.milliseconds(600_000)
     private static let appendTimeoutMilliseconds: Int32 = 5_000
 
     private final class Hosted: @unchecked Sendable {
@@ -33,8 +33,8 @@ actor CoordinatorLoop {
     private var hosted: [Int32: Hosted] = [:]
     private var waiting: [ReplyToken: UnsafeContinuation<GroupReply?, Never>] = [:]
     private var nextToken: UInt64 = 1
-    private var ticks = 0
     private var isTicking = false
+    private var isExpiring = false
 
     init(
         loop: EventLoop,
@@ -58,9 +58,11 @@ actor CoordinatorLoop {
         _ stateMachine: PartitionStateMachine,
         _ batches: [RecordBatch]
     ) {
-        let coordinator = GroupCoordinatorShard(settings: settings) { [unowned self] in
-            self.assumeIsolated { $0.randomSuffix() }
-        }
+        let coordinator = GroupCoordinatorShard(
+            settings: settings,
+            wallMilliseconds: { [clock = loop.clock] in clock.wallMilliseconds },
+            memberSuffix: { [unowned self] in self.assumeIsolated { $0.randomSuffix() } }
+        )
         let entry = Hosted(partition.id, coordinator)
         hosted[partition.id.partition] = entry
         for batch in batches { replay(batch, into: entry) }
@@ -85,15 +87,18 @@ actor CoordinatorLoop {
             entry.coordinator.replay(
                 key: key,
                 value: record.value,
-                isLoading: !entry.isActive,
-                now: now
+                isLoading: !entry.isActive
             )
         }
     }
 
     private func leadershipChanged(_ entry: Hosted, leads: Bool) {
+        guard leads != entry.isActive else { return }
         entry.isActive = leads
-        if leads { startTicking() } else { carryOut(entry.coordinator.unload(), for: entry) }
+        guard leads else { return carryOut(entry.coordinator.unload(), for: entry) }
+        entry.coordinator.lead(now: now)
+        startTicking()
+        startExpiring()
     }
 
     private func randomSuffix() -> String {
@@ -190,20 +195,29 @@ actor CoordinatorLoop {
     /// Runs while there is a member to watch; an idle node does not tick.
     private func tick() {
         isTicking = false
-        ticks += 1
         var mustGoOn = false
         for (_, entry) in hosted.sorted(by: { $0.key < $1.key }) where entry.isActive {
             if entry.coordinator.hasDeadlines {
                 carryOut(entry.coordinator.expire(now: now), for: entry)
                 mustGoOn = true
             }
-            if ticks % Self.ticksPerExpiry == 0 {
-                carryOut(
-                    entry.coordinator.expireOffsets(now: loop.clock.wallMilliseconds),
-                    for: entry
-                )
-            }
         }
         if mustGoOn { startTicking() }
+    }
+
+    private func startExpiring() {
+        guard !isExpiring else { return }
+        isExpiring = true
+        _ = loop.schedule(after: Self.expiryNanoseconds) { [weak self] in
+            self?.assumeIsolated { $0.expireOffsets() }
+        }
+    }
+
+    private func expireOffsets() {
+        isExpiring = false
+        for (_, entry) in hosted.sorted(by: { $0.key < $1.key }) where entry.isActive {
+            carryOut(entry.coordinator.expireOffsets(), for: entry)
+            startExpiring()
+        }
     }
 }

@@ -274,7 +274,10 @@ actor PartitionShard {
         case .bytes(let rope): outcome.records = rope
         case .offsetOutOfRange: outcome.error = .offsetOutOfRange
         case .cold(let cold):
-            let found = await environment.coldReader.run { Result { try cold.perform() } }
+            let buffers = environment.readBuffers
+            let found = await environment.coldReader.run {
+                Result { try cold.perform(with: buffers) }
+            }
             switch found {
             case .success(let rope): outcome.records = rope
             case .failure: outcome.error = .kafkaStorageError

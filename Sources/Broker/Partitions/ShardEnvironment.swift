@@ -16,6 +16,7 @@ struct ShardEnvironment: Sendable {
     let segmentWriter: Worker
     /// Segments and the WAL are read here.
     let coldReader: Worker
+    let readBuffers: ReadBuffers
     let replicaID: ReplicaID
     let budget: MemoryBudget
     let cacheBytesPerLoop: Int

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <pthread.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 
 int clinux_accept_nonblocking(int listener) {
@@ -20,3 +21,4 @@ int clinux_open(const char *path, int flags, unsigned mode) {
 int clinux_o_direct(void) { return O_DIRECT; }
 int clinux_set_thread_name(const char *name) { return pthread_setname_np(pthread_self(), name); }
 int clinux_prefetch(int fd, off_t offset, size_t length) { return (int)readahead(fd, offset, length); }
+int clinux_eventfd(void) { return eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK); }

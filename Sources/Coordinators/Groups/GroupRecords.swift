@@ -109,7 +109,8 @@ enum GroupRecords {
 
     private static func decodeGroup(_ bytes: ByteSlice) throws(MalformedBytes) -> GroupMetadataValue
     {
-        var reader = ByteReader(bytes)
+        // The group keeps parts of it for long, and the batch around it is not wanted.
+        var reader = ByteReader(bytes.copied())
         let version = try reader.readInt16()
         guard GroupMetadataValue.validVersions.contains(version) else {
             throw .unsupportedVersion(version)

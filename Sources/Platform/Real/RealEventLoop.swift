@@ -15,7 +15,11 @@ final class RealEventLoop: EventLoop, @unchecked Sendable {
     private static let roundsPerTurn = 32
 
     let uv = UnsafeMutablePointer<uv_loop_t>.allocate(capacity: 1)
-    private let wake = UnsafeMutablePointer<uv_async_t>.allocate(capacity: 1)
+    /// libuv's own way to wake a loop, `uv_async_send`, lets the woken thread spin when it preempts
+    /// the one that wakes it; and it writes to the kernel even when the loop is awake.
+    private let wakeDescriptor = clinux_eventfd()
+    private let wake = UnsafeMutablePointer<uv_poll_t>.allocate(capacity: 1)
+    private let isAsleep = Atomic(false)
     private let alarm = UnsafeMutablePointer<uv_timer_t>.allocate(capacity: 1)
     private let inbox = Mutex<[Work]>([])
     private let inboxFilled = Atomic(false)
@@ -29,7 +33,17 @@ final class RealEventLoop: EventLoop, @unchecked Sendable {
     override init(index: Int, clock: any Clock) {
         super.init(index: index, clock: clock)
         precondition(uv_loop_init(uv) == 0, "no event loop could be made")
-        uv_async_init(uv, wake) { _ in }
+        precondition(wakeDescriptor >= 0, "no event descriptor could be made: error \(errno)")
+        uv_poll_init(uv, wake, wakeDescriptor)
+        uv_poll_start(wake, Int32(UV_READABLE.rawValue)) { handle, _, _ in
+            var descriptor: uv_os_fd_t = -1
+            uv_fileno(
+                UnsafeMutableRawPointer(handle)?.assumingMemoryBound(to: uv_handle_t.self),
+                &descriptor
+            )
+            var count: UInt64 = 0
+            _ = read(descriptor, &count, 8)
+        }
         uv_timer_init(uv, alarm)
         var handle = pthread_t()
         let started = pthread_create(
@@ -62,9 +76,14 @@ final class RealEventLoop: EventLoop, @unchecked Sendable {
             return pending.count == 1
         }
         if wasEmpty {
-            inboxFilled.store(true, ordering: .releasing)
-            uv_async_send(wake)
+            inboxFilled.store(true, ordering: .sequentiallyConsistent)
+            if isAsleep.exchange(false, ordering: .sequentiallyConsistent) { wakeUp() }
         }
+    }
+
+    private func wakeUp() {
+        var one: UInt64 = 1
+        _ = write(wakeDescriptor, &one, 8)
     }
 
     override func schedule(after nanoseconds: Int64, _ body: @escaping () -> Void) -> LoopTimer {
@@ -109,9 +128,18 @@ final class RealEventLoop: EventLoop, @unchecked Sendable {
         while true {
             let idle = runReady()
             armAlarm()
-            uv_run(uv, idle ? UV_RUN_ONCE : UV_RUN_NOWAIT)
+            if idle { sleep() } else { uv_run(uv, UV_RUN_NOWAIT) }
             fireTimers()
         }
+    }
+
+    /// Waits for the network, an alarm or work; whoever brings work sees `isAsleep`, or this sees
+    /// the work.
+    private func sleep() {
+        isAsleep.store(true, ordering: .sequentiallyConsistent)
+        let hasWork = inboxFilled.load(ordering: .sequentiallyConsistent)
+        uv_run(uv, hasWork ? UV_RUN_NOWAIT : UV_RUN_ONCE)
+        isAsleep.store(false, ordering: .relaxed)
     }
 
     /// Runs what is ready until nothing is, or the turn has been long; true when nothing is left.
@@ -166,7 +194,13 @@ final class RealEventLoop: EventLoop, @unchecked Sendable {
         if isArmed && next == armedDeadline { return }
         armedDeadline = next
         uv_update_time(uv)
-        uv_timer_start(alarm, { _ in }, UInt64(max(0, (next - now + 999_999) / 1_000_000)), 0)
+        // Timers run before the poll: the alarm must keep that poll from blocking.
+        uv_timer_start(
+            alarm,
+            { uv_stop($0?.pointee.loop) },
+            UInt64(max(0, (next - now + 999_999) / 1_000_000)),
+            0
+        )
     }
 }
 

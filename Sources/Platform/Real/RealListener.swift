@@ -37,7 +37,7 @@ final class RealListener: Listener, @unchecked Sendable {
         watch = DescriptorWatch(handle, on: loop)
         super.init()
         watch.start { [unowned self] _, _ in
-            watch.watch(readable: false, writable: false)
+            watch.keep(readable: false, writable: false)
             guard let waiting = acceptor else { return }
             acceptor = nil
             waiting.resume()
@@ -54,7 +54,7 @@ final class RealListener: Listener, @unchecked Sendable {
             case EAGAIN:
                 await withUnsafeContinuation {
                     acceptor = $0
-                    watch.watch(readable: true, writable: false)
+                    watch.add(readable: true)
                 }
             case EINTR, ECONNABORTED, EPROTO: continue
             case EMFILE, ENFILE, ENOBUFS, ENOMEM: throw .tooManyDescriptors

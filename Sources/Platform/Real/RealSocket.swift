@@ -19,11 +19,20 @@ final class DescriptorWatch {
         handle.pointee.data = Unmanaged.passUnretained(self).toOpaque()
     }
 
-    /// Asks to be told once the descriptor is ready for what is named; level-triggered.
-    func watch(readable: Bool, writable: Bool) {
-        let wanted =
-            (readable ? Int32(UV_READABLE.rawValue) : 0)
+    /// Asks to be told when the descriptor is ready for one direction more; level-triggered.
+    func add(readable: Bool = false, writable: Bool = false) {
+        watch(events | Self.mask(readable, writable))
+    }
+
+    /// Gives up the directions that are not to be kept.
+    func keep(readable: Bool, writable: Bool) { watch(events & Self.mask(readable, writable)) }
+
+    private static func mask(_ readable: Bool, _ writable: Bool) -> Int32 {
+        (readable ? Int32(UV_READABLE.rawValue) : 0)
             | (writable ? Int32(UV_WRITABLE.rawValue) : 0)
+    }
+
+    private func watch(_ wanted: Int32) {
         guard wanted != events else { return }
         events = wanted
         if wanted == 0 {
@@ -96,28 +105,28 @@ final class RealSocket: Socket, @unchecked Sendable {
 
     override var peer: String { SocketNames.peer(of: descriptor) }
 
+    /// A direction stays watched when its waiter is woken, for it will soon wait again; it is given
+    /// up when the kernel tells of it a second time and nobody has come.
     private func becameReady(readable: Bool, writable: Bool) {
+        var keepsReadable = true
+        var keepsWritable = true
         if readable {
+            keepsReadable = !canRead || reader != nil
             canRead = true
-            if let waiting = reader {
-                reader = nil
-                waiting.resume()
-            }
+            resume(&reader)
         }
         if writable {
+            keepsWritable = !canWrite || writer != nil
             canWrite = true
-            if let waiting = writer {
-                writer = nil
-                waiting.resume()
-            }
+            resume(&writer)
         }
-        if (readable && reader == nil) || (writable && writer == nil) { updateWatch() }
+        if !isClosed { watch.keep(readable: keepsReadable, writable: keepsWritable) }
     }
 
-    /// Watches for what is waited for, and keeps watching a direction whose reader is only busy.
-    private func updateWatch() {
-        guard !isClosed else { return }
-        watch.watch(readable: !canRead, writable: !canWrite)
+    private func resume(_ waiter: inout UnsafeContinuation<Void, Never>?) {
+        guard let waiting = waiter else { return }
+        waiter = nil
+        waiting.resume()
     }
 
     override func read(into buffer: UnsafeMutableRawBufferPointer) async throws(NetworkError) -> Int
@@ -141,7 +150,7 @@ final class RealSocket: Socket, @unchecked Sendable {
             precondition(reader == nil, "two readers of one socket")
             await withUnsafeContinuation {
                 reader = $0
-                updateWatch()
+                watch.add(readable: true)
             }
         }
         throw .closed
@@ -169,7 +178,7 @@ final class RealSocket: Socket, @unchecked Sendable {
             precondition(writer == nil, "two writers of one socket")
             await withUnsafeContinuation {
                 writer = $0
-                updateWatch()
+                watch.add(writable: true)
             }
         }
     }
@@ -193,14 +202,8 @@ final class RealSocket: Socket, @unchecked Sendable {
         isClosed = true
         watch.stop()
         Glibc.close(descriptor)
-        if let waiting = reader {
-            reader = nil
-            waiting.resume()
-        }
-        if let waiting = writer {
-            writer = nil
-            waiting.resume()
-        }
+        resume(&reader)
+        resume(&writer)
     }
 
     static func connect(
@@ -227,7 +230,7 @@ final class RealSocket: Socket, @unchecked Sendable {
         socket.canRead = false
         await withUnsafeContinuation {
             socket.writer = $0
-            socket.updateWatch()
+            socket.watch.add(writable: true)
         }
         var code: Int32 = 0
         var length = socklen_t(MemoryLayout<Int32>.size)

@@ -47,8 +47,7 @@ final class RealWorker: Worker, @unchecked Sendable {
         pthread_mutex_lock(mutex)
         precondition(!stopping, "work given to the stopped worker \(name)")
         queue.append(body)
-        if waiting { pthread_cond_signal(wake) }
-        pthread_mutex_unlock(mutex)
+        unlockAndWake()
     }
 
     override func execute(after nanoseconds: Int64, _ body: @escaping @Sendable () -> Void) {
@@ -56,16 +55,22 @@ final class RealWorker: Worker, @unchecked Sendable {
         pthread_mutex_lock(mutex)
         precondition(!stopping, "work given to the stopped worker \(name)")
         delayed.append((deadline, body))
-        if waiting { pthread_cond_signal(wake) }
-        pthread_mutex_unlock(mutex)
+        unlockAndWake()
     }
 
     override func stop() {
         pthread_mutex_lock(mutex)
         stopping = true
-        if waiting { pthread_cond_signal(wake) }
-        pthread_mutex_unlock(mutex)
+        unlockAndWake()
         pthread_join(thread, nil)
+    }
+
+    /// Wakes the thread once, and only after the lock is free: it would wait for it at once.
+    private func unlockAndWake() {
+        let wakes = waiting
+        waiting = false
+        pthread_mutex_unlock(mutex)
+        if wakes { pthread_cond_signal(wake) }
     }
 
     private func run() {

@@ -17,7 +17,7 @@ package final class RaftReplicaManager: @unchecked Sendable {
     private var generator: SeededGenerator
     private var replicas: [UInt64: PartitionReplica] = [:]
     private var dirty: [PartitionReplica] = []
-    private var pressure: (below: UInt64, relieved: (UInt64) -> Void)?
+    private var pressures: [(below: UInt64, relieved: (UInt64) -> Void)] = []
     /// While true, what recovery left in the WAL stays there: memory is short.
     package var isThrottled: () -> Bool = { false }
 
@@ -140,7 +140,7 @@ package final class RaftReplicaManager: @unchecked Sendable {
     /// the lowest file still needed.
     package func relieve(below file: UInt64, _ relieved: @escaping (UInt64) -> Void) {
         precondition(loop.isCurrent, "WAL pressure outside the loop")
-        pressure = (file, relieved)
+        pressures.append((file, relieved))
         var records: [WALRecord] = []
         var staged: [Staged] = []
         let wanted = replicas.values.filter { $0.storage.oldestFile < file }
@@ -157,11 +157,11 @@ package final class RaftReplicaManager: @unchecked Sendable {
 
     /// Call after prefixes were dropped.
     package func reportRelief() {
-        guard let pressure else { return }
+        guard !pressures.isEmpty else { return }
         let oldest = replicas.values.map(\.storage.oldestFile).min() ?? .max
-        guard oldest >= pressure.below else { return }
-        self.pressure = nil
-        pressure.relieved(oldest)
+        let relieved = pressures.filter { $0.below <= oldest }
+        pressures.removeAll { $0.below <= oldest }
+        for pressure in relieved { pressure.relieved(oldest) }
     }
 
     // MARK: After a restart

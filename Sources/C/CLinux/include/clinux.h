@@ -13,3 +13,4 @@ int clinux_open(const char *path, int flags, unsigned mode);
 int clinux_o_direct(void);
 int clinux_set_thread_name(const char *name);
 int clinux_prefetch(int fd, off_t offset, size_t length);
+int clinux_eventfd(void);
