@@ -158,10 +158,13 @@ import Testing
             } catch {
                 failures += 1
                 #expect(fixture.log.flushedRaftIndex == 6)
-                #expect(fixture.log.unflushedBytes == fixture.bytes(from: 6).count)
+                // Where only the checkpoint failed, the segments have it all.
+                let unflushed = fixture.log.unflushedBytes
+                #expect(unflushed == fixture.bytes(from: 6).count || unflushed == 0)
                 try fixture.checkAll()
                 #expect(try fixture.flush(), "another flush is due")
             }
+            files.failsAt = .max
             #expect(fixture.log.flushedRaftIndex == 26)
             try fixture.checkAll()
             try fixture.reopen()
