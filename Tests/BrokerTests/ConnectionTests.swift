@@ -248,7 +248,6 @@ private struct Silence: RequestHandler {
             ByteSlice([0x7f, 0xff, 0, 0, 0, 0, 0, 1]),
             ByteSlice([0xff, 0xff, 0, 0, 0, 0, 0, 1]),
             cut.prefix(cut.count - 1),
-            ByteSlice(cut.array + [0]),
         ]
         for frame in frames {
             let answer = try await withClient { client in
