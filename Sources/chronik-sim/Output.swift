@@ -28,6 +28,10 @@ enum Input {
         let descriptor = path == "-" ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC)
         guard descriptor >= 0 else { throw .unreadable(path: path, reason: lastError) }
         defer { if path != "-" { close(descriptor) } }
+        return try read(descriptor: descriptor, name: path)
+    }
+
+    static func read(descriptor: Int32, name path: String) throws(SimError) -> String {
         var bytes: [UInt8] = []
         var buffer = [UInt8](repeating: 0, count: 1 << 16)
         while true {

@@ -1,0 +1,102 @@
+internal import Raft
+
+/// The end of every run: all that can be mended is, and a majority must agree and serve again.
+extension Simulation {
+    /// How many election timeouts that may take.
+    private static let patience = 120
+
+    func heal() {
+        tell?("\(time) everything is mended")
+        isHealed = true
+        outcome.wasHealed = isHealable { self.isSound($0) }
+        for place in blocked.indices { blocked[place] = false }
+        conditions.calm()
+        for replica in replicas {
+            replica.pausedUntil = min(replica.pausedUntil, time)
+            replica.disk.failsNextSync = false
+            replica.disk.unavailability = 0
+            recoverDisk(replica)
+            restart(replica)
+            with(replica) { $0.wake() }
+        }
+        guard checker.violations.isEmpty, outcome.wasHealed else { return }
+        let timeout = electionTicks * Conditions.tick
+        let start = time
+        for round in 1...(Self.patience * 4) {
+            play(until: start + round * timeout / 4)
+            guard checker.violations.isEmpty else { return }
+            if isWhole {
+                outcome.timeoutsToHeal = round / 4 + 1
+                serve()
+                return
+            }
+            if round % 8 == 0 { operate() }
+        }
+        checker.violate(
+            .progressAfterHealing,
+            "not whole after \(Self.patience) election timeouts: "
+                + replicas.map(describe).joined(separator: "; ")
+        )
+    }
+
+    private func play(until end: Int) {
+        while time < end && checker.violations.isEmpty { playEvent() }
+    }
+
+    /// What those who run a group do: they keep it busy, see changes through, and stop replicas
+    /// that are no members any more.
+    private func operate() {
+        guard let leader, let node = leader.node else { return }
+        let membership = node.membership
+        if !membership.contains(leader.id) {
+            guard let voter = membership.voters.first(where: isUp) else { return }
+            with(leader) { try? $0.transferLeadership(to: voter) }
+            return
+        }
+        for replica in replicas {
+            if membership.contains(replica.id) {
+                restart(replica)
+            } else {
+                crashAnywhere(replica, downFor: .max / 2 - time)
+            }
+        }
+        if membership.isJoint && !membership.autoLeave {
+            with(leader) { _ = try? $0.propose(.leaveJoint) }
+        }
+        propose(at: leader)
+    }
+
+    private func isUp(_ id: ReplicaID) -> Bool { replicas.contains { $0.id == id && $0.isUp } }
+
+    /// One leader, and every member that is there has what it has.
+    private var isWhole: Bool {
+        guard let leader, let node = leader.node, node.commit == node.lastIndex,
+            node.applied == node.commit, node.membership.isVoter(leader.id),
+            !node.membership.isJoint
+        else { return false }
+        return replicas.allSatisfy { replica in
+            guard !replica.isLost, node.membership.contains(replica.id) else { return true }
+            guard let other = replica.node else { return false }
+            return other.term == node.term && other.lastIndex == node.lastIndex
+                && other.applied == node.applied && replica.machine == leader.machine
+                && !other.isAbstaining
+        }
+    }
+
+    /// Proposals and reads of the leader must get through now.
+    private func serve() {
+        guard let leader else { return }
+        let content = propose(at: leader)
+        let context = read(at: leader)
+        let end = time + 20 * electionTicks * Conditions.tick
+        while time < end && checker.violations.isEmpty {
+            if clients.isAcknowledged(content) && clients.isAnswered(context) { return }
+            playEvent()
+        }
+        guard checker.violations.isEmpty else { return }
+        checker.violate(
+            .progressAfterHealing,
+            "a healed group does not serve: " + replicas.map(describe).joined(separator: "; ")
+        )
+    }
+}
