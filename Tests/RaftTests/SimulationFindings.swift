@@ -1,0 +1,70 @@
+import Testing
+
+@testable import Raft
+
+/// What simulated runs have found, each as the shortest story that shows it.
+@Suite struct SimulationFindings {
+    private func plain(
+        _ voters: Int,
+        _ adjust: (inout RaftNode.Configuration) -> Void = { _ in }
+    ) throws -> SimulatedCluster {
+        try SimulatedCluster(voters: voters) { configuration in
+            configuration.preVote = false
+            configuration.checkQuorum = false
+            adjust(&configuration)
+        }
+    }
+
+    @Test func `a replica that lost entries says so only in a term it cannot forget`() throws {
+        let cluster = try plain(3)
+        cluster.elect(1)
+        for _ in 0..<3 { cluster.propose(1) }
+        cluster.stabilize()
+        cluster.crash(2)
+        cluster[2].disk.lose(from: LogIndex(3))
+        try cluster[2].start(abstainUntil: LogIndex(5))
+        cluster.invariants.forget(cluster[2])
+        // The first it hears of a term is an append that does not match.
+        let term = cluster.node(1).term
+        let append = Message.Append(
+            previousIndex: LogIndex(4),
+            previousTerm: Term(2),
+            entries: [],
+            commit: LogIndex(4)
+        )
+        let message = Message(
+            from: ReplicaID(3),
+            to: ReplicaID(2),
+            term: term.next,
+            body: .append(append)
+        )
+        var node = cluster.node(2)
+        try node.step(message)
+        let ready = node.ready()
+        #expect(ready.hardState?.term == term.next)
+        #expect(ready.messages == [])
+        #expect(ready.persistedMessages.contains { $0.body == .lostEntries(last: node.lastIndex) })
+    }
+
+    @Test func `candidates that cannot win do not put off the one that can`() throws {
+        // 3 has the longest log and is in no hurry; 1 campaigns again and again.
+        let cluster = try plain(3)
+        cluster.elect(3)
+        cluster.crash(2)
+        cluster.isolate(1)
+        for _ in 0..<3 { cluster.propose(3) }
+        cluster.persist(3)
+        cluster.crash(3)
+        try cluster.restart(3)
+        cluster.heal()
+        cluster.with(1) { $0.setElectionTimeout(ticks: 10) }
+        cluster.with(3) { $0.setElectionTimeout(ticks: 25) }
+        for _ in 0..<40 where cluster.leader == nil {
+            cluster.with(1) { $0.setElectionTimeout(ticks: 10) }
+            cluster.with(3) { $0.setElectionTimeout(ticks: 25) }
+            cluster.run(ticks: 1)
+        }
+        #expect(cluster.leader?.id == ReplicaID(3))
+        #expect(cluster.invariants.violations == [])
+    }
+}
