@@ -67,4 +67,43 @@ import Testing
         #expect(cluster.leader?.id == ReplicaID(3))
         #expect(cluster.invariants.violations == [])
     }
+
+    @Test func `a replica comes back from entries whose hard state was not written`() throws {
+        // The power failed between the entries of a Ready and its hard state.
+        let log = MemoryLog()
+        log.append([
+            RaftEntry(index: LogIndex(1), term: Term(1), payload: .empty),
+            RaftEntry(index: LogIndex(2), term: Term(3), payload: .empty),
+        ])
+        var node = try RaftNode(
+            configuration: RaftNode.Configuration(id: ReplicaID(1), randomSeed: 1),
+            log: log,
+            hardState: HardState(term: Term(1), vote: ReplicaID(2), commit: LogIndex(1)),
+            membership: Membership(voters: [ReplicaID(1), ReplicaID(2)])
+        )
+        #expect(node.term == Term(3))
+        #expect(node.vote == nil)
+        #expect(node.ready().hardState == HardState(term: Term(3), commit: LogIndex(1)))
+    }
+
+    @Test func `what a state machine has applied is committed, whatever the hard state says`()
+        throws
+    {
+        let log = MemoryLog()
+        for index in 1...3 {
+            let index = LogIndex(UInt64(index))
+            log.append([RaftEntry(index: index, term: Term(1), payload: .empty)])
+        }
+        func start(applied: UInt64) throws -> RaftNode {
+            try RaftNode(
+                configuration: RaftNode.Configuration(id: ReplicaID(1), randomSeed: 1),
+                log: log,
+                hardState: HardState(term: Term(1), commit: LogIndex(1)),
+                membership: Membership(voters: [ReplicaID(1)]),
+                applied: LogIndex(applied)
+            )
+        }
+        #expect(try start(applied: 2).commit == LogIndex(2))
+        #expect(throws: RaftConfigurationError.self) { try start(applied: 4) }
+    }
 }
