@@ -56,6 +56,11 @@ struct LogImage {
     mutating func compact(_ snapshot: Snapshot, through index: LogIndex) {
         if let own = self.snapshot, own.metadata.index >= snapshot.metadata.index { return }
         self.snapshot = snapshot
+        drop(through: index)
+    }
+
+    /// Drops the log up to an index.
+    mutating func drop(through index: LogIndex) {
         guard index > startIndex, let term = term(at: index) else { return }
         entries.removeFirst(startIndex.distance(to: index))
         startIndex = index

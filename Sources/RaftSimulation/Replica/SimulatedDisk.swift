@@ -209,7 +209,11 @@ final class SimulatedDisk: RaftLogReader {
 
     /// The power fails: the oldest writes had reached the platters, of the next one some entries.
     func crash(keeping count: Int, torn entries: Int?) {
-        for write in writes.prefix(count) { store(write) }
+        for write in writes.prefix(count) {
+            // Nothing depends on a commit index: it may be lost where later writes are not.
+            if !write.mustSync && random.oneIn(2) { continue }
+            store(write)
+        }
         if let entries, count < writes.count, writes[count].compaction == nil {
             store(writes[count], onlyEntries: min(entries, writes[count].entries.count))
         }
@@ -232,7 +236,13 @@ final class SimulatedDisk: RaftLogReader {
             durable.loseLog()
             durable.hardState.commit = .zero
             abstainUntil = max(abstainUntil ?? .zero, last)
-        } else if let first = damaged.min(), first <= last {
+        }
+        // What a snapshot stands for is not needed any more.
+        if let index = durable.snapshot?.metadata.index, damaged.contains(where: { $0 <= index }) {
+            durable.drop(through: index)
+            damaged.removeAll { $0 <= index }
+        }
+        if let first = damaged.min(), first <= last {
             note(lostFrom: first)
             durable.truncate(from: first)
             durable.hardState.commit = min(durable.hardState.commit, first - 1)

@@ -2,8 +2,9 @@ internal import Raft
 
 /// The end of every run: all that can be mended is, and a majority must agree and serve again.
 extension Simulation {
-    /// How many election timeouts that may take.
-    private static let patience = 120
+    /// How many election timeouts that may take: with a window of one entry, a replica that has
+    /// nothing takes a round trip for each.
+    private var patience: Int { 120 + LogIndex(1).distance(to: checker.highestCommit) }
 
     func heal() {
         tell?("\(time) everything is mended")
@@ -22,7 +23,8 @@ extension Simulation {
         guard checker.violations.isEmpty, outcome.wasHealed else { return }
         let timeout = electionTicks * Conditions.tick
         let start = time
-        for round in 1...(Self.patience * 4) {
+        let patience = patience
+        for round in 1...(patience * 4) {
             play(until: start + round * timeout / 4)
             guard checker.violations.isEmpty else { return }
             if isWhole {
@@ -34,7 +36,7 @@ extension Simulation {
         }
         checker.violate(
             .progressAfterHealing,
-            "not whole after \(Self.patience) election timeouts: "
+            "not whole after \(patience) election timeouts: "
                 + replicas.map(describe).joined(separator: "; ")
         )
     }
@@ -46,9 +48,12 @@ extension Simulation {
     /// What those who run a group do: they keep it busy, see changes through, and stop replicas
     /// that are no members any more.
     private func operate() {
-        guard let leader, let node = leader.node else { return }
+        guard let leader, let node = leader.node else {
+            for replica in replicas { restart(replica) }
+            return
+        }
         let membership = node.membership
-        if !membership.contains(leader.id) {
+        if !membership.isVoter(leader.id) {
             guard let voter = membership.voters.first(where: isUp) else { return }
             with(leader) { try? $0.transferLeadership(to: voter) }
             return
