@@ -106,4 +106,37 @@ import Testing
         #expect(try start(applied: 2).commit == LogIndex(2))
         #expect(throws: RaftConfigurationError.self) { try start(applied: 4) }
     }
+
+    @Test func `reads are answered once their leader is the only voter left`() throws {
+        let cluster = try plain(2)
+        cluster.elect(1)
+        // 2 agrees to its own removal, and is not heard from any more.
+        cluster.propose(ConfigurationChange([.init(.removeReplica, ReplicaID(2))]), at: 1)
+        cluster.persist(1)
+        while let place = cluster.network.firstIndex(where: { $0.to == ReplicaID(2) }) {
+            cluster.deliver(at: place)
+            cluster.persist(2)
+        }
+        cluster.read(1)
+        cluster.crash(2)
+        cluster.stabilize()
+        #expect(cluster.node(1).membership.voters == [ReplicaID(1)])
+        #expect(cluster.answeredReads == 1)
+        #expect(cluster.invariants.violations == [])
+    }
+
+    @Test func `a single voter answers reads while its configuration is joint`() throws {
+        let cluster = try plain(1)
+        cluster.elect(1)
+        let change = ConfigurationChange(
+            [.init(.addLearner, ReplicaID(2))],
+            transition: .jointExplicit
+        )
+        cluster.propose(change, at: 1)
+        cluster.stabilize()
+        #expect(cluster.node(1).membership.isJoint)
+        cluster.read(1)
+        cluster.stabilize()
+        #expect(cluster.answeredReads == 1)
+    }
 }
