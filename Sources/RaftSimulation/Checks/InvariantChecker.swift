@@ -111,7 +111,9 @@ struct InvariantChecker {
             case .voteResponse(granted: true, _):
                 check(voteIn: message.term, for: message.to, of: replica)
             case .appendResponse(let response) where response.rejection == nil:
-                if response.index > durable.lastIndex {
+                // What a later leader has replaced since was promised to an earlier one only.
+                let isCurrent = message.term == durable.hardState.term
+                if isCurrent && response.index > durable.lastIndex {
                     violate(
                         .durableBeforeObservable,
                         "replica \(replica.id) acknowledges \(response.index), durable is "

@@ -4,7 +4,9 @@ internal import Raft
 extension Simulation {
     /// How many election timeouts that may take: with a window of one entry, a replica that has
     /// nothing takes a round trip for each.
-    private var patience: Int { 120 + LogIndex(1).distance(to: checker.highestCommit) }
+    private var patience: Int {
+        120 + (replicas.map { Int($0.disk.written.lastIndex.rawValue) }.max() ?? 0)
+    }
 
     func heal() {
         tell?("\(time) everything is mended")
@@ -68,7 +70,9 @@ extension Simulation {
         if membership.isJoint && !membership.autoLeave {
             with(leader) { _ = try? $0.propose(.leaveJoint) }
         }
-        propose(at: leader)
+        // A replica that lost entries votes again once the group has committed as many.
+        let lag = replicas.compactMap(\.disk.abstainUntil).map { node.lastIndex.distance(to: $0) }
+        for _ in 0...max(0, lag.max() ?? 0) { propose(at: leader) }
     }
 
     private func isUp(_ id: ReplicaID) -> Bool { replicas.contains { $0.id == id && $0.isUp } }
@@ -88,15 +92,18 @@ extension Simulation {
         }
     }
 
-    /// Proposals and reads of the leader must get through now.
+    /// Proposals and reads of the leader must get through now; clients try again after a while.
     private func serve() {
-        guard let leader else { return }
-        let content = propose(at: leader)
-        let context = read(at: leader)
-        let end = time + 20 * electionTicks * Conditions.tick
-        while time < end && checker.violations.isEmpty {
-            if clients.isAcknowledged(content) && clients.isAnswered(context) { return }
-            playEvent()
+        for _ in 0..<5 {
+            operate()
+            guard let leader else { break }
+            let content = propose(at: leader)
+            let context = read(at: leader)
+            let end = time + 5 * electionTicks * Conditions.tick
+            while time < end && checker.violations.isEmpty {
+                if clients.isAcknowledged(content) && clients.isAnswered(context) { return }
+                playEvent()
+            }
         }
         guard checker.violations.isEmpty else { return }
         checker.violate(

@@ -231,7 +231,10 @@ extension Simulation {
             + "\(node.leader?.rawValue ?? 0) log \(image.firstIndex)...\(node.lastIndex) of term "
             + "\(image.lastTerm) commit \(node.commit) applied \(node.applied) voters "
             + "\(node.membership.voters)&\(node.membership.outgoingVoters) learners "
-            + "\(node.membership.learners)\(node.isAbstaining ? " abstains" : "")"
+            + "\(node.membership.learners)"
+            + (replica.disk.abstainUntil.map { " abstains until \($0)" } ?? "")
+            + (node.isQuiescent ? " quiescent" : "")
+            + (node.role == .leader ? " uncommitted \(node.status.uncommittedBytes)" : "")
     }
 }
 
