@@ -139,4 +139,55 @@ import Testing
         cluster.stabilize()
         #expect(cluster.answeredReads == 1)
     }
+
+    /// Replica 2 of 1 and 2, a candidate that learns from a refusal that its own removal, in its
+    /// log, is committed.
+    private func candidateToBeRemoved() throws -> (cluster: SimulatedCluster, term: Term) {
+        let cluster = try plain(2)
+        cluster.elect(1)
+        cluster.propose(ConfigurationChange([.init(.removeReplica, ReplicaID(2))]), at: 1)
+        while !cluster.network.isEmpty { cluster.deliver(at: 0) }
+        cluster.persist(2)
+        cluster.crash(1)
+        cluster.network.removeAll()
+        cluster.campaign(2)
+        cluster.persist(2)
+        let term = cluster.node(2).term
+        #expect(cluster.node(2).role == .candidate)
+        let removal = Message.CommitPoint(index: cluster.node(2).lastIndex, term: Term(2))
+        let refusal = Message(
+            from: ReplicaID(3),
+            to: ReplicaID(2),
+            term: term,
+            body: .voteResponse(granted: false, commit: removal)
+        )
+        cluster.with(2) { try? $0.step(refusal) }
+        #expect(cluster.node(2).commit == removal.index)
+        return (cluster, term)
+    }
+
+    private func grant(in term: Term) -> Message {
+        Message(
+            from: ReplicaID(1),
+            to: ReplicaID(2),
+            term: term,
+            body: .voteResponse(granted: true, commit: nil)
+        )
+    }
+
+    @Test func `a candidate that applies its own removal gives up`() throws {
+        let (cluster, term) = try candidateToBeRemoved()
+        while !cluster[2].applies.isEmpty { cluster.apply(2) }
+        #expect(!cluster.node(2).membership.contains(ReplicaID(2)))
+        cluster.with(2) { try? $0.step(grant(in: term)) }
+        #expect(cluster.node(2).role == .follower)
+    }
+
+    @Test func `a candidate with a committed change to apply does not count the old majority`()
+        throws
+    {
+        let (cluster, term) = try candidateToBeRemoved()
+        cluster.with(2) { try? $0.step(grant(in: term)) }
+        #expect(cluster.node(2).role == .follower)
+    }
 }
