@@ -40,7 +40,7 @@ extension RaftNode {
     private mutating func begin(_ read: ReadQueue.Read) {
         var read = read
         read.index = log.commit
-        let isAlone = membership.voters == [id] && !membership.isJoint
+        let isAlone = membership.allVoters == [id]
         let hasLease =
             configuration.readMode == .lease && transferee == nil && reads.hasLease(at: tickCount)
         if isAlone || hasLease {
@@ -55,6 +55,7 @@ extension RaftNode {
         reads.wait(read)
     }
 
+    /// Answers the reads of all rounds that a majority of each voter set has answered.
     mutating func confirmReads() {
         let current = reads.currentRound
         let confirmed = membership.committedIndex { voter in

@@ -74,7 +74,7 @@ extension RaftNode {
         case .vote(let request), .preVote(let request):
             // Disturbed by a replica that was removed or cut off (4.2.3): the leader is alive.
             if hasLeaderLease && !request.isTransfer { return false }
-            if case .vote = message.body { becomeFollower(term: message.term, leader: nil) }
+            if case .vote = message.body { followTerm(of: message) }
         case .preVoteResponse(granted: true, _):
             // Carries the term it was asked for; nobody is there yet.
             break
@@ -84,6 +84,16 @@ extension RaftNode {
             becomeFollower(term: message.term, leader: nil)
         }
         return true
+    }
+
+    /// Moves to the term of a candidate, which may not get its vote.
+    ///
+    /// Only a vote granted puts off an own campaign: else candidates that cannot win could keep the
+    /// one that can from ever trying.
+    private mutating func followTerm(of message: Message) {
+        let elapsed = role == .leader ? 0 : electionElapsed
+        becomeFollower(term: message.term, leader: nil)
+        electionElapsed = elapsed
     }
 
     /// Tells a sender of an earlier term what it has missed, where that can matter.
