@@ -357,15 +357,15 @@ struct MessageWriter {
                     "guard \(mayBeNull) else { throw .unexpectedNull(message: \"\(schema.name)\", field: \"\(field.name)\", version: version) }"
                 )
             }
-            out.line("\(writer).\(nullWriter(field.type))")
+            out.line("\(writer).\(nullWriter(field.type, flexible))")
         }
     }
 
-    private func nullWriter(_ type: FieldType) -> String {
+    private func nullWriter(_ type: FieldType, _ flexible: String) -> String {
         switch type {
         case .structure: "write(Int8(-1))"
-        case .string: "writeNullString(flexible: flexible)"
-        default: "writeNullLength(flexible: flexible)"
+        case .string: "writeNullString(flexible: \(flexible))"
+        default: "writeNullLength(flexible: \(flexible))"
         }
     }
 
