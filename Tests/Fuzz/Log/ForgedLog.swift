@@ -76,6 +76,7 @@ struct ForgedLog {
 
     private func put(_ new: [UInt8], at offset: Int) {
         files.change(path) { bytes in
+            guard offset < Self.maxFileBytes else { return }
             let end = min(Self.maxFileBytes, offset + new.count)
             if bytes.count < end { bytes += [UInt8](repeating: 0, count: end - bytes.count) }
             for (index, byte) in zip(offset..<end, new) { bytes[index] = byte }
