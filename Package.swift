@@ -134,6 +134,11 @@ if Context.environment["CHRONIK_FUZZ"] != nil {
             path: "Batches",
             ["Bytes", "Platform", "KafkaProtocol", "FuzzDriver"]
         ),
+        fuzzer(
+            "fuzz-groups",
+            path: "Groups",
+            ["Bytes", "KafkaMessages", "KafkaProtocol", "Coordinators", "FuzzDriver"]
+        ),
         fuzzer("fuzz-log", path: "Log", ["Bytes", "Platform", "WriteAheadLog", "FuzzDriver"]),
     ]
 }

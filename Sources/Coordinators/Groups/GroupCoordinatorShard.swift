@@ -38,6 +38,10 @@ package final class GroupCoordinatorShard {
 
     func memberID(prefix: String) -> String { prefix + "-" + nextMemberNumber() }
 
+    static func isValid(groupID: String) -> Bool {
+        !groupID.isEmpty && groupID.utf8.count <= GroupRecords.maxNameBytes
+    }
+
     func group(_ id: String) -> Group? { groups[id] }
 
     func makeGroup(_ id: String, now: Int64) -> Group {
@@ -97,7 +101,10 @@ package final class GroupCoordinatorShard {
         case .group(let id, let value):
             guard isLoading else { return }
             guard let value else {
-                groups[id] = nil
+                // Offsets have records of their own, and one that was on its way when the group
+                // was given up stays.
+                let offsets = groups.removeValue(forKey: id)?.offsets ?? [:]
+                if !offsets.isEmpty { makeGroup(id, now: now).offsets = offsets }
                 return
             }
             load(value, into: groups[id] ?? makeGroup(id, now: now), now: now)
@@ -134,7 +141,7 @@ package final class GroupCoordinatorShard {
     package func unload() -> GroupEffects {
         var effects = GroupEffects()
         for group in groups.values.sorted(by: { $0.id < $1.id }) {
-            for member in group.members {
+            group.updateAll { member in
                 if let token = member.awaitingJoin {
                     effects.replies.append(
                         (token, .join(Self.joinFailure(.notCoordinator, memberID: member.id)))
@@ -143,7 +150,11 @@ package final class GroupCoordinatorShard {
                 if let token = member.awaitingSync {
                     effects.replies.append((token, .sync(Self.syncFailure(.notCoordinator))))
                 }
+                member.awaitingJoin = nil
+                member.awaitingSync = nil
             }
+            // So that the end of a write neither answers again nor begins a rebalance.
+            group.state = .dead
         }
         groups = [:]
         let writes = writesUnderWay.sorted { $0.key < $1.key }
@@ -171,7 +182,8 @@ package final class GroupCoordinatorShard {
 
     func remove(_ group: Group) {
         group.state = .dead
-        groups[group.id] = nil
+        // Deleted twice, the name may be another group's by now.
+        if groups[group.id] === group { groups[group.id] = nil }
     }
 
     /// Deletes an empty group with its offsets.
@@ -188,7 +200,7 @@ package final class GroupCoordinatorShard {
         var records = tombstones(of: group) { _, _, _ in true }
         records.append(GroupRecords.groupRemoved(id))
         _ = write(records, &effects) { [unowned self] code, effects, _ in
-            if code == .none, group.isEmpty { remove(group) }
+            if code == .none, group.isEmpty, group.offsets.isEmpty { remove(group) }
             effects.replies.append((token, .delete(code.rawValue)))
         }
         return effects
@@ -240,7 +252,8 @@ package final class GroupCoordinatorShard {
             if isOver { records.append(GroupRecords.groupRemoved(group.id)) }
             guard !records.isEmpty else { continue }
             _ = write(records, &effects) { [unowned self] code, _, _ in
-                if code == .none && isOver && group.isEmpty { remove(group) }
+                guard code == .none, isOver, group.isEmpty, group.offsets.isEmpty else { return }
+                remove(group)
             }
         }
         return effects
