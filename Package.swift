@@ -27,6 +27,17 @@ func systemLibrary(_ name: String, apt: String) -> Target {
     .systemLibrary(name: name, path: "Sources/C/\(name)", providers: [.apt([apt])])
 }
 
+/// A libFuzzer program, of which ordinary builds know nothing: `scripts/fuzz` sets the variable.
+func fuzzer(_ name: String, path: String, _ imports: [Target.Dependency]) -> Target {
+    .executableTarget(
+        name: name,
+        dependencies: imports,
+        path: "Tests/Fuzz/\(path)",
+        exclude: ["seeds"],
+        swiftSettings: strict
+    )
+}
+
 let package = Package(
     name: "chronik",
     products: [
@@ -122,3 +133,30 @@ let package = Package(
     ],
     cxxLanguageStandard: .cxx17
 )
+
+if Context.environment["CHRONIK_FUZZ"] != nil {
+    package.targets += [
+        .target(
+            name: "FuzzDriver",
+            dependencies: ["Bytes"],
+            path: "Tests/Fuzz/Driver",
+            swiftSettings: strict
+        ),
+        fuzzer(
+            "fuzz-requests",
+            path: "Requests",
+            ["Bytes", "Platform", "KafkaMessages", "KafkaProtocol", "Broker", "FuzzDriver"]
+        ),
+        fuzzer(
+            "fuzz-batches",
+            path: "Batches",
+            ["Bytes", "Platform", "KafkaProtocol", "FuzzDriver"]
+        ),
+        fuzzer(
+            "fuzz-groups",
+            path: "Groups",
+            ["Bytes", "KafkaMessages", "KafkaProtocol", "Coordinators", "FuzzDriver"]
+        ),
+        fuzzer("fuzz-log", path: "Log", ["Bytes", "Platform", "WriteAheadLog", "FuzzDriver"]),
+    ]
+}

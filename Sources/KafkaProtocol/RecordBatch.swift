@@ -55,7 +55,7 @@ package struct RecordBatch: Sendable, Equatable {
 
     package static func sequence(_ base: Int32, plus delta: Int32) -> Int32 {
         let sum = Int64(base) + Int64(delta)
-        return Int32(sum > Int64(Int32.max) ? sum - Int64(Int32.max) - 1 : sum)
+        return Int32(clamping: sum > Int64(Int32.max) ? sum - Int64(Int32.max) - 1 : sum)
     }
 
     // MARK: Making one

@@ -53,6 +53,10 @@ package final class GroupCoordinatorShard {
         String(String.UnicodeScalarView(prefix.unicodeScalars.prefix(255))) + "-" + memberSuffix()
     }
 
+    static func isValid(groupID: String) -> Bool {
+        !groupID.isEmpty && groupID.utf8.count <= GroupRecords.maxNameBytes
+    }
+
     func group(_ id: String) -> Group? { groups[id] }
 
     func makeGroup(_ id: String) -> Group {
@@ -179,7 +183,7 @@ package final class GroupCoordinatorShard {
         let live = groups.values.sorted { $0.id < $1.id }
         groups = [:]
         for group in live {
-            for member in group.members {
+            group.updateAll { member in
                 if let token = member.awaitingJoin {
                     effects.replies.append(
                         (token, .join(Self.joinFailure(.notCoordinator, memberID: member.id)))
@@ -188,6 +192,8 @@ package final class GroupCoordinatorShard {
                 if let token = member.awaitingSync {
                     effects.replies.append((token, .sync(Self.syncFailure(.notCoordinator))))
                 }
+                member.awaitingJoin = nil
+                member.awaitingSync = nil
             }
             group.state = .dead
             guard group.committed != nil || !group.offsets.isEmpty else { continue }
@@ -223,7 +229,8 @@ package final class GroupCoordinatorShard {
     func removeIfVoid(_ group: Group) {
         guard group.isIdle, group.committed == nil, group.offsets.isEmpty else { return }
         group.state = .dead
-        groups[group.id] = nil
+        // Deleted twice, the name may be another group's by now.
+        if groups[group.id] === group { groups[group.id] = nil }
     }
 
     /// Deletes an empty group with its offsets.

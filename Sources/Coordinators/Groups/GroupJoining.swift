@@ -29,6 +29,13 @@ private struct Joining {
             ? Int64(request.sessionTimeoutMs) : Int64(request.rebalanceTimeoutMs)
     }
 
+    var hasStorableNames: Bool {
+        let limit = GroupRecords.maxNameBytes
+        return client.clientID.utf8.count <= limit && request.protocolType.utf8.count <= limit
+            && request.groupInstanceId?.utf8.count ?? 0 <= limit
+            && protocols.allSatisfy { $0.name.utf8.count <= limit }
+    }
+
     func member(_ id: String) -> GroupMember {
         GroupMember(
             id: id,
@@ -72,7 +79,8 @@ extension GroupCoordinatorShard {
     /// Returns why the member may not join; `nil` when it was or will be replied to.
     private func join(_ joining: Joining, _ effects: inout GroupEffects) -> ErrorCode? {
         let request = joining.request
-        guard !request.groupId.isEmpty else { return .invalidGroupId }
+        guard Self.isValid(groupID: request.groupId) else { return .invalidGroupId }
+        guard joining.hasStorableNames else { return .invalidRequest }
         let session = Int64(request.sessionTimeoutMs)
         guard session >= settings.minSessionTimeout, session <= settings.maxSessionTimeout else {
             return .invalidSessionTimeout

@@ -26,7 +26,8 @@ extension GroupCoordinatorShard {
                 let id = TopicPartition(topic: topic.name, partition: partition.partitionIndex)
                 guard refused[id] == nil else { continue }
                 let metadata = partition.committedMetadata ?? ""
-                guard metadata.utf8.count <= settings.offsetMetadataMaxBytes else {
+                let limit = min(settings.offsetMetadataMaxBytes, GroupRecords.maxNameBytes)
+                guard metadata.utf8.count <= limit else {
                     refused[id] = .offsetMetadataTooLarge
                     continue
                 }
@@ -68,7 +69,7 @@ extension GroupCoordinatorShard {
         let generation = request.generationIdOrMemberEpoch
         guard let group = group(request.groupId) else {
             guard generation < 0 else { return .illegalGeneration }
-            guard !request.groupId.isEmpty else { return .invalidGroupId }
+            guard Self.isValid(groupID: request.groupId) else { return .invalidGroupId }
             // The group comes into being with the record.
             return groups.count < settings.maxGroups ? nil : .coordinatorNotAvailable
         }

@@ -10,6 +10,10 @@ enum GroupRecords {
         case unknown
     }
 
+    /// No name may be longer: the records' lengths have 16 bits, and a member's id is longer than
+    /// the name it is made of.
+    static let maxNameBytes = 32_000
+
     static func offset(
         group: String,
         topic: String,

@@ -190,10 +190,11 @@ package struct WALRecovery: ~Copyable {
                     throw Self.damaged(place.path, 0)
                 }
                 var offset = place.offset
+                // The batch a crash interrupted, here or at the start of the next file; not there
+                // if this one has none, because an empty file is never left behind.
                 if let torn = try scanner.batchHeader(at: offset),
-                    torn.number == end.nextNumber || expected == nil
+                    expected == nil ? index == last : torn.number == end.nextNumber
                 {
-                    // The batch a crash interrupted, here or at the start of the next file.
                     offset += WALBlock.size
                 }
                 if try scanner.hasBatch(from: expected ?? 0, atOrBehind: offset) {
