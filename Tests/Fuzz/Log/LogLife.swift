@@ -41,6 +41,7 @@ final class LogLife {
         configuration.firstFileBytes = 16 << 10
         configuration.growthBytes = 8 << 10
         configuration.maxWriteBytes = 8 << 10
+        configuration.inlineSyncNanoseconds = 0
         return configuration
     }
 

@@ -37,6 +37,7 @@ final class Replicas: @unchecked Sendable {
             totalBytes: 512 << 10
         )
         configuration.firstFileBytes = 64 << 10
+        configuration.inlineSyncNanoseconds = 0
         var groups: [UInt64: WALRaftStorage] = [:]
         let wal = try GroupCommitWAL.open(
             configuration,
