@@ -47,7 +47,7 @@ extension Simulations {
         }
 
         private static func replay(_ seed: UInt64) -> String {
-            "replay: CHRONIK_SEED=\(seed) swift test --filter SimulatorTests.PowerCutTests"
+            "replay: CHRONIK_SEED=\(seed) swift test --filter Simulations/PowerCutTests"
         }
 
         private static func report(_ violation: String, _ seed: UInt64) {

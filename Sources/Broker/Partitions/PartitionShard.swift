@@ -125,6 +125,8 @@ actor PartitionShard {
         }
         partition.onFailed = { [environment] error in
             environment.leaders.abandon(start.id)
+            // The node is stopping, and this came too late to be written.
+            if error as? WALError == .closed { return }
             environment.log.error(
                 "a partition's log cannot be read or written; the partition is offline",
                 ["partition": "\(start.id)", "error": "\(error)"]
