@@ -83,7 +83,7 @@ private struct Cut {
 }
 
 /// A stream that arrives in pieces of any size.
-private final class BytesAsSocket: Socket, @unchecked Sendable {
+final class BytesAsSocket: Socket, @unchecked Sendable {
     // Unchecked: there is one thread.
     private var rest: ByteSlice
     private var generator: SeededGenerator
@@ -95,11 +95,21 @@ private final class BytesAsSocket: Socket, @unchecked Sendable {
         wholeReads = seed == 0
     }
 
+    /// As small as large in their order of magnitude.
+    private static func draw(_ generator: inout SeededGenerator) -> Int {
+        1 + generator.below(1 << generator.below(14))
+    }
+
+    static func firstRead(seed: UInt8) -> Int {
+        var generator = SeededGenerator(seed: UInt64(seed))
+        return draw(&generator)
+    }
+
     override func read(
         into buffer: UnsafeMutableRawBufferPointer
     ) async throws(NetworkError) -> Int {
         require(buffer.count > 0, "a read into no room")
-        let most = wholeReads ? buffer.count : 1 + generator.below(1 << generator.below(14))
+        let most = wholeReads ? buffer.count : Self.draw(&generator)
         let piece = rest.prefix(min(most, buffer.count))
         piece.withUnsafeBytes { buffer.copyMemory(from: $0) }
         rest = rest.dropFirst(piece.count)

@@ -2,6 +2,7 @@ import Bytes
 import FuzzDriver
 import KafkaMessages
 import KafkaProtocol
+import Platform
 
 /// Requests as clients send them, as streams of frames, and each message alone.
 enum RequestSeeds {
@@ -20,6 +21,11 @@ enum RequestSeeds {
         seeds.append(("stream-several", several + stream(fetch, 12).dropFirst(2)))
         seeds.append(("stream-in-pieces", [0, 5] + several.dropFirst(2)))
         seeds.append(("stream-cut", several.dropLast(3)))
+        // A frame larger than what is read of it at first.
+        let large = stream(produce(records: 12_000), 11).dropFirst(2) + several.dropFirst(2)
+        for pieces in firstReads(over: 4_096).prefix(2) {
+            seeds.append(("stream-large-\(pieces)", [0, pieces] + large))
+        }
         seeds += [
             ("alone-produce", alone(produce, 11)), ("alone-fetch", alone(fetch, 17)),
             ("alone-old-fetch", alone(fetch, 7)), ("alone-metadata", alone(metadata, 12)),
@@ -30,17 +36,25 @@ enum RequestSeeds {
         return seeds
     }
 
+    /// The ways to cut a stream whose first read gets more than `count` bytes.
+    private static func firstReads(over count: Int) -> [UInt8] {
+        (1...UInt8.max).filter { BytesAsSocket.firstRead(seed: $0) > count }
+    }
+
     // MARK: Messages
 
-    private static var produce: ProduceRequest {
+    private static var produce: ProduceRequest { produce(records: 5) }
+
+    private static func produce(records length: Int) -> ProduceRequest {
         var builder = RecordBatchBuilder(baseTimestamp: 1_700_000_000_000)
-        builder.append(key: ByteSlice("key"), value: ByteSlice("value"))
+        let value = [UInt8](repeating: 0x76, count: length)
+        builder.append(key: ByteSlice("key"), value: ByteSlice(value))
         var partition = ProduceRequest.PartitionProduceData()
         partition.index = 2
         partition.records = ByteRope(builder.finish().bytes)
         var topic = ProduceRequest.TopicProduceData()
         topic.name = "orders"
-        topic.partitionData = [partition, partition]
+        topic.partitionData = [partition]
         var request = ProduceRequest()
         request.acks = -1
         request.timeoutMs = 30_000
