@@ -236,4 +236,27 @@ import Testing
         configuration.disableChangeValidation = true
         #expect(try start().commit == LogIndex(1))
     }
+
+    @Test func `a leader of an earlier term hears of it from those that cannot campaign`() throws {
+        let cluster = try SimulatedCluster(voters: 1, learners: 1) { configuration in
+            configuration.preVote = false
+            configuration.checkQuorum = false
+        }
+        cluster.elect(1)
+        // A candidate that is gone by now has asked the learner for its vote.
+        let request = Message.VoteRequest(lastIndex: LogIndex(9), lastTerm: Term(5))
+        let vote = Message(
+            from: ReplicaID(3),
+            to: ReplicaID(2),
+            term: Term(6),
+            body: .vote(request)
+        )
+        cluster.with(2) { try? $0.step(vote) }
+        #expect(cluster.node(2).term == Term(6))
+        cluster.run(ticks: 60)
+        #expect(cluster.node(1).role == .leader)
+        #expect(cluster.node(2).leader == ReplicaID(1))
+        #expect(cluster.node(2).lastIndex == cluster.node(1).lastIndex)
+        #expect(cluster.invariants.violations == [])
+    }
 }
