@@ -159,7 +159,7 @@ enum SimCommandLine {
     private static var kinds: String {
         var lines = [""]
         for (name, _) in Faults.names {
-            if (lines.last?.count ?? 0) + name.count > 70 { lines.append("") }
+            if (lines.last?.count ?? 0) + name.count > 60 { lines.append("") }
             lines[lines.count - 1] += name + " "
         }
         return lines.joined(separator: "\n" + String(repeating: " ", count: 20))

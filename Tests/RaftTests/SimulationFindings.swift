@@ -190,4 +190,73 @@ import Testing
         cluster.with(2) { try? $0.step(grant(in: term)) }
         #expect(cluster.node(2).role == .follower)
     }
+
+    @Test func `a change of membership in the log shows that the one before is committed`() throws {
+        // The commit index was lost. Going by the voters of two changes ago, 1 would lead alone.
+        let log = MemoryLog()
+        let change = ConfigurationChange(
+            [.init(.addVoter, ReplicaID(3)), .init(.removeReplica, ReplicaID(1))]
+        )
+        let payloads: [RaftPayload] = [
+            .empty, change.encoded(), RaftPayload(copying: [7]),
+            ConfigurationChange.leaveJoint.encoded(), RaftPayload(copying: [8]),
+        ]
+        for (place, payload) in payloads.enumerated() {
+            log.append([
+                RaftEntry(
+                    index: LogIndex(UInt64(place + 1)),
+                    term: Term(2),
+                    kind: place % 2 == 1 ? .configuration : .normal,
+                    payload: payload
+                )
+            ])
+        }
+        var configuration = RaftNode.Configuration(id: ReplicaID(1), randomSeed: 1)
+        configuration.preVote = false
+        func start() throws -> RaftNode {
+            try RaftNode(
+                configuration: configuration,
+                log: log,
+                hardState: HardState(term: Term(2), commit: LogIndex(1)),
+                membership: Membership(voters: [ReplicaID(1)])
+            )
+        }
+        var node = try start()
+        #expect(node.commit == LogIndex(2))
+        node.campaign()
+        #expect(node.role == .follower, "it has a change to apply")
+        let committed = node.ready().committedEntries
+        node.onApplied(try #require(committed.last).index)
+        #expect(node.membership.isJoint)
+        node.campaign()
+        let ready = node.ready()
+        node.onPersisted(ready.number)
+        #expect(node.role == .candidate, "it needs the vote of 3")
+        // Whoever lets changes overlap draws no such conclusion.
+        configuration.disableChangeValidation = true
+        #expect(try start().commit == LogIndex(1))
+    }
+
+    @Test func `a leader of an earlier term hears of it from those that cannot campaign`() throws {
+        let cluster = try SimulatedCluster(voters: 1, learners: 1) { configuration in
+            configuration.preVote = false
+            configuration.checkQuorum = false
+        }
+        cluster.elect(1)
+        // A candidate that is gone by now has asked the learner for its vote.
+        let request = Message.VoteRequest(lastIndex: LogIndex(9), lastTerm: Term(5))
+        let vote = Message(
+            from: ReplicaID(3),
+            to: ReplicaID(2),
+            term: Term(6),
+            body: .vote(request)
+        )
+        cluster.with(2) { try? $0.step(vote) }
+        #expect(cluster.node(2).term == Term(6))
+        cluster.run(ticks: 60)
+        #expect(cluster.node(1).role == .leader)
+        #expect(cluster.node(2).leader == ReplicaID(1))
+        #expect(cluster.node(2).lastIndex == cluster.node(1).lastIndex)
+        #expect(cluster.invariants.violations == [])
+    }
 }

@@ -102,10 +102,13 @@ public struct RaftNode {
         let last = reader.lastIndex
         let applied = max(applied, first - 1)
         // The commit index need not be durable: what was applied is committed all the same.
-        let commit = max(hardState.commit, applied)
+        var commit = max(hardState.commit, applied)
         guard commit <= last else { throw .invalid("commit \(commit) is beyond last \(last)") }
         self.configuration = configuration
         do throws(RaftLogReadError) {
+            if !configuration.disableChangeValidation {
+                commit = try reader.lastChangeKnownCommitted(after: commit)
+            }
             log = try RaftLog(reader: reader, commit: commit, applied: applied)
         } catch {
             throw .log(error)

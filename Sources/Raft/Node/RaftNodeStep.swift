@@ -103,7 +103,10 @@ extension RaftNode {
             // With check-quorum a replica in a higher term cannot get through by campaigning: the
             // others ignore it, and it ignores their leader. This answer makes the leader step
             // down; with pre-vote it frees a replica that came back with a higher term.
-            guard configuration.checkQuorum || configuration.preVote else { return }
+            // One that may not campaign has no other way to be heard.
+            guard configuration.checkQuorum || configuration.preVote || !isPromotable else {
+                return
+            }
             send(.appendResponse(Message.AppendResponse(index: .zero)), to: message.from)
         case .preVote:
             send(.preVoteResponse(granted: false, commit: commitPoint), to: message.from)

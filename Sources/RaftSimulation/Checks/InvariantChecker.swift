@@ -183,16 +183,10 @@ struct InvariantChecker {
         let state = image.hardState
         replica.seen = SimulatedReplica.Seen(term: state.term, vote: state.vote)
         replica.changes.removeAll()
-        var previous: Term? = image.startTerm
-        for entry in image.entries {
-            let isChange = entry.kind == .configuration && entry.index > highestCommit
-            if isChange { replica.changes.append(entry.index) }
-            let hash = entry.contentHash
-            if let wrong = ledger.note(entry, hash: hash, previousTerm: previous) {
-                violate(.logMatching, "on the disk of replica \(replica.id): \(wrong)")
-            }
-            previous = entry.term
+        for entry in image.entries where entry.kind == .configuration {
+            if entry.index > highestCommit { replica.changes.append(entry.index) }
         }
+        checkDisk(of: replica)
         guard let node = replica.node else { return }
         if node.term < state.term {
             violate(.monotoneState, "replica \(replica.id) comes back in term \(node.term)")
@@ -202,6 +196,19 @@ struct InvariantChecker {
                 .orderedIndexes,
                 "replica \(replica.id): first \(node.firstIndex), snapshot \(replica.machine.index)"
             )
+        }
+    }
+
+    /// What is durable must be a log, as it would be read after a crash.
+    mutating func checkDisk(of replica: SimulatedReplica) {
+        let image = replica.disk.durable
+        var previous = image.startTerm
+        for entry in image.entries {
+            let hash = entry.contentHash
+            if let wrong = ledger.note(entry, hash: hash, previousTerm: previous) {
+                violate(.logMatching, "on the disk of replica \(replica.id): \(wrong)")
+            }
+            previous = entry.term
         }
     }
 

@@ -1,3 +1,7 @@
+#if CHRONIK_PLANT
+internal import Raft
+#endif
+
 /// Mistakes made on purpose, to see that the simulator finds them.
 ///
 /// Some are made around the core, by its storage or its network. Those within it exist only in
@@ -38,6 +42,19 @@ package enum PlantedBug: String, CaseIterable, Sendable {
         true
         #else
         !isWithinCore
+        #endif
+    }
+
+    /// Makes the core make the mistake, if it is one of its own; nil lets it make none.
+    static func plant(_ bug: PlantedBug?) {
+        #if CHRONIK_PLANT
+        switch bug {
+        case .commitOfOldTerm: PlantedFault.inForce = .commitOfOldTerm
+        case .staleAppendTruncates: PlantedFault.inForce = .staleAppendTruncates
+        case .readBeforeNoOp: PlantedFault.inForce = .readBeforeNoOp
+        case .quorumOffByOne: PlantedFault.inForce = .quorumOffByOne
+        default: PlantedFault.inForce = nil
+        }
         #endif
     }
 }

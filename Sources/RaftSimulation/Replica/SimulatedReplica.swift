@@ -56,6 +56,10 @@ final class SimulatedReplica {
     /// Comes back with what is on its disk.
     func start() throws(RaftConfigurationError) {
         disk.recover()
+        // What it needs to start is read before it starts.
+        let unavailability = disk.unavailability
+        disk.unavailability = 0
+        defer { disk.unavailability = unavailability }
         machine = disk.durable.snapshot.map(HistoryMachine.init) ?? HistoryMachine()
         applies.removeAll()
         isApplying = false

@@ -90,6 +90,7 @@ package final class Simulation {
 
     /// Plays the whole run.
     package func run() -> SimulationOutcome {
+        PlantedBug.plant(plan.plant)
         for replica in replicas { start(replica) }
         queue.add(.client, at: conditions.clientInterval)
         queue.add(.trouble, at: conditions.troubleInterval)

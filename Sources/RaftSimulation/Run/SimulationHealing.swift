@@ -14,6 +14,8 @@ extension Simulation {
         outcome.wasHealed = isHealable { self.isSound($0) }
         for place in blocked.indices { blocked[place] = false }
         conditions.calm()
+        // What is late already does not hold up what is sent from now on.
+        for link in lastArrival.indices { lastArrival[link] = min(lastArrival[link], time) }
         for replica in replicas {
             replica.pausedUntil = min(replica.pausedUntil, time)
             replica.disk.failsNextSync = false
@@ -96,10 +98,13 @@ extension Simulation {
     private func serve() {
         for _ in 0..<5 {
             operate()
-            guard let leader else { break }
+            let end = time + 5 * electionTicks * Conditions.tick
+            guard let leader else {
+                play(until: end)
+                continue
+            }
             let content = propose(at: leader)
             let context = read(at: leader)
-            let end = time + 5 * electionTicks * Conditions.tick
             while time < end && checker.violations.isEmpty {
                 if clients.isAcknowledged(content) && clients.isAnswered(context) { return }
                 playEvent()

@@ -100,6 +100,7 @@ extension Simulation {
             news = disk.dropSynced()
         } else {
             news = disk.finishSync()
+            if news.contains(where: { $0.snapshot != nil }) { checker.checkDisk(of: replica) }
         }
         report(news, to: replica)
         with(replica) { _ in }
