@@ -150,24 +150,24 @@ struct InvariantChecker {
     // MARK: - After every event
 
     mutating func check(_ replica: SimulatedReplica, of group: [SimulatedReplica]) {
-        guard let node = replica.node else { return }
+        guard replica.isUp else { return }
         let before = replica.seen
         let now = SimulatedReplica.Seen(
-            role: node.role,
-            term: node.term,
-            vote: node.vote,
-            commit: node.commit,
-            applied: node.applied
+            role: replica.node.role,
+            term: replica.node.term,
+            vote: replica.node.vote,
+            commit: replica.node.commit,
+            applied: replica.node.applied
         )
         checkMonotone(replica.id, before, now)
         if now.role == .leader && (before.role != .leader || before.term != now.term) {
-            checkNewLeader(node, replica)
+            checkNewLeader(replica.node, replica)
         }
         if now.commit > before.commit {
-            if now.commit > highestCommit { checkCommit(node, replica, group) }
+            if now.commit > highestCommit { checkCommit(replica.node, replica, group) }
             noteCommitted(replica, from: before.commit, to: now.commit)
         }
-        let last = node.lastIndex
+        let last = replica.node.lastIndex
         if now.applied > now.commit || now.commit > last || replica.machine.index < now.applied {
             violate(
                 .orderedIndexes,
@@ -187,7 +187,8 @@ struct InvariantChecker {
             if entry.index > highestCommit { replica.changes.append(entry.index) }
         }
         checkDisk(of: replica)
-        guard let node = replica.node else { return }
+        guard replica.isUp else { return }
+        let node = replica.node
         if node.term < state.term {
             violate(.monotoneState, "replica \(replica.id) comes back in term \(node.term)")
         }

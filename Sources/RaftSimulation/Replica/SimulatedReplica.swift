@@ -9,8 +9,9 @@ final class SimulatedReplica {
     let disk: SimulatedDisk
     var machine = HistoryMachine()
 
-    /// Nil while it is down.
-    var node: RaftNode?
+    /// What it is while it is up, and was when it went down.
+    var node: RaftNode
+    private(set) var isUp = false
     /// How often it has been started; what was under way in an earlier life is void.
     var life = 0
     /// Its disk is gone for good, and it with it.
@@ -43,15 +44,19 @@ final class SimulatedReplica {
         configuration: RaftNode.Configuration,
         disk: SimulatedDisk,
         tickPeriod: Int
-    ) {
+    ) throws(RaftConfigurationError) {
         id = configuration.id
         self.place = place
         self.configuration = configuration
         self.disk = disk
         self.tickPeriod = tickPeriod
+        node = try RaftNode(
+            configuration: configuration,
+            log: disk,
+            hardState: disk.durable.hardState,
+            membership: Membership()
+        )
     }
-
-    var isUp: Bool { node != nil }
 
     /// Comes back with what is on its disk.
     func start() throws(RaftConfigurationError) {
@@ -72,11 +77,12 @@ final class SimulatedReplica {
             applied: machine.index,
             abstainUntil: disk.abstainUntil
         )
+        isUp = true
     }
 
     /// Goes down as when the power fails.
     func crash(keeping count: Int, torn entries: Int?) {
-        node = nil
+        isUp = false
         life += 1
         applies.removeAll()
         isApplying = false

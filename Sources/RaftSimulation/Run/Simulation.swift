@@ -70,14 +70,18 @@ package final class Simulation {
             let disk = SimulatedDisk(random: RandomSource(seed: random.next()), plant: plan.plant)
             disk.unavailability = conditions.lateReads
             if place < voters { disk.format(with: first.snapshot) }
-            replicas.append(
-                SimulatedReplica(
-                    place: place,
-                    configuration: configuration,
-                    disk: disk,
-                    tickPeriod: drawTickPeriod()
+            do throws(RaftConfigurationError) {
+                replicas.append(
+                    try SimulatedReplica(
+                        place: place,
+                        configuration: configuration,
+                        disk: disk,
+                        tickPeriod: drawTickPeriod()
+                    )
                 )
-            )
+            } catch {
+                preconditionFailure("the settings drawn are refused: \(error)")
+            }
         }
     }
 
@@ -155,7 +159,8 @@ package final class Simulation {
 
     /// I16: nothing grows without bound.
     private func checkMemory(of replica: SimulatedReplica) {
-        guard outcome.events % 64 == 0, let status = replica.node?.status else { return }
+        guard outcome.events % 64 == 0, replica.isUp else { return }
+        let status = replica.node.status
         let limit = replica.configuration.maxUncommittedBytes + 300
         if status.uncommittedBytes > limit {
             checker.violate(
@@ -215,11 +220,11 @@ package final class Simulation {
         var best: SimulatedReplica?
         var bestTerm = Term.zero
         for replica in replicas {
-            guard let node = replica.node, node.role == .leader, node.term > bestTerm else {
+            guard replica.isUp, replica.node.role == .leader, replica.node.term > bestTerm else {
                 continue
             }
             best = replica
-            bestTerm = node.term
+            bestTerm = replica.node.term
         }
         return best
     }

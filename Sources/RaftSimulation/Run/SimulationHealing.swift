@@ -52,11 +52,11 @@ extension Simulation {
     /// What those who run a group do: they keep it busy, see changes through, and stop replicas
     /// that are no members any more.
     private func operate() {
-        guard let leader, let node = leader.node else {
+        guard let leader else {
             for replica in replicas { restart(replica) }
             return
         }
-        let membership = node.membership
+        let membership = leader.node.membership
         if !membership.isVoter(leader.id) {
             guard let voter = membership.voters.first(where: isUp) else { return }
             with(leader) { try? $0.transferLeadership(to: voter) }
@@ -73,7 +73,9 @@ extension Simulation {
             with(leader) { _ = try? $0.propose(.leaveJoint) }
         }
         // A replica that lost entries votes again once the group has committed as many.
-        let lag = replicas.compactMap(\.disk.abstainUntil).map { node.lastIndex.distance(to: $0) }
+        let lag = replicas.compactMap(\.disk.abstainUntil).map {
+            leader.node.lastIndex.distance(to: $0)
+        }
         for _ in 0...max(0, lag.max() ?? 0) { propose(at: leader) }
     }
 
@@ -81,14 +83,16 @@ extension Simulation {
 
     /// One leader, and every member that is there has what it has.
     private var isWhole: Bool {
-        guard let leader, let node = leader.node, node.commit == node.lastIndex,
+        guard let leader else { return false }
+        let node = leader.node
+        guard node.commit == node.lastIndex,
             node.applied == node.commit, node.membership.isVoter(leader.id),
             !node.membership.isJoint
         else { return false }
         return replicas.allSatisfy { replica in
             guard !replica.isLost, node.membership.contains(replica.id) else { return true }
-            guard let other = replica.node else { return false }
-            return other.term == node.term && other.lastIndex == node.lastIndex
+            let other = replica.node
+            return replica.isUp && other.term == node.term && other.lastIndex == node.lastIndex
                 && other.applied == node.applied && replica.machine == leader.machine
                 && !other.isAbstaining
         }

@@ -12,10 +12,8 @@ extension Simulation {
     func send(_ message: Message) {
         var message = message
         guard let from = place(of: message.from), let to = place(of: message.to) else { return }
-        if plan.plant == .commitBeyondMatch, case .heartbeat(var heartbeat) = message.body,
-            let node = replicas[from].node
-        {
-            heartbeat.commit = node.commit
+        if plan.plant == .commitBeyondMatch, case .heartbeat(var heartbeat) = message.body {
+            heartbeat.commit = replicas[from].node.commit
             message.body = .heartbeat(heartbeat)
         }
         if blocked[link(from, to)] || random.chance(conditions.loss) {
@@ -73,7 +71,7 @@ extension Simulation {
         freeSlots.append(slot)
         guard replica.isUp, !blocked[link(from, to)] else { return }
         tell?("\(time) \(words(message))")
-        let couldLack = replica.node?.isAbstaining == true
+        let couldLack = replica.node.isAbstaining
         with(replica) { node in
             do throws(RaftStepError) {
                 try node.step(message)

@@ -6,19 +6,17 @@ extension Simulation {
 
     /// Does something to a node, then everything the node wants done.
     func with(_ replica: SimulatedReplica, _ body: (inout RaftNode) throws -> Void) rethrows {
-        guard replica.node != nil else { return }
+        guard replica.isUp else { return }
         defer { settle(replica) }
-        try body(&replica.node.unwrapped)
+        try body(&replica.node)
     }
 
     private func settle(_ replica: SimulatedReplica) {
-        while let role = replica.node?.role, replica.node?.hasReady == true,
-            let ready = replica.node?.ready()
-        {
-            take(ready, of: replica, role: role)
+        while replica.isUp && replica.node.hasReady {
+            take(replica.node.ready(), of: replica)
         }
         let disk = replica.disk
-        if disk.abstainUntil != nil, replica.node?.isAbstaining == false {
+        if disk.abstainUntil != nil, replica.isUp, !replica.node.isAbstaining {
             disk.mayForgetAbstention = true
         }
         reportUnsynced(replica)
@@ -37,15 +35,16 @@ extension Simulation {
     }
 
     private func note(_ replica: SimulatedReplica) {
-        guard let node = replica.node else { return }
-        let state = node.term.rawValue << 40 ^ node.commit.rawValue << 20 ^ node.lastIndex.rawValue
+        guard replica.isUp else { return }
+        var state = replica.node.term.rawValue << 40 ^ replica.node.commit.rawValue << 20
+        state ^= replica.node.lastIndex.rawValue
         let now = UInt64(truncatingIfNeeded: time) << 8 ^ UInt64(replica.place)
         outcome.trace = (outcome.trace ^ state ^ now) &* 0x9E37_79B9_7F4A_7C15
         outcome.trace ^= outcome.trace >> 31
     }
 
-    private func take(_ ready: Ready, of replica: SimulatedReplica, role: RaftRole) {
-        checker.check(ready, of: replica, role: role)
+    private func take(_ ready: Ready, of replica: SimulatedReplica) {
+        checker.check(ready, of: replica, role: replica.node.role)
         let appliesLater = replica.configuration.appliesWithinReady
         if ready.hasWrites || !ready.persistedMessages.isEmpty
             || (appliesLater && !ready.committedEntries.isEmpty)
@@ -225,7 +224,8 @@ extension Simulation {
     }
 
     func describe(_ replica: SimulatedReplica) -> String {
-        guard let node = replica.node else { return "\(replica.id) down" }
+        guard replica.isUp else { return "\(replica.id) down" }
+        let node = replica.node
         let image = replica.disk.written
         return
             "\(replica.id) \(node.role) term \(node.term) vote \(node.vote?.rawValue ?? 0) leader "
@@ -236,21 +236,5 @@ extension Simulation {
             + (replica.disk.abstainUntil.map { " abstains until \($0)" } ?? "")
             + (node.isQuiescent ? " quiescent" : "")
             + (node.role == .leader ? " uncommitted \(node.status.uncommittedBytes)" : "")
-    }
-}
-
-extension Optional where Wrapped == RaftNode {
-    /// The node of a replica that is known to be up, in place.
-    fileprivate var unwrapped: RaftNode {
-        get {
-            guard let self else { preconditionFailure("the replica is down") }
-            return self
-        }
-        _modify {
-            guard var node = self else { preconditionFailure("the replica is down") }
-            self = nil
-            defer { self = node }
-            yield &node
-        }
     }
 }

@@ -138,7 +138,7 @@ extension Simulation {
 
     func isSound(_ replica: SimulatedReplica) -> Bool {
         !replica.isLost && !replica.disk.isDamaged && replica.disk.abstainUntil == nil
-            && replica.node?.isAbstaining != true
+            && !(replica.isUp && replica.node.isAbstaining)
     }
 
     /// Whether these replicas are a majority of every configuration some replica goes by, or will
@@ -196,7 +196,8 @@ extension Simulation {
     // MARK: - Membership
 
     private func proposeChange() {
-        guard let leader, let node = leader.node else { return }
+        guard let leader else { return }
+        let node = leader.node
         if node.membership.isJoint && !random.oneIn(4) {
             with(leader) { _ = try? $0.propose(.leaveJoint) }
             return
