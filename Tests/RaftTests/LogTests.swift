@@ -107,6 +107,23 @@ import Testing
         #expect(cluster.invariants.violations == [])
     }
 
+    @Test func `no test of the library sleeps`() throws {
+        let tests = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
+            .deletingLastPathComponent()
+        for suite in ["RaftTests", "RaftSimulationTests"] {
+            let folder = tests.appendingPathComponent(suite)
+            let files = FileManager.default.enumerator(at: folder, includingPropertiesForKeys: nil)
+            var count = 0
+            while let file = files?.nextObject() as? URL {
+                guard file.pathExtension == "swift" else { continue }
+                let text = try String(contentsOf: file, encoding: .utf8)
+                #expect(!text.contains("sleep" + "("), "\(file.lastPathComponent)")
+                count += 1
+            }
+            #expect(count > 2, "\(suite)")
+        }
+    }
+
     @Test func `the library imports nothing`() throws {
         var sources = URL(fileURLWithPath: #filePath)
         for _ in 0..<3 { sources.deleteLastPathComponent() }
