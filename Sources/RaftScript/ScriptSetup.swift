@@ -6,8 +6,16 @@ extension ScriptCluster {
         guard let count = directive.words.first.flatMap({ Int($0) }), count > 0, count < 1000 else {
             throw ScriptError(line: directive.line, reason: "how many replicas?")
         }
+        for argument in directive.arguments where !argument.values.isEmpty {
+            guard Self.options.contains(argument.key) else {
+                throw ScriptError(line: directive.line, reason: "no option \(argument.key)")
+            }
+        }
         var metadata: SnapshotMetadata?
-        if let index = directive.values("index")?.first.flatMap({ UInt64($0) }), index > 0 {
+        if let value = directive.values("index")?.first, value != "0" {
+            guard let index = UInt64(value), index < 1 << 53 else {
+                throw ScriptError(line: directive.line, reason: "index is \(value)")
+            }
             let membership = Membership(
                 voters: try ids(directive, "voters"),
                 learners: try ids(directive, "learners")
@@ -20,6 +28,13 @@ extension ScriptCluster {
         }
         for _ in 0..<count { try addReplica(directive, startingFrom: metadata) }
     }
+
+    /// What `add-nodes` takes; the last two say nothing here.
+    private static let options = [
+        "voters", "learners", "index", "async-storage-writes", "prevote", "checkquorum",
+        "read-only", "inflight", "max-committed-size-per-ready", "step-down-on-removal",
+        "disable-conf-change-validation", "content", "crdb-version",
+    ]
 
     private func ids(_ directive: Directive, _ key: String) throws(ScriptError) -> [ReplicaID] {
         var ids: [ReplicaID] = []
@@ -38,6 +53,7 @@ extension ScriptCluster {
     ) throws(ScriptError) {
         let log = ScriptLog()
         if let metadata { log.install(Snapshot(metadata: metadata, payload: .empty)) }
+        let isAsynchronous = try isSet(directive, "async-storage-writes")
         let configuration = try configuration(directive, id: UInt64(replicas.count + 1))
         do throws(RaftConfigurationError) {
             let node = try RaftNode(
@@ -50,7 +66,7 @@ extension ScriptCluster {
             var replica = ScriptReplica(
                 node: node,
                 log: log,
-                isAsynchronous: isSet(directive, "async-storage-writes")
+                isAsynchronous: isAsynchronous
             )
             if let metadata { replica.start(from: metadata) }
             replicas.append(replica)
@@ -59,8 +75,12 @@ extension ScriptCluster {
         }
     }
 
-    private func isSet(_ directive: Directive, _ key: String) -> Bool {
-        directive.values(key).map { $0.first != "false" } ?? false
+    private func isSet(_ directive: Directive, _ key: String) throws(ScriptError) -> Bool {
+        switch directive.values(key)?.first {
+        case nil, "false"?: return false
+        case "true"?: return true
+        case let value?: throw ScriptError(line: directive.line, reason: "\(key) is \(value)")
+        }
     }
 
     /// The plain algorithm unless the script says more: every proposal is sent at once and by
@@ -74,17 +94,25 @@ extension ScriptCluster {
         configuration.heartbeatTicks = Self.heartbeatTicks
         configuration.batchesAppends = false
         configuration.disableProposalForwarding = false
-        configuration.appliesWithinReady = !isSet(directive, "async-storage-writes")
+        configuration.appliesWithinReady = try !isSet(directive, "async-storage-writes")
         configuration.maxInflightMessages = Int(Int32.max)
         configuration.maxInflightBytes = .max
         configuration.maxMessageBytes = .max
         configuration.maxCommittedBytesPerReady = .max
         configuration.maxUncommittedBytes = .max
-        configuration.preVote = isSet(directive, "prevote")
-        configuration.checkQuorum = isSet(directive, "checkquorum")
-        configuration.stepDownOnRemoval = isSet(directive, "step-down-on-removal")
-        configuration.disableChangeValidation = isSet(directive, "disable-conf-change-validation")
-        if directive.values("read-only")?.first == "lease-based" { configuration.readMode = .lease }
+        configuration.preVote = try isSet(directive, "prevote")
+        configuration.checkQuorum = try isSet(directive, "checkquorum")
+        configuration.stepDownOnRemoval = try isSet(directive, "step-down-on-removal")
+        configuration.disableChangeValidation = try isSet(
+            directive,
+            "disable-conf-change-validation"
+        )
+        switch directive.values("read-only")?.first {
+        case nil, "safe"?: break
+        case "lease-based"?: configuration.readMode = .lease
+        case let value?:
+            throw ScriptError(line: directive.line, reason: "read-only is \(value)")
+        }
         if let inflight = try number(directive, "inflight") {
             configuration.maxInflightMessages = inflight
         }

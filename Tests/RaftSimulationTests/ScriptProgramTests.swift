@@ -94,6 +94,9 @@ import Testing
         ("add-nodes 1 voters=(1) index=1\n\ncompact 1 9", 3),
         ("add-nodes 1 voters=(1) index=1\n\npropose-conf-change 1\nx2", 3),
         ("campaign (1", 1),
+        ("add-nodes 1 voters=(1) index=18446744073709551615", 1),
+        ("add-nodes 1 voters=(1) index=1 prevote=perhaps", 1),
+        ("add-nodes 1 voters=(1) index=1 speed=9", 1),
     ])
     func `a malformed script is refused with its line`(script: String, line: Int) {
         guard case .malformed(_, let number, _) = error(script) else {

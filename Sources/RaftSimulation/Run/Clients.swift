@@ -29,10 +29,6 @@ struct Clients {
 
     mutating func forwarded(_ content: Int) { proposals[content - 1].isForwarded = true }
 
-    mutating func refused(_ content: Int) {
-        // Nothing of it may ever be seen.
-    }
-
     func isAcknowledged(_ content: Int) -> Bool { proposals[content - 1].isAcknowledged }
 
     /// An entry was applied somewhere; answers what is wrong with that.

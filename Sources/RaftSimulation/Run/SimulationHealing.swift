@@ -58,7 +58,12 @@ extension Simulation {
         }
         let membership = leader.node.membership
         if !membership.isVoter(leader.id) {
-            guard let voter = membership.voters.first(where: isUp) else { return }
+            // One that abstains would not take over.
+            let candidates = replicas.filter { replica in
+                membership.isVoter(replica.id) && replica.isUp && !replica.node.isAbstaining
+            }
+            guard !candidates.isEmpty else { return }
+            let voter = random.pick(candidates).id
             with(leader) { try? $0.transferLeadership(to: voter) }
             return
         }
@@ -78,8 +83,6 @@ extension Simulation {
         }
         for _ in 0...max(0, lag.max() ?? 0) { propose(at: leader) }
     }
-
-    private func isUp(_ id: ReplicaID) -> Bool { replicas.contains { $0.id == id && $0.isUp } }
 
     /// One leader, and every member that is there has what it has.
     private var isWhole: Bool {
