@@ -259,4 +259,25 @@ import Testing
         #expect(cluster.node(2).lastIndex == cluster.node(1).lastIndex)
         #expect(cluster.invariants.violations == [])
     }
+
+    @Test func `a promise to a leader's lease outlives a restart`() throws {
+        let cluster = try SimulatedCluster(voters: 3) { $0.readMode = .lease }
+        cluster.run(ticks: 12)
+        cluster.elect(1)
+        cluster.run(ticks: 2)
+        // 2 has just answered a heartbeat; it restarts, and 1 is cut off.
+        cluster.crash(2)
+        try cluster.restart(2)
+        cluster.isolate(1)
+        for _ in 0..<9 {
+            cluster.campaign(3)
+            cluster.tick(2)
+            cluster.stabilize([2, 3])
+        }
+        #expect(cluster.node(3).role != .leader, "1 still answers reads alone")
+        for _ in 0..<3 { cluster.tick(2) }
+        cluster.elect(3)
+        #expect(cluster.node(3).role == .leader)
+        #expect(cluster.invariants.violations == [])
+    }
 }

@@ -37,6 +37,9 @@ public struct RaftNode {
     var tickCount: UInt64 = 0
     var votes: [(id: ReplicaID, granted: Bool)] = []
 
+    /// The tick until which it keeps what it may have promised to a leader's lease before a restart.
+    var promisedUntil: UInt64 = 0
+
     /// See `init(…, abstainUntil:)`.
     var abstainUntil: LogIndex?
 
@@ -120,6 +123,9 @@ public struct RaftNode {
         vote = isBehind ? nil : hardState.vote
         self.membership = membership
         self.abstainUntil = abstainUntil
+        if configuration.readMode == .lease && hardState.term > .zero {
+            promisedUntil = UInt64(configuration.electionTicks)
+        }
         generator = SeededGenerator(seed: configuration.randomSeed)
         handedHardState = HardState(
             term: hardState.term,

@@ -4,7 +4,9 @@ extension RaftNode {
         /// Each batch of reads is confirmed by a majority: safe whatever clocks do.
         case readIndex
         /// The leader answers alone while a majority has promised, by answering a heartbeat, not
-        /// to vote for an election timeout. Safe only if clocks run at nearly the same speed.
+        /// to vote for an election timeout. Safe only if clocks run at nearly the same speed, and if
+        /// nobody calls `campaign()` without knowing that the leader is dead. A replica that comes
+        /// back votes for nobody for an election timeout, since it may have promised that before.
         case lease
     }
 

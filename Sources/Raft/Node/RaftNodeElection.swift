@@ -114,7 +114,8 @@ extension RaftNode {
 
     /// Whether it has heard from a leader so recently that it ignores candidates (9.6, 4.2.3).
     var hasLeaderLease: Bool {
-        configuration.checkQuorum && leader != nil
+        if tickCount < promisedUntil { return true }
+        return configuration.checkQuorum && leader != nil
             && electionElapsed < configuration.electionTicks
     }
 
