@@ -280,10 +280,11 @@ struct InvariantChecker {
         }
         if !node.membership.isDecided(by: holds) {
             let membership = node.membership
-            let others = membership.learners.count(where: holds)
             let voters = membership.voters
+            let counted = (voters + membership.learners).count(where: holds)
+            let isByLearners = !membership.learners.isEmpty && 2 * counted > voters.count
             violate(
-                others > 0 ? .onlyVotersCount : .commitOnQuorum,
+                isByLearners ? .onlyVotersCount : .commitOnQuorum,
                 "replica \(node.id) commits \(index), durable on \(voters.filter(holds)) of "
                     + "\(voters) and \(membership.outgoingVoters)"
             )
