@@ -280,4 +280,28 @@ import Testing
         #expect(cluster.node(3).role == .leader)
         #expect(cluster.invariants.violations == [])
     }
+
+    @Test func `word of lost entries does not undo the search for where logs match`() throws {
+        let cluster = try plain(3)
+        cluster.elect(1)
+        cluster.isolate(2)
+        for _ in 0..<5 { cluster.propose(1) }
+        cluster.stabilize()
+        cluster.elect(1)
+        cluster.heal()
+        let term = cluster.node(1).term
+        func hear(_ body: Message.Body) -> Int {
+            let message = Message(from: ReplicaID(2), to: ReplicaID(1), term: term, body: body)
+            cluster.network.removeAll()
+            cluster.with(1) { try? $0.step(message) }
+            return cluster.network.count { $0.to == ReplicaID(2) }
+        }
+        // It counts on three entries of 2, which has lost one of them: it looks again, once.
+        #expect(hear(.appendResponse(Message.AppendResponse(index: LogIndex(3)))) >= 0)
+        #expect(hear(.lostEntries(last: LogIndex(2))) == 1)
+        // It counts on none now. Were it to look again with every answer, each of which brings
+        // two more, the messages would double without end.
+        #expect(hear(.lostEntries(last: LogIndex(2))) == 0)
+        #expect(cluster.invariants.violations == [])
+    }
 }

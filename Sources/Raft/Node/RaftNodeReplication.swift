@@ -18,6 +18,9 @@ extension RaftNode {
         case .heartbeatResponse(let round):
             takeHeartbeatResponse(place, round: round)
         case .lostEntries(let last):
+            // Only while it counts on them: once it does not, the search for where the logs match
+            // is under way, and must not start over with every answer.
+            guard progress[place].match > last else { break }
             progress[place].restart(next: min(last, log.lastIndex) + 1)
             sendAppend(to: place, evenIfEmpty: true)
         default:
