@@ -44,6 +44,7 @@ let package = Package(
         .library(name: "Raft", targets: ["Raft", "RaftRuntime"]),
         .executable(name: "chronik-server", targets: ["chronik-server"]),
         .executable(name: "chronik-bench", targets: ["chronik-bench"]),
+        .executable(name: "chronik-sim", targets: ["chronik-sim"]),
         .executable(name: "kafka-codegen", targets: ["kafka-codegen"]),
     ],
     targets: [
@@ -62,6 +63,7 @@ let package = Package(
         module("KafkaProtocol", ["Bytes", "Platform", "KafkaMessages"]),
         module("Raft"),
         module("RaftScript", ["Raft"]),
+        module("RaftSimulation", ["Raft"]),
         module("WriteAheadLog", ["Bytes", "Platform"]),
         module("RaftRuntime", ["Bytes", "Platform", "Raft", "WriteAheadLog"]),
         module("LogStorage", ["Bytes", "Platform", "KafkaProtocol"]),
@@ -82,6 +84,7 @@ let package = Package(
             ["Platform", "Broker", "Configuration", "Coordinators", "WriteAheadLog"]
         ),
         program("chronik-bench", ["Bytes", "Platform", "KafkaMessages", "KafkaProtocol"]),
+        program("chronik-sim", ["RaftScript", "RaftSimulation"]),
         program("kafka-codegen", []),
 
         tests("BytesTests", ["Bytes"]),
@@ -89,6 +92,7 @@ let package = Package(
         tests("KafkaMessagesTests", ["Bytes", "KafkaMessages"]),
         tests("KafkaProtocolTests", ["Bytes", "Platform", "KafkaMessages", "KafkaProtocol"]),
         tests("RaftTests", ["Raft", "RaftScript"]),
+        tests("RaftSimulationTests", ["RaftSimulation", "chronik-sim"]),
         tests("WriteAheadLogTests", ["Bytes", "Platform", "WriteAheadLog", "Simulator"]),
         tests(
             "RaftRuntimeTests",
