@@ -8,6 +8,9 @@ extension Simulation {
         120 + (replicas.map { Int($0.disk.written.lastIndex.rawValue) }.max() ?? 0)
     }
 
+    /// More events than any group needs to become whole.
+    private static let eventLimit = 1_000_000
+
     func heal() {
         tell?("\(time) everything is mended")
         isHealed = true
@@ -46,7 +49,12 @@ extension Simulation {
     }
 
     private func play(until end: Int) {
-        while time < end && checker.violations.isEmpty { playEvent() }
+        while time < end && checker.violations.isEmpty {
+            playEvent()
+            if outcome.events > plan.events + Self.eventLimit {
+                checker.violate(.progressAfterHealing, "messages bring messages without end")
+            }
+        }
     }
 
     /// What those who run a group do: they keep it busy, see changes through, and stop replicas
