@@ -12,7 +12,11 @@ final class CoordinatorLife {
     typealias Encoder = (GroupReply) throws -> Void
 
     private let shard: GroupCoordinatorShard
-    private var now: Int64 = 0
+    private let clock: WallClock
+    private var now: Int64 {
+        get { clock.now }
+        set { clock.now = newValue }
+    }
     private var nextToken: UInt64 = 1
     private var waiting: [ReplyToken: Encoder] = [:]
     private var writes: [GroupEffects.Write] = []
@@ -21,11 +25,17 @@ final class CoordinatorLife {
 
     init() {
         nonisolated(unsafe) var members = 0
-        shard = GroupCoordinatorShard(settings: GroupSettings()) {
-            members += 1
-            // As long as the random text of the broker.
-            return "\(members)-" + String(repeating: "0", count: 30)
-        }
+        let clock = WallClock()
+        self.clock = clock
+        shard = GroupCoordinatorShard(
+            settings: GroupSettings(),
+            wallMilliseconds: { clock.now },
+            memberSuffix: {
+                members += 1
+                // As long as the random text of the broker.
+                return "\(members)-" + String(repeating: "0", count: 30)
+            }
+        )
     }
 
     func step(_ input: inout FuzzInput) {
@@ -42,7 +52,7 @@ final class CoordinatorLife {
             carryOut(shard.expire(now: now))
         default:
             now += Int64(input.integer(UInt16.self)) * 100_000
-            carryOut(shard.expireOffsets(now: now))
+            carryOut(shard.expireOffsets())
         }
     }
 
@@ -92,7 +102,7 @@ final class CoordinatorLife {
         if !fails {
             log += write.records
             for record in write.records {
-                shard.replay(key: record.key, value: record.value, isLoading: false, now: now)
+                shard.replay(key: record.key, value: record.value, isLoading: false)
             }
         }
         carryOut(shard.appendFinished(write.id, fails ? .messageTooLarge : .none, now: now))
@@ -100,9 +110,13 @@ final class CoordinatorLife {
 
     /// A coordinator that starts anew reads every record, and knows every offset.
     private func checkReplay() {
-        let next = GroupCoordinatorShard(settings: GroupSettings()) { "" }
+        let next = GroupCoordinatorShard(
+            settings: GroupSettings(),
+            wallMilliseconds: { [now] in now },
+            memberSuffix: { "" }
+        )
         for record in log {
-            next.replay(key: record.key, value: record.value, isLoading: true, now: now)
+            next.replay(key: record.key, value: record.value, isLoading: true)
         }
         require(next.unknownRecords == 0, "\(next.unknownRecords) records of the log are unknown")
         for group in shard.list() {
@@ -224,7 +238,7 @@ final class CoordinatorLife {
             try Encoded.check(response, 9)
         }
         carryOut(
-            shard.commitOffsets(request, token: token, now: now, wallMilliseconds: now)
+            shard.commitOffsets(request, token: token, now: now)
         )
     }
 
@@ -256,4 +270,9 @@ enum Encoded {
         try message.encode(into: &writer, version: version)
         _ = writer.finish()
     }
+}
+
+/// The one time there is in a coordinator's life.
+private final class WallClock {
+    var now: Int64 = 0
 }
