@@ -13,6 +13,9 @@ help: ## what each target does
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1: \2/p' Makefile
 
 run: build ## build, and start the broker on 127.0.0.1:9092 with its data in ./data
+	@echo "The broker starts on 127.0.0.1:9092. From another terminal, send it the first message:"
+	@echo "    echo hello | kcat -b 127.0.0.1:9092 -t greetings -P"
+	@echo "    kcat -b 127.0.0.1:9092 -t greetings -C -o beginning -e -q"
 	.build/release/chronik-server standalone
 
 build: ## the release programs, under .build/release
