@@ -119,6 +119,8 @@ struct NodeBoot {
             )
         }
         let groups = GroupService(loops: coordinators, published: published)
+        let gate = ProduceGate(wal)
+        let relief = LogRelief(loop: loop, shards: shards, wal: wal, gate: gate, log: log)
         let follower = TopologyFollower(
             loop: loop,
             shards: shards,
@@ -126,6 +128,7 @@ struct NodeBoot {
             staticConfigs: settings.broker.brokerConfigs,
             groups: groups,
             leaders: environment.leaders,
+            relief: relief,
             log: log,
             recovered: recovered
         )
@@ -133,11 +136,11 @@ struct NodeBoot {
         await metadata.onChange { changes in
             Task.immediate(executorPreference: loop) { await follower.enqueue(changes) }
         }
-        relieveWAL(shards)
         try await metadata.commit { (controller) throws(MetadataProblem) in
             controller.registerBroker(host: advertised.host, port: advertised.port, rack: nil)
         }
         await follower.startAll(in: image)
+        relief.begin()
         let broker = BrokerServices(
             nodeID: settings.broker.nodeID,
             clusterID: directory.clusterID,
@@ -160,6 +163,7 @@ struct NodeBoot {
         let router = RequestRouter(
             handlers: SupportedAPIs.handlers(broker),
             budget: environment.budget,
+            gate: gate,
             metrics: metrics
         )
         let server = KafkaServer(
@@ -198,20 +202,5 @@ struct NodeBoot {
             shards.append(shard)
         }
         return shards
-    }
-
-    /// Lets the shards make room when the write-ahead log asks for it.
-    private func relieveWAL(_ shards: [PartitionShard]) {
-        let loop = platform.loops[0]
-        let wal = wal
-        wal.onPressure { file in
-            loop.execute {
-                Task.immediate(executorPreference: loop) {
-                    var oldest = UInt64.max
-                    for shard in shards { oldest = min(oldest, await shard.relieve(below: file)) }
-                    wal.release(before: min(oldest, file))
-                }
-            }
-        }
     }
 }

@@ -37,6 +37,8 @@ final class SegmentWriter: @unchecked Sendable {
     // the writer meanwhile.
     private static let block = FileSystem.directAlignment
     private static let bufferBytes = 1 << 20
+    /// Left of the disk for checkpoints, so that retention can make room when nothing else can.
+    private static let reserveBytes = 1 << 20
 
     private let directory: String
     private let files: FileSystem
@@ -69,6 +71,7 @@ final class SegmentWriter: @unchecked Sendable {
     ) throws(FileError) -> Checkpoint {
         var checkpoint = checkpoint
         do {
+            try checkRoom(for: batches)
             var next = 0
             while next < batches.count {
                 try prepare(for: batches[next], &checkpoint, configuration, now: now)
@@ -88,6 +91,14 @@ final class SegmentWriter: @unchecked Sendable {
             // The next try begins from what the last checkpoint says.
             active = nil
             throw error
+        }
+    }
+
+    private func checkRoom(for batches: [RecordBatch]) throws(FileError) {
+        guard !batches.isEmpty else { return }
+        let needed = batches.reduce(Self.reserveBytes) { $0 + $1.bytes.count }
+        guard try files.availableBytes(directory) >= needed else {
+            throw FileError(.noSpace, operation: "write segments in", path: directory)
         }
     }
 

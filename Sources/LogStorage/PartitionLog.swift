@@ -30,6 +30,8 @@ package final class PartitionLog: @unchecked Sendable {
     private var isFlushing = false
     private var needsCheckpoint = false
     private var tail = BatchWindow()
+    /// The last checkpoint that was written.
+    private var checkpoint: Checkpoint
 
     // MARK: Opening
 
@@ -65,6 +67,7 @@ package final class PartitionLog: @unchecked Sendable {
         self.directory = directory
         self.files = files
         self.cache = cache
+        self.checkpoint = checkpoint
         writer = SegmentWriter(directory: directory, files: files)
         logStartOffset = checkpoint.logStartOffset
         logEndOffset = checkpoint.logEndOffset
@@ -248,6 +251,30 @@ package final class PartitionLog: @unchecked Sendable {
         )
     }
 
+    /// A flush that only takes what retention has dropped out of the checkpoint; `nil` while another
+    /// is under way.
+    ///
+    /// It takes next to no space. What is not yet in segments stays due.
+    package func beginRemoval(now: Int64) -> FlushWork? {
+        guard !isFlushing else { return nil }
+        isFlushing = true
+        var checkpoint = checkpoint
+        let firstKept = segments.first?.baseOffset ?? checkpoint.logEndOffset
+        checkpoint.segments.removeAll { $0.baseOffset < firstKept }
+        checkpoint.logStartOffset = min(
+            max(logStartOffset, checkpoint.logStartOffset),
+            checkpoint.logEndOffset
+        )
+        checkpoint.epochs.truncate(before: checkpoint.logStartOffset)
+        return FlushWork(
+            writer: writer,
+            batches: [],
+            checkpoint: checkpoint,
+            configuration: configuration,
+            now: now
+        )
+    }
+
     /// Takes in what a flush has done.
     ///
     /// - Throws: Why it failed; everything is as before, and another may be begun.
@@ -260,6 +287,7 @@ package final class PartitionLog: @unchecked Sendable {
             needsCheckpoint = true
             throw error
         }
+        checkpoint = written
         // Retention may have dropped segments meanwhile.
         let firstKept = segments.first?.baseOffset
         segments = written.segments.filter { $0.baseOffset >= firstKept ?? $0.baseOffset }

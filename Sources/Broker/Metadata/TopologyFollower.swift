@@ -2,6 +2,7 @@ import ClusterMetadata
 import KafkaMessages
 import KafkaProtocol
 import Platform
+import RaftRuntime
 
 /// Starts and removes partitions as the committed metadata says, in its order.
 actor TopologyFollower {
@@ -13,6 +14,7 @@ actor TopologyFollower {
     private let staticConfigs: [String: String]
     private let groups: GroupService
     private let leaders: LeaderTable
+    private let relief: LogRelief
     private let log: Logger
     private var recovered: [UInt64: RecoveredGroup]
     private var queue: [TopologyChange] = []
@@ -25,6 +27,7 @@ actor TopologyFollower {
         staticConfigs: [String: String],
         groups: GroupService,
         leaders: LeaderTable,
+        relief: LogRelief,
         log: Logger,
         recovered: [UInt64: RecoveredGroup]
     ) {
@@ -34,6 +37,7 @@ actor TopologyFollower {
         self.staticConfigs = staticConfigs
         self.groups = groups
         self.leaders = leaders
+        self.relief = relief
         self.log = log
         self.recovered = recovered
     }
@@ -86,6 +90,7 @@ actor TopologyFollower {
             await start(id, topicID: topicID, groupID: groupID)
         case .remove(let id, let groupID):
             await shard(of: groupID).remove(id)
+            await relief.unpin(groupID)
         case .configure(let topic): await configure(published.current.topics[topic])
         case .configureAll:
             for topic in published.current.sortedTopics { await configure(topic) }
@@ -96,12 +101,13 @@ actor TopologyFollower {
         let image = published.current
         // Deleted again meanwhile: the removal follows in the queue and finds nothing.
         guard let topic = image.topic(topicID) else { return }
+        let remembered = recovered.removeValue(forKey: groupID)
         var start = PartitionStart(
             id: id,
             topicID: topicID,
             groupID: groupID,
             configuration: configuration(of: topic, in: image),
-            recovered: recovered.removeValue(forKey: groupID)
+            recovered: remembered
         )
         if topic.name == InternalTopic.consumerOffsets.rawValue {
             start.prepare = groups.prepare(partition: id.partition, on: shard(of: groupID).loop)
@@ -114,6 +120,8 @@ actor TopologyFollower {
                 ["partition": "\(id)", "error": "\(error)"]
             )
             leaders.abandon(id)
+            // What the write-ahead log has of it must be there when it has been repaired.
+            if let remembered { await relief.pin(groupID, from: remembered.oldestFile) }
         }
     }
 

@@ -47,6 +47,7 @@ actor Connection {
         do {
             while let frame = try await frames.next(from: socket) {
                 client.touch(at: loop.clock.monotonicNanoseconds)
+                await router.waitForLog(frame, on: loop)
                 guard start(frame) else { break }
                 await waitForRoom()
             }

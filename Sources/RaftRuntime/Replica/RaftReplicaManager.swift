@@ -17,7 +17,7 @@ package final class RaftReplicaManager: @unchecked Sendable {
     private var generator: SeededGenerator
     private var replicas: [UInt64: PartitionReplica] = [:]
     private var dirty: [PartitionReplica] = []
-    private var pressure: (below: UInt64, relieved: (UInt64) -> Void)?
+    private var pressure: Pressure?
     /// While true, what recovery left in the WAL stays there: memory is short.
     package var isThrottled: () -> Bool = { false }
 
@@ -136,31 +136,54 @@ package final class RaftReplicaManager: @unchecked Sendable {
 
     // MARK: WAL space
 
-    /// Moves everything the groups need out of the files below `file`, then calls `relieved` with
-    /// the lowest file still needed.
-    package func relieve(below file: UInt64, _ relieved: @escaping (UInt64) -> Void) {
+    private struct Pressure {
+        let below: UInt64
+        /// Replicas that may still need a file below; whoever is looked at and needs none leaves.
+        var behind: [PartitionReplica]
+        let relieved: () -> Void
+    }
+
+    /// Moves everything the groups need out of the files below `file`, then calls `relieved`.
+    ///
+    /// One call at a time. A group that starts meanwhile writes into later files.
+    package func relieve(below file: UInt64, _ relieved: @escaping () -> Void) {
         precondition(loop.isCurrent, "WAL pressure outside the loop")
-        pressure = (file, relieved)
+        precondition(pressure == nil, "pressure below \(file) while other is being relieved")
+        let behind = replicas.values.filter { $0.storage.oldestFile < file }
+            .sorted { $0.group < $1.group }
+        pressure = Pressure(below: file, behind: behind, relieved: relieved)
         var records: [WALRecord] = []
         var staged: [Staged] = []
-        for replica in replicas.values where replica.storage.oldestFile < file {
+        for replica in behind {
+            if replica.storage.isStateOlder(than: file) {
+                let start = records.count
+                replica.storage.stageState()
+                let count = replica.storage.takePending(into: &records)
+                staged.append(Staged(replica: replica, records: start..<start + count, number: 0))
+            }
             replica.onReleaseWanted?()
-            let start = records.count
-            replica.storage.stageState()
-            let count = replica.storage.takePending(into: &records)
-            staged.append(Staged(replica: replica, records: start..<start + count, number: 0))
         }
         submit(records, staged)
         reportRelief()
     }
 
+    /// Asks again those that are behind: what they had not applied yet they may have by now.
+    package func urgeRelief() {
+        for replica in pressure?.behind ?? [] { replica.onReleaseWanted?() }
+        reportRelief()
+    }
+
     /// Call after prefixes were dropped.
     package func reportRelief() {
-        guard let pressure else { return }
-        let oldest = replicas.values.map(\.storage.oldestFile).min() ?? .max
-        guard oldest >= pressure.below else { return }
-        self.pressure = nil
-        pressure.relieved(oldest)
+        guard let below = pressure?.below else { return }
+        while let replica = pressure?.behind.last {
+            let isGone = replicas[replica.group] !== replica
+            guard isGone || replica.storage.oldestFile >= below else { return }
+            pressure?.behind.removeLast()
+        }
+        let relieved = pressure?.relieved
+        pressure = nil
+        relieved?()
     }
 
     // MARK: After a restart
