@@ -2,6 +2,8 @@
 
 import os
 import pathlib
+import re
+import select
 import shutil
 import socket
 import struct
@@ -318,3 +320,76 @@ def test_retention_makes_room_on_a_full_disk(tmp_path):
     finally:
         broker.stop()
         segments.remove()
+
+
+# Memory
+
+
+LARGE = 8 * MIB
+
+
+def resident_bytes(broker):
+    status = pathlib.Path(f"/proc/{broker.process.pid}/status").read_text()
+    return int(re.search(r"VmRSS:\s+(\d+) kB", status).group(1)) * 1024
+
+
+def send_what_fits(connections, pending, seconds):
+    """Sends to all at once, as much as the broker takes; returns what it has not taken."""
+    deadline = time.monotonic() + seconds
+    while any(pending.values()) and time.monotonic() < deadline:
+        _, writable, _ = select.select([], [c for c in connections if pending[c]], [], 0.1)
+        for connection in writable:
+            try:
+                pending[connection] = pending[connection][connection.send(pending[connection]) :]
+            except OSError:
+                pending[connection] = memoryview(b"")
+    return pending
+
+
+@pytest.fixture
+def small_broker(tmp_path):
+    broker = Broker(tmp_path / "data", "--set", "memory.bytes=64MiB").start()
+    yield broker
+    broker.stop()
+
+
+def open_connections(broker, count):
+    connections = []
+    for _ in range(count):
+        connection = socket.create_connection(("127.0.0.1", broker.port), timeout=20)
+        connection.setblocking(False)
+        connections.append(connection)
+    return connections
+
+
+def test_requests_that_never_become_whole_take_bounded_memory_and_leave_others_served(
+    small_broker, topic
+):
+    make_topic(small_broker, topic)
+    before = resident_bytes(small_broker)
+    connections = open_connections(small_broker, 60)
+    # All but the last byte of each.
+    whole = memoryview(produce_request(1, "x", 1, bytes(LARGE)))
+    pending = {connection: whole[:-1] for connection in connections}
+    send_what_fits(connections, pending, 5)
+    assert resident_bytes(small_broker) - before < 64 * MIB
+    values = [os.urandom(200_000) for _ in range(50)]
+    some, errors = produce(small_broker, topic, values, **{"message.timeout.ms": 60_000})
+    assert errors == [] and len(some) == 50
+    assert {value for _, _, value in read_all(small_broker, topic, 1)} == set(values)
+    for connection in connections:
+        connection.close()
+
+
+def test_large_requests_that_share_too_little_memory_all_become_whole(small_broker):
+    before = resident_bytes(small_broker)
+    connections = open_connections(small_broker, 30)
+    whole = memoryview(produce_request(1, "there-is-no-such-topic", 1, bytes(LARGE)))
+    pending = {connection: whole for connection in connections}
+    send_what_fits(connections, pending, 60)
+    assert not any(pending.values())
+    for connection in connections:
+        connection.settimeout(20)
+        assert len(connection.recv(4096)) > 8
+        connection.close()
+    assert resident_bytes(small_broker) - before < 128 * MIB

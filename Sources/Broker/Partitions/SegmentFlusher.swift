@@ -218,6 +218,7 @@ final class SegmentFlusher {
         }
         entry.isWanted = true
         if error.reason == .noSpace {
+            if !isDiskFull { budget.setStuck(true) }
             isDiskFull = true
             guard probe == nil || probe === entry else { return }
             probe = entry
@@ -240,6 +241,7 @@ final class SegmentFlusher {
 
     /// Everybody who waited for room has a try.
     private func diskHasRoom() {
+        if isDiskFull { budget.setStuck(false) }
         isDiskFull = false
         probe = nil
         let waiting = followed.values.filter { $0.isWanted && !$0.isFlushing && !$0.isBackingOff }

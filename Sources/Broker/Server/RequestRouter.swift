@@ -6,7 +6,7 @@ import Platform
 /// Finds the handler of a request and turns what it answers into bytes.
 final class RequestRouter: Sendable {
     private let handlers: [AnyRequestHandler?]
-    private let budget: MemoryBudget
+    let budget: MemoryBudget
     private let gate: ProduceGate
     private let latencies: [LatencyHistogram?]
 
@@ -84,9 +84,6 @@ final class RequestRouter: Sendable {
         else { return }
         await gate.wait(on: loop)
     }
-
-    /// Holds a connection back while the node is short of memory.
-    func waitForMemory(on loop: EventLoop) async { await budget.waitForRoom(on: loop) }
 }
 
 /// Why a request could not be routed.
