@@ -85,6 +85,7 @@ struct NodeBoot {
             cacheBytesPerLoop: max(1 << 20, settings.broker.memoryBytes / 2 / loops),
             leaders: LeaderTable(),
             retentionSweeps: max(1, Int(retention / 100)),
+            producerMilliseconds: settings.broker.producerExpirationMilliseconds,
             log: log,
             makeGenerator: { [platform] in platform.makeGenerator() }
         )

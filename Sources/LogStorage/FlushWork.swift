@@ -125,7 +125,8 @@ final class SegmentWriter: @unchecked Sendable {
             let isOld = now - current.segment.created > configuration.segmentMilliseconds
             let isFar =
                 batch.lastOffset.rawValue - current.segment.baseOffset.rawValue > Int64(Int32.max)
-            guard current.segment.size > 0, isFull || isOld || isFar else { return }
+            let isIndexFull = Self.isIndexFull(current.segment.indexEntries, configuration)
+            guard current.segment.size > 0, isFull || isOld || isFar || isIndexFull else { return }
             try seal(current)
         }
         let segment = Segment(
@@ -178,6 +179,10 @@ final class SegmentWriter: @unchecked Sendable {
         try plain.sync()
     }
 
+    private static func isIndexFull(_ entries: Int, _ configuration: LogConfiguration) -> Bool {
+        (entries + 1) * SegmentIndex.entryBytes > configuration.indexBytes
+    }
+
     // MARK: Batches
 
     /// Writes as many batches as the segment takes; returns the first it did not.
@@ -200,7 +205,12 @@ final class SegmentWriter: @unchecked Sendable {
         while next < batches.count {
             let batch = batches[next]
             let size = current.segment.size
-            if next > first, size + batch.bytes.count > configuration.segmentBytes { break }
+            if next > first {
+                let entries = current.segment.indexEntries + indexCount
+                guard size + batch.bytes.count <= configuration.segmentBytes,
+                    !Self.isIndexFull(entries, configuration)
+                else { break }
+            }
             let relative = UInt32(batch.lastOffset.rawValue - current.segment.baseOffset.rawValue)
             if current.sinceIndex >= configuration.indexIntervalBytes {
                 index.write(relative)

@@ -331,7 +331,7 @@ package final class PartitionLog: @unchecked Sendable {
             configuration,
             now: now
         )
-        producers.expire(before: now - Retention.producerMilliseconds)
+        producers.expire(before: now - configuration.producerMilliseconds)
         guard drop > 0 else { return nil }
         let removed = Array(segments[..<drop])
         segments.removeFirst(drop)
@@ -346,8 +346,6 @@ package final class PartitionLog: @unchecked Sendable {
 
 /// Which segments have outlived their topic's configuration.
 enum Retention {
-    static let producerMilliseconds: Int64 = 86_400_000
-
     /// How many of the oldest go; the last segment stays.
     static func segmentsToDrop(
         _ segments: [Segment],

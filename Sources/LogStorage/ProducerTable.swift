@@ -28,6 +28,8 @@ package struct ProducerTable: Sendable, Equatable {
     private struct Staged: Sendable, Equatable {
         var epoch: Int16
         var batches: [Batch]
+        /// Milliseconds since 1970 of the last append, by the leader's clock.
+        var lastActive: Int64 = 0
     }
 
     package enum Verdict: Equatable {
@@ -83,23 +85,27 @@ package struct ProducerTable: Sendable, Equatable {
             entry = Staged(epoch: batch.producerEpoch, batches: [])
         }
         entry.batches.append(Self.summary(batch))
+        entry.lastActive = now
         staged[batch.producerID] = entry
     }
 
     /// The batch is committed.
     package mutating func commit(_ batch: RecordBatch) {
         guard batch.hasProducer else { return }
+        // A producer's own clock says little about how long it has been idle; where the batch was
+        // not appended here it is all there is.
+        let active = staged[batch.producerID]?.lastActive ?? batch.maxTimestamp
         if var entry = staged[batch.producerID] {
             entry.batches.removeAll { $0.baseOffset <= batch.baseOffset }
             staged[batch.producerID] = entry.batches.isEmpty ? nil : entry
         }
         var producer =
             producers[batch.producerID]
-            ?? Producer(epoch: batch.producerEpoch, lastActive: batch.maxTimestamp)
+            ?? Producer(epoch: batch.producerEpoch, lastActive: active)
         if producer.epoch != batch.producerEpoch {
-            producer = Producer(epoch: batch.producerEpoch, lastActive: batch.maxTimestamp)
+            producer = Producer(epoch: batch.producerEpoch, lastActive: active)
         }
-        producer.lastActive = max(producer.lastActive, batch.maxTimestamp)
+        producer.lastActive = max(producer.lastActive, active)
         if producer.recent.count == Self.batchesKept { producer.recent.removeFirst() }
         producer.recent.append(Self.summary(batch))
         producers[batch.producerID] = producer

@@ -11,8 +11,8 @@ actor CoordinatorLoop {
     nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
 
     private static let tickNanoseconds = Int64.milliseconds(50)
-    /// Ticks between two looks at the age of offsets: ten minutes.
-    private static let ticksPerExpiry = 12_000
+    /// Time between two looks at the age of offsets: ten minutes.
+    private static let expiryNanoseconds = Int64.seconds(600)
     private static let appendTimeoutMilliseconds: Int32 = 5_000
 
     private final class Hosted: @unchecked Sendable {
@@ -33,8 +33,8 @@ actor CoordinatorLoop {
     private var hosted: [Int32: Hosted] = [:]
     private var waiting: [ReplyToken: UnsafeContinuation<GroupReply?, Never>] = [:]
     private var nextToken: UInt64 = 1
-    private var ticks = 0
     private var isTicking = false
+    private var isExpiring = false
 
     init(
         loop: EventLoop,
@@ -63,6 +63,7 @@ actor CoordinatorLoop {
         }
         let entry = Hosted(partition.id, coordinator)
         hosted[partition.id.partition] = entry
+        if !isExpiring { scheduleExpiry() }
         for batch in batches { replay(batch, into: entry) }
         stateMachine.onBatch = { [unowned self] batch in
             self.assumeIsolated { $0.replay(batch, into: entry) }
@@ -190,20 +191,31 @@ actor CoordinatorLoop {
     /// Runs while there is a member to watch; an idle node does not tick.
     private func tick() {
         isTicking = false
-        ticks += 1
         var mustGoOn = false
         for (_, entry) in hosted.sorted(by: { $0.key < $1.key }) where entry.isActive {
             if entry.coordinator.hasDeadlines {
                 carryOut(entry.coordinator.expire(now: now), for: entry)
                 mustGoOn = true
             }
-            if ticks % Self.ticksPerExpiry == 0 {
-                carryOut(
-                    entry.coordinator.expireOffsets(now: loop.clock.wallMilliseconds),
-                    for: entry
-                )
-            }
         }
         if mustGoOn { startTicking() }
+    }
+
+    /// Offsets grow old where no group has a member, too.
+    private func scheduleExpiry() {
+        isExpiring = true
+        _ = loop.schedule(after: Self.expiryNanoseconds) { [weak self] in
+            self?.assumeIsolated { $0.expireOffsets() }
+        }
+    }
+
+    private func expireOffsets() {
+        for (_, entry) in hosted.sorted(by: { $0.key < $1.key }) where entry.isActive {
+            carryOut(
+                entry.coordinator.expireOffsets(now: loop.clock.wallMilliseconds),
+                for: entry
+            )
+        }
+        scheduleExpiry()
     }
 }

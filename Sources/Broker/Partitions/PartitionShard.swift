@@ -105,7 +105,10 @@ actor PartitionShard {
             Result {
                 try PartitionLog.open(
                     directory: environment.directory(of: start.id),
-                    configuration: LogConfiguration(start.configuration),
+                    configuration: LogConfiguration(
+                        start.configuration,
+                        producerMilliseconds: environment.producerMilliseconds
+                    ),
                     files: environment.files,
                     cache: cache
                 )
@@ -195,7 +198,10 @@ actor PartitionShard {
     func configure(_ id: TopicPartition, _ configuration: EffectiveTopicConfiguration) {
         guard let partition = partitions[id] else { return }
         partition.configuration = configuration
-        partition.log.configuration = LogConfiguration(configuration)
+        partition.log.configuration = LogConfiguration(
+            configuration,
+            producerMilliseconds: environment.producerMilliseconds
+        )
     }
 
     func partition(_ id: TopicPartition) -> Partition? { partitions[id] }
