@@ -86,20 +86,35 @@ def read_all(broker, topic, partitions):
 class Disk:
     """A small disk of its own, if this process may mount one."""
 
-    def __init__(self, path, size):
+    def __init__(self, path, size, *options):
         self.path = path
         path.mkdir(parents=True, exist_ok=True)
         done = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(path)], capture_output=True
+            ["mount", "-t", "tmpfs", "-o", ",".join([f"size={size}", *options]), "tmpfs", str(path)],
+            capture_output=True,
         )
         if done.returncode != 0:
             pytest.skip("mounting needs privileges")
 
-    def resize(self, size):
-        subprocess.run(["mount", "-o", f"remount,size={size}", str(self.path)], check=True)
+    def resize(self, size, *options):
+        options = ",".join(["remount", f"size={size}", *options])
+        subprocess.run(["mount", "-o", options, str(self.path)], check=True)
 
     def remove(self):
         subprocess.run(["umount", "-l", str(self.path)], check=True)
+
+
+@pytest.fixture
+def small_disk():
+    disks = []
+
+    def make(*options):
+        disks.append(Disk(*options))
+        return disks[-1]
+
+    yield make
+    for disk in disks:
+        disk.remove()
 
 
 def start_with_segments_on(disk, tmp_path, *options):
@@ -213,8 +228,8 @@ def test_what_only_the_log_has_survives_a_crash_while_it_is_short_of_space(tmp_p
     assert "offline" not in broker.log
 
 
-def test_a_log_that_cannot_be_relieved_stops_at_its_limit_and_goes_on_by_itself(tmp_path):
-    segments = Disk(tmp_path / "segments", "8M")
+def test_a_log_that_cannot_be_relieved_stops_at_its_limit_and_goes_on_by_itself(tmp_path, small_disk):
+    segments = small_disk(tmp_path / "segments", "8M")
     broker = start_with_segments_on(
         segments, tmp_path, "--set", "wal.total.bytes=8MiB", "--set", "wal.file.bytes=1MiB"
     )
@@ -223,15 +238,14 @@ def test_a_log_that_cannot_be_relieved_stops_at_its_limit_and_goes_on_by_itself(
         assert wal_bytes(broker) <= 10 * MIB
     finally:
         broker.stop()
-        segments.remove()
     assert broker.log.count("no space left") < 20, broker.log
 
 
 # A full disk
 
 
-def test_a_full_disk_refuses_produces_and_recovers_when_space_returns(tmp_path):
-    disk = Disk(tmp_path / "data", "24M")
+def test_a_full_disk_refuses_produces_and_recovers_when_space_returns(tmp_path, small_disk):
+    disk = small_disk(tmp_path / "data", "24M")
     broker = Broker(
         tmp_path / "data", "--set", "wal.total.bytes=8MiB", "--set", "wal.file.bytes=1MiB"
     ).start()
@@ -239,7 +253,6 @@ def test_a_full_disk_refuses_produces_and_recovers_when_space_returns(tmp_path):
         check_full_disk(broker, disk, limit=40 * MIB)
     finally:
         broker.stop()
-        disk.remove()
     assert broker.log.count("ERROR") < 20, broker.log
 
 
@@ -287,8 +300,24 @@ def cpu_seconds(broker):
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def test_retention_makes_room_on_a_full_disk(tmp_path):
-    segments = Disk(tmp_path / "segments", "24M")
+def test_partitions_a_full_disk_has_no_room_for_come_up_when_it_has(tmp_path, small_disk):
+    disk = small_disk(tmp_path / "data", "64M", "nr_inodes=60")
+    broker = Broker(tmp_path / "data", "--set", "wal.file.bytes=1MiB").start()
+    try:
+        admin = AdminClient({"bootstrap.servers": broker.address})
+        made = admin.create_topics([NewTopic("many", num_partitions=80)], operation_timeout=5)
+        made["many"].exception(30)
+        disk.resize("64M", "nr_inodes=10000")
+        values = [b"%d" % n for n in range(80)]
+        some, errors = produce(broker, "many", values, lambda value: int(value))
+        assert errors == [] and len(some) == 80
+        assert "waits for room on the disk" in broker.read_log()
+    finally:
+        broker.stop()
+
+
+def test_retention_makes_room_on_a_full_disk(tmp_path, small_disk):
+    segments = small_disk(tmp_path / "segments", "24M")
     broker = start_with_segments_on(
         segments, tmp_path, "--set", "log.retention.check.interval.ms=200"
     )
@@ -319,7 +348,6 @@ def test_retention_makes_room_on_a_full_disk(tmp_path):
             assert time.monotonic() < deadline, errors
     finally:
         broker.stop()
-        segments.remove()
 
 
 # Memory

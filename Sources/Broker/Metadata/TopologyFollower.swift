@@ -6,6 +6,8 @@ import RaftRuntime
 
 /// Starts and removes partitions as the committed metadata says, in its order.
 actor TopologyFollower {
+    private static let retryNanoseconds = Int64.seconds(2)
+
     nonisolated let loop: EventLoop
     nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
 
@@ -16,7 +18,10 @@ actor TopologyFollower {
     private let leaders: LeaderTable
     private let relief: LogRelief
     private let log: Logger
+    private let limiter: LogLimiter
     private var recovered: [UInt64: RecoveredGroup]
+    /// Of those, what belongs to partitions that wait for room on the disk.
+    private var waitingForRoom: [UInt64: RecoveredGroup] = [:]
     private var queue: [TopologyChange] = []
     private var isRunning = false
 
@@ -39,6 +44,7 @@ actor TopologyFollower {
         self.leaders = leaders
         self.relief = relief
         self.log = log
+        limiter = LogLimiter(every: .seconds(10), clock: loop.clock)
         self.recovered = recovered
     }
 
@@ -90,6 +96,7 @@ actor TopologyFollower {
             await start(id, topicID: topicID, groupID: groupID)
         case .remove(let id, let groupID):
             await shard(of: groupID).remove(id)
+            waitingForRoom[groupID] = nil
             await relief.unpin(groupID)
         case .configure(let topic): await configure(published.current.topics[topic])
         case .configureAll:
@@ -101,7 +108,8 @@ actor TopologyFollower {
         let image = published.current
         // Deleted again meanwhile: the removal follows in the queue and finds nothing.
         guard let topic = image.topic(topicID) else { return }
-        let remembered = recovered.removeValue(forKey: groupID)
+        let remembered =
+            recovered.removeValue(forKey: groupID) ?? waitingForRoom.removeValue(forKey: groupID)
         var start = PartitionStart(
             id: id,
             topicID: topicID,
@@ -114,6 +122,24 @@ actor TopologyFollower {
         }
         do {
             _ = try await shard(of: groupID).start(start)
+            await relief.unpin(groupID)
+        } catch let error as FileError where error.reason == .noSpace {
+            limiter.limited { suppressed in
+                log.error(
+                    "a partition waits for room on the disk",
+                    ["partition": "\(id)", "error": "\(error)", "suppressed": "\(suppressed)"]
+                )
+            }
+            leaders.abandon(id)
+            if let remembered {
+                waitingForRoom[groupID] = remembered
+                await relief.pin(groupID, from: remembered.oldestFile)
+            }
+            _ = loop.schedule(after: Self.retryNanoseconds) { [weak self] in
+                self?.assumeIsolated {
+                    $0.enqueue([.start(id, topicID: topicID, groupID: groupID)])
+                }
+            }
         } catch {
             log.error(
                 "a partition could not be started and stays offline",
