@@ -241,6 +241,28 @@ def test_a_log_that_cannot_be_relieved_stops_at_its_limit_and_goes_on_by_itself(
     assert broker.log.count("no space left") < 20, broker.log
 
 
+def test_a_log_far_over_a_new_limit_shrinks_to_it(tmp_path):
+    broker = Broker(tmp_path / "data", "--set", "wal.file.bytes=1MiB").start()
+    try:
+        make_topic(broker, "many", 10)
+        values = [b"%d:" % n + os.urandom(10_000) for n in range(2_000)]
+        some, errors = produce(broker, "many", values, lambda v: int(v.split(b":")[0]) % 10)
+        assert errors == [] and len(some) == 2_000
+        broker.kill()
+        # On another port, so that it has something to write while it starts.
+        broker.port = 0
+        broker.options = SMALL_LOG
+        broker.start()
+        assert read_all(broker, "many", 10) == set(some)
+        produce(broker, "many", [b"0:" + os.urandom(1_000) for _ in range(200)])
+        deadline = time.monotonic() + 20
+        while wal_bytes(broker) > 2 * MIB:
+            assert time.monotonic() < deadline, f"the log takes {wal_bytes(broker)} bytes"
+            time.sleep(0.1)
+    finally:
+        broker.stop()
+
+
 # A full disk
 
 

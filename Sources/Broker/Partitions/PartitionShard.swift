@@ -256,8 +256,12 @@ actor PartitionShard {
     private func refusal(to partition: Partition) -> String? {
         let wal = environment.wal
         if wal.isFull { return "the disk is full" }
-        // The broker's own records are few, and without them no space could be freed.
-        if partition.isInternal { return wal.isFarOverLimit ? Self.overLimit : nil }
+        // The broker's own records are few, and without the metadata no node starts, and no topic
+        // is deleted to make room.
+        if partition.isInternal {
+            if partition.id == MetadataService.partitionID { return nil }
+            return wal.isFarOverLimit ? Self.overLimit : nil
+        }
         if flusher.isDiskFull { return "the disk is full" }
         if partition.cannotFlush { return "the partition's segments cannot be written" }
         return wal.isOverLimit ? Self.overLimit : nil
