@@ -3,9 +3,11 @@ SWIFT_FLAGS := --explicit-target-dependency-import-check error
 RELEASE_FLAGS := $(SWIFT_FLAGS) -c release --static-swift-stdlib
 PYTEST := .venv/bin/python -m pytest -p no:cacheprovider -q
 SOURCES := Package.swift Sources Tests
+FUZZ_TARGETS := requests batches groups log
+FUZZ_SECONDS := 30
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-unit test-clients lint format clean
+.PHONY: help run build test test-unit fuzz test-clients lint format clean
 
 help: ## what each target does
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1: \2/p' Makefile
@@ -18,12 +20,16 @@ build: ## the release programs, under .build/release
 	swift build $(RELEASE_FLAGS) --product chronik-server
 	swift build $(RELEASE_FLAGS) --product chronik-bench
 
-test: lint test-unit test-clients ## everything that has to pass
+test: lint test-unit fuzz test-clients ## everything that has to pass
 
 test-unit: ## the unit tests and the simulations
 	@scripts/setup
 	swift build $(SWIFT_FLAGS) --build-tests
 	swift test $(SWIFT_FLAGS) --skip-build
+
+fuzz: ## hostile bytes for every parser, FUZZ_SECONDS=30 each
+	@scripts/setup
+	@for target in $(FUZZ_TARGETS); do scripts/fuzz $$target $(FUZZ_SECONDS) || exit 1; done
 
 test-clients: ## real client libraries against a real broker
 	@scripts/setup --tests

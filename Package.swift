@@ -27,12 +27,24 @@ func systemLibrary(_ name: String, apt: String) -> Target {
     .systemLibrary(name: name, path: "Sources/C/\(name)", providers: [.apt([apt])])
 }
 
+/// A libFuzzer program, of which ordinary builds know nothing: `scripts/fuzz` sets the variable.
+func fuzzer(_ name: String, path: String, _ imports: [Target.Dependency]) -> Target {
+    .executableTarget(
+        name: name,
+        dependencies: imports,
+        path: "Tests/Fuzz/\(path)",
+        exclude: ["seeds"],
+        swiftSettings: strict
+    )
+}
+
 let package = Package(
     name: "chronik",
     products: [
         .library(name: "Raft", targets: ["Raft", "RaftRuntime"]),
         .executable(name: "chronik-server", targets: ["chronik-server"]),
         .executable(name: "chronik-bench", targets: ["chronik-bench"]),
+        .executable(name: "chronik-sim", targets: ["chronik-sim"]),
         .executable(name: "kafka-codegen", targets: ["kafka-codegen"]),
     ],
     targets: [
@@ -51,6 +63,7 @@ let package = Package(
         module("KafkaProtocol", ["Bytes", "Platform", "KafkaMessages"]),
         module("Raft"),
         module("RaftScript", ["Raft"]),
+        module("RaftSimulation", ["Raft"]),
         module("WriteAheadLog", ["Bytes", "Platform"]),
         module("RaftRuntime", ["Bytes", "Platform", "Raft", "WriteAheadLog"]),
         module("LogStorage", ["Bytes", "Platform", "KafkaProtocol"]),
@@ -71,6 +84,7 @@ let package = Package(
             ["Platform", "Broker", "Configuration", "Coordinators", "WriteAheadLog"]
         ),
         program("chronik-bench", ["Bytes", "Platform", "KafkaMessages", "KafkaProtocol"]),
+        program("chronik-sim", ["RaftScript", "RaftSimulation"]),
         program("kafka-codegen", []),
 
         tests("BytesTests", ["Bytes"]),
@@ -78,6 +92,7 @@ let package = Package(
         tests("KafkaMessagesTests", ["Bytes", "KafkaMessages"]),
         tests("KafkaProtocolTests", ["Bytes", "Platform", "KafkaMessages", "KafkaProtocol"]),
         tests("RaftTests", ["Raft", "RaftScript"]),
+        tests("RaftSimulationTests", ["RaftSimulation", "chronik-sim"]),
         tests("WriteAheadLogTests", ["Bytes", "Platform", "WriteAheadLog", "Simulator"]),
         tests(
             "RaftRuntimeTests",
@@ -87,14 +102,28 @@ let package = Package(
             "LogStorageTests",
             ["Bytes", "Platform", "KafkaMessages", "KafkaProtocol", "LogStorage", "Simulator"]
         ),
-        tests("ClusterMetadataTests", ["Bytes", "KafkaProtocol", "ClusterMetadata"]),
+        tests(
+            "ClusterMetadataTests",
+            ["Bytes", "KafkaMessages", "KafkaProtocol", "ClusterMetadata"]
+        ),
         tests(
             "CoordinatorsTests",
             ["Bytes", "KafkaMessages", "KafkaProtocol", "ClusterMetadata", "Coordinators"]
         ),
         tests(
             "BrokerTests",
-            ["Bytes", "Platform", "KafkaMessages", "KafkaProtocol", "Broker", "Simulator"]
+            [
+                "Bytes", "Platform", "KafkaMessages", "KafkaProtocol", "Raft", "WriteAheadLog",
+                "RaftRuntime", "LogStorage", "ClusterMetadata", "Coordinators", "Broker",
+                "Simulator",
+            ]
+        ),
+        tests(
+            "SimulatorTests",
+            [
+                "Bytes", "Platform", "KafkaMessages", "KafkaProtocol", "WriteAheadLog",
+                "Coordinators", "Broker", "Simulator",
+            ]
         ),
         tests("ConfigurationTests", ["Platform", "Configuration"]),
         tests(
@@ -104,3 +133,30 @@ let package = Package(
     ],
     cxxLanguageStandard: .cxx17
 )
+
+if Context.environment["CHRONIK_FUZZ"] != nil {
+    package.targets += [
+        .target(
+            name: "FuzzDriver",
+            dependencies: ["Bytes"],
+            path: "Tests/Fuzz/Driver",
+            swiftSettings: strict
+        ),
+        fuzzer(
+            "fuzz-requests",
+            path: "Requests",
+            ["Bytes", "Platform", "KafkaMessages", "KafkaProtocol", "Broker", "FuzzDriver"]
+        ),
+        fuzzer(
+            "fuzz-batches",
+            path: "Batches",
+            ["Bytes", "Platform", "KafkaProtocol", "FuzzDriver"]
+        ),
+        fuzzer(
+            "fuzz-groups",
+            path: "Groups",
+            ["Bytes", "KafkaMessages", "KafkaProtocol", "Coordinators", "FuzzDriver"]
+        ),
+        fuzzer("fuzz-log", path: "Log", ["Bytes", "Platform", "WriteAheadLog", "FuzzDriver"]),
+    ]
+}

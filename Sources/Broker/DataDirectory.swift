@@ -34,6 +34,7 @@ struct DataDirectory {
                     + " with --data-dir"
             )
         }
+        try makeNamesDurable(path, files)
         let meta = path + "/" + metaName
         guard files.exists(meta) else {
             if files.exists(path + "/topics") {
@@ -66,6 +67,14 @@ struct DataDirectory {
             )
         }
         return DataDirectory(clusterID: clusterID, lock: lock)
+    }
+
+    /// A process that was killed may have left names that are not durable; from now on something is
+    /// acknowledged that depends on them.
+    private static func makeNamesDurable(_ path: String, _ files: FileSystem) throws(FileError) {
+        try files.syncDirectory(FileSystem.parent(of: path))
+        try files.syncDirectory(path)
+        if files.exists(path + "/topics") { try files.syncDirectory(path + "/topics") }
     }
 
     private static func read(_ path: String, _ files: FileSystem) throws -> [String: String] {

@@ -3,6 +3,7 @@ import ClusterMetadata
 import Coordinators
 import KafkaMessages
 import KafkaProtocol
+import LogStorage
 import Platform
 import Raft
 import RaftRuntime
@@ -80,6 +81,9 @@ struct NodeBoot {
             wal: wal,
             segmentWriter: platform.makeWorker(name: "segments"),
             coldReader: platform.makeWorker(name: "cold-reads"),
+            readBuffers: ReadBuffers(
+                limit: max(2, settings.broker.memoryBytes / 32 / ReadBuffers.bytes)
+            ),
             replicaID: replicaID,
             budget: budget,
             cacheBytesPerLoop: max(1 << 20, settings.broker.memoryBytes / 2 / loops),

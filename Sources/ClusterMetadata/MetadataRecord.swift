@@ -86,7 +86,7 @@ package enum MetadataRecord: Equatable, Sendable {
             self = .partition(
                 topicID: try reader.readUUIDField(),
                 index: try reader.read(),
-                groupID: try reader.read(),
+                groupID: try reader.readGroupID(),
                 replicas: try reader.readReplicas()
             )
         case .topicConfig:
@@ -138,6 +138,13 @@ extension ByteWriter {
 extension ByteReader {
     fileprivate mutating func readUUIDField() throws(MalformedBytes) -> KafkaUUID {
         KafkaUUID(high: try read(), low: try read())
+    }
+
+    /// Leaves room for the next one.
+    fileprivate mutating func readGroupID() throws(MalformedBytes) -> UInt64 {
+        let id: UInt64 = try read()
+        guard id < UInt64.max else { throw .invalidLength(-1) }
+        return id
     }
 
     fileprivate mutating func readText() throws(MalformedBytes) -> String {

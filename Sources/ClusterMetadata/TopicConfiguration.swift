@@ -42,8 +42,14 @@ package struct TopicConfigurationKey: Sendable {
         all.first { $0.name == name }
     }
 
+    /// The longest string the protocol can tell of.
+    private static let maxValueBytes = Int(Int16.max)
+
     /// Why `value` cannot be the key's value; `nil` when it can.
     package func problem(with value: String) -> String? {
+        guard value.utf8.count <= Self.maxValueBytes else {
+            return "\(name) has at most \(Self.maxValueBytes) bytes, not \(value.utf8.count)"
+        }
         switch kind {
         case .int(let range), .long(let range):
             guard let number = Int64(value), range.contains(number) else {

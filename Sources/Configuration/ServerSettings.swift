@@ -95,7 +95,7 @@ package enum ServerSettings {
                 "event.loops",
                 optional: \.eventLoops,
                 .count(1...1024),
-                "Threads that serve clients; else one a core."
+                "Threads that serve clients; else one fewer than there are cores."
             ),
             Setting(
                 "memory.bytes",

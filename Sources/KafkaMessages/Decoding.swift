@@ -24,8 +24,14 @@ extension ByteReader {
         return length == -1 ? nil : length
     }
 
+    /// A string has 32,767 bytes at most in either form, so that what came in one can leave in the
+    /// other.
     private mutating func readStringLength(flexible: Bool) throws(MalformedBytes) -> Int? {
-        if flexible { return try readLength(flexible: true) }
+        if flexible {
+            let length = try readLength(flexible: true)
+            if let length, length > Int(Int16.max) { throw .invalidLength(Int64(length)) }
+            return length
+        }
         let length = Int(try readInt16())
         guard length >= -1 else { throw .invalidLength(Int64(length)) }
         return length == -1 ? nil : length

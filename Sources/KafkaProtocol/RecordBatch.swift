@@ -39,8 +39,9 @@ package struct RecordBatch: Sendable, Equatable {
     package var baseSequence: Int32 { bytes.loadBigEndian(at: 53) }
     package var recordCount: Int32 { bytes.loadBigEndian(at: 57) }
 
-    package var lastOffset: Offset { baseOffset + Int64(lastOffsetDelta) }
-    package var nextOffset: Offset { baseOffset + Int64(lastOffsetDelta) + 1 }
+    // Wrapping: until the broker has assigned it, the base offset is whatever a client sent.
+    package var lastOffset: Offset { Offset(baseOffset.rawValue &+ Int64(lastOffsetDelta)) }
+    package var nextOffset: Offset { Offset(lastOffset.rawValue &+ 1) }
     package var codec: Int { Int(attributes & 0x07) }
     package var usesLogAppendTime: Bool { attributes & 0x08 != 0 }
     package var isTransactional: Bool { attributes & 0x10 != 0 }
@@ -54,7 +55,7 @@ package struct RecordBatch: Sendable, Equatable {
 
     package static func sequence(_ base: Int32, plus delta: Int32) -> Int32 {
         let sum = Int64(base) + Int64(delta)
-        return Int32(sum > Int64(Int32.max) ? sum - Int64(Int32.max) - 1 : sum)
+        return Int32(clamping: sum > Int64(Int32.max) ? sum - Int64(Int32.max) - 1 : sum)
     }
 
     // MARK: Making one

@@ -115,7 +115,7 @@ extension RecordBatch {
         let timestamp = baseTimestamp &+ (try reader.readVarlong())
         let delta = try reader.readVarint()
         var record = Record(
-            offset: baseOffset + Int64(delta),
+            offset: Offset(baseOffset.rawValue &+ Int64(delta)),
             timestamp: usesLogAppendTime ? maxTimestamp : timestamp,
             key: try Self.readBytes(&reader),
             value: try Self.readBytes(&reader),

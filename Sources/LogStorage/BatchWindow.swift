@@ -57,10 +57,14 @@ struct BatchWindow {
         return low
     }
 
-    func firstBatch(from timestamp: Int64, logStart: Offset) -> RecordBatch? {
-        slots[first...].first {
-            $0.maxTimestamp >= timestamp && $0.nextOffset > logStart.rawValue
-        }.map { RecordBatch(committed: $0.bytes) }
+    func firstRecord(from timestamp: Int64, logStart: Offset) -> TimeLookup.Found? {
+        for slot in slots[first...]
+        where slot.maxTimestamp >= timestamp && slot.nextOffset > logStart.rawValue {
+            let batch = RecordBatch(committed: slot.bytes)
+            let found = TimeLookup.firstRecord(in: batch, from: timestamp, logStart: logStart)
+            if let found { return found }
+        }
+        return nil
     }
 
     var batchOfMaxTimestamp: RecordBatch? {

@@ -9,27 +9,76 @@ package struct ColdRead: Sendable {
     let maxBytes: Int
     let minOneBatch: Bool
 
-    /// Whole batches from the one with the offset on, as a piece of the segment's file.
+    /// Whole batches from the one with the offset on: in a buffer where one is free, otherwise as a
+    /// piece of the segment's file whose pages have been read, so that sending them does not block.
     ///
-    /// The pages have been read by then, so that sending them does not block.
-    ///
-    /// - Throws: `FileError` when the segment cannot be read or is damaged.
-    package func perform() throws -> ByteRope {
+    /// - Throws: `FileError`, or ``LogDamage``, when the segment cannot be read or is damaged.
+    package func perform(with buffers: ReadBuffers? = nil) throws -> ByteRope {
         let index = SegmentIndex(segment: segment)
         let hinted = segment.files.hint(for: offset)
         let near = try hinted ?? index.position(before: offset)
+        if let buffer = buffers?.take(), let rope = try read(from: near, into: buffer) {
+            return rope
+        }
+        return try fileRegion(from: near, index)
+    }
+
+    /// `nil` when the first batch does not lie in one buffer.
+    private func read(from near: Int, into buffer: ReadBuffer) throws -> ByteRope? {
+        let block = FileSystem.directAlignment
+        let base = near & ~(block - 1)
+        let wanted = min(near - base + maxBytes + Self.slackBytes, segment.size - base)
+        let count = min(ReadBuffers.bytes, (wanted + block - 1) & ~(block - 1))
+        let file = try segment.files.directLog()
+        let n = try file.read(
+            into: UnsafeMutableRawBufferPointer(start: buffer.storage.start, count: count),
+            at: base
+        )
+        let window = buffer.slice(0..<min(n, segment.size - base))
+        var scan = try BatchScan(window, at: base, of: segment, from: near)
+        var first = try scan.next()
+        while let header = first, header.lastOffset < offset { first = try scan.next() }
+        guard let first else { return nil }
+        try check(first, from: near)
+        guard first.byteCount <= maxBytes || minOneBatch else { return ByteRope() }
+        var last = first
+        while let next = try scan.next(),
+            next.position + next.byteCount - first.position <= maxBytes
+        {
+            last = next
+        }
+        let end = last.position + last.byteCount
+        segment.files.setHint(last.lastOffset + 1, end)
+        var rope = ByteRope()
+        rope.append(window[first.position - base..<end - base])
+        return rope
+    }
+
+    /// How far the batch that is looked for may lie behind where the index leads.
+    private static let slackBytes = 64 << 10
+
+    private func check(_ first: BatchScan.Header, from near: Int) throws(LogDamage) {
+        guard first.baseOffset <= offset else { throw indexPast(near) }
+    }
+
+    private func indexPast(_ near: Int) -> LogDamage {
+        LogDamage(
+            path: segment.files.indexPath,
+            problem: "the index leads past offset \(offset), to byte \(near);"
+                + " restore the partition from a backup"
+        )
+    }
+
+    private func fileRegion(from near: Int, _ index: SegmentIndex) throws -> ByteRope {
         var scan = try BatchScan(segment, from: near)
         var first = try scan.next()
         while let header = first, header.lastOffset < offset { first = try scan.next() }
-        guard let first else { return ByteRope() }
+        guard let first else { throw indexPast(near) }
+        try check(first, from: near)
         let start = first.position
         guard first.byteCount <= maxBytes || minOneBatch else { return ByteRope() }
         let end = try end(start: start, first: first.byteCount, index)
         try warm(start..<end)
-        if end < segment.size {
-            var next = try BatchScan(segment, from: end)
-            if let header = try next.next() { segment.files.setHint(header.baseOffset, end) }
-        }
         var rope = ByteRope()
         rope.append(
             ByteRope.FileRegion(file: try segment.files.log(), offset: start, count: end - start)
@@ -106,24 +155,29 @@ package struct TimeLookup: Sendable {
                     throw FileError(.inputOutput, operation: "read", path: file.path)
                 }
                 let batch = RecordBatch(committed: storage.slice(0..<n))
-                return Self.firstRecord(in: batch, from: timestamp, logStart: logStart)
+                if let found = Self.firstRecord(in: batch, from: timestamp, logStart: logStart) {
+                    return found
+                }
             }
         }
         return nil
     }
 
     /// The record itself where the batch is not compressed, otherwise the batch's first.
+    ///
+    /// `nil` when the only records late enough lie below the log's start.
     static func firstRecord(
         in batch: RecordBatch,
         from timestamp: Int64,
         logStart: Offset
-    ) -> Found {
-        if batch.codec == 0, let records = try? batch.records(),
-            let record = records.first(where: { $0.timestamp >= timestamp && $0.offset >= logStart }
-            )
-        {
-            return Found(offset: record.offset, timestamp: record.timestamp)
+    ) -> Found? {
+        let first = max(batch.baseOffset, logStart)
+        guard batch.codec == 0, let records = try? batch.records() else {
+            return Found(offset: first, timestamp: batch.maxTimestamp)
         }
-        return Found(offset: max(batch.baseOffset, logStart), timestamp: batch.maxTimestamp)
+        // A record's own offset is what its producer wrote.
+        return records.first {
+            $0.timestamp >= timestamp && $0.offset >= first && $0.offset <= batch.lastOffset
+        }.map { Found(offset: $0.offset, timestamp: $0.timestamp) }
     }
 }

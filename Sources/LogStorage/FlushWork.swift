@@ -11,21 +11,33 @@ package struct FlushWork: Sendable {
     let now: Int64
 
     package func perform() -> FlushResult {
+        let written: Checkpoint
         do {
-            return FlushResult(
-                outcome: .success(try writer.write(batches, checkpoint, configuration, now: now)),
-                work: self
-            )
+            written = try writer.write(batches, checkpoint, configuration, now: now)
         } catch {
-            return FlushResult(outcome: .failure(error), work: self)
+            return FlushResult(outcome: .nothingWritten(error))
+        }
+        do {
+            try writer.store(written)
+            return FlushResult(outcome: .done(written))
+        } catch {
+            return FlushResult(outcome: .checkpointFailed(error, written))
         }
     }
 }
 
 /// What came of a flush; give it back to the log it came from.
 package struct FlushResult: Sendable {
-    let outcome: Result<Checkpoint, FileError>
-    let work: FlushWork
+    enum Outcome: Sendable {
+        case done(Checkpoint)
+        /// Segments are as they were at the last checkpoint.
+        case nothingWritten(FileError)
+        /// The segments are written, and either checkpoint may be the one a power cut leaves: what
+        /// this one vouches for must stay.
+        case checkpointFailed(FileError, Checkpoint)
+    }
+
+    let outcome: Outcome
 }
 
 /// Writes batches to the end of a partition's segments; one flush at a time.
@@ -60,7 +72,7 @@ final class SegmentWriter: @unchecked Sendable {
         self.files = files
     }
 
-    /// Appends the batches, syncs, and writes the checkpoint that vouches for them.
+    /// Appends the batches and syncs; returns the checkpoint that may vouch for them.
     ///
     /// After an error the segments are as they were at the last checkpoint.
     func write(
@@ -85,7 +97,6 @@ final class SegmentWriter: @unchecked Sendable {
                 try active.index.sync()
                 try active.timeIndex.sync()
             }
-            try checkpoint.write(to: directory, files)
             return checkpoint
         } catch {
             // The next try begins from what the last checkpoint says.
@@ -100,6 +111,10 @@ final class SegmentWriter: @unchecked Sendable {
         guard try files.availableBytes(directory) >= needed else {
             throw FileError(.noSpace, operation: "write segments in", path: directory)
         }
+    }
+
+    func store(_ checkpoint: Checkpoint) throws(FileError) {
+        try checkpoint.write(to: directory, files)
     }
 
     /// Cuts the padding off the active segment, so that the files hold nothing but batches.
@@ -123,8 +138,7 @@ final class SegmentWriter: @unchecked Sendable {
         if let current = active {
             let isFull = current.segment.size + batch.bytes.count > configuration.segmentBytes
             let isOld = now - current.segment.created > configuration.segmentMilliseconds
-            let isFar =
-                batch.lastOffset.rawValue - current.segment.baseOffset.rawValue > Int64(Int32.max)
+            let isFar = Self.isFar(batch, from: current.segment)
             let isIndexFull = Self.isIndexFull(current.segment.indexEntries, configuration)
             guard current.segment.size > 0, isFull || isOld || isFar || isIndexFull else { return }
             try seal(current)
@@ -144,6 +158,11 @@ final class SegmentWriter: @unchecked Sendable {
         )
         try files.syncDirectory(directory)
         checkpoint.segments.append(segment)
+    }
+
+    /// Whether an index, which has 32 bits for an offset, cannot tell where the batch ends.
+    private static func isFar(_ batch: RecordBatch, from segment: Segment) -> Bool {
+        batch.lastOffset.rawValue - segment.baseOffset.rawValue > Int64(Int32.max)
     }
 
     /// Opens the last segment at the end that the checkpoint vouches for.
@@ -208,6 +227,7 @@ final class SegmentWriter: @unchecked Sendable {
             if next > first {
                 let entries = current.segment.indexEntries + indexCount
                 guard size + batch.bytes.count <= configuration.segmentBytes,
+                    !Self.isFar(batch, from: current.segment),
                     !Self.isIndexFull(entries, configuration)
                 else { break }
             }

@@ -45,6 +45,8 @@ package final class PartitionLog: @unchecked Sendable {
         cache: TailCache
     ) throws -> PartitionLog {
         try files.createDirectory(directory)
+        // A process that was killed may have left a checkpoint under a name that is not durable.
+        try files.syncDirectory(directory)
         let checkpoint = try Checkpoint.read(from: directory, files) ?? Checkpoint()
         try cutToCheckpoint(checkpoint, directory, files)
         return PartitionLog(
@@ -92,19 +94,24 @@ package final class PartitionLog: @unchecked Sendable {
                 segment.files.logPath, segment.files.indexPath, segment.files.timeIndexPath,
             ] { known.insert(path) }
         }
-        for name in try files.list(directory) where name != Checkpoint.fileName {
+        for name in try files.list(directory) where Self.isSegmentFile(name) {
             let path = directory + "/" + name
             if !known.contains(path) { try files.remove(path) }
         }
-        guard let last = checkpoint.segments.last else { return }
-        let file = try files.open(last.files.logPath, .readWrite)
-        guard try file.size() >= last.size else {
+        for segment in checkpoint.segments {
+            let size = try files.open(segment.files.logPath, .read).size()
+            guard size < segment.size else { continue }
             throw LogDamage(
-                path: last.files.logPath,
-                problem: "the segment is shorter than the \(last.size) bytes it had;"
+                path: segment.files.logPath,
+                problem: "the segment has \(size) of its \(segment.size) bytes;"
                     + " restore the partition from a backup"
             )
         }
+    }
+
+    /// Whether a file is the log's to remove: a segment's, or one that was not finished.
+    private static func isSegmentFile(_ name: String) -> Bool {
+        [".log", ".index", ".timeindex", ".tmp"].contains { name.hasSuffix($0) }
     }
 
     // MARK: Committed batches
@@ -194,9 +201,7 @@ package final class PartitionLog: @unchecked Sendable {
 
     /// The first record with at least that timestamp.
     package func lookUp(timestamp: Int64) -> TimeResult {
-        let inMemory = tail.firstBatch(from: timestamp, logStart: logStartOffset).map {
-            TimeLookup.firstRecord(in: $0, from: timestamp, logStart: logStartOffset)
-        }
+        let inMemory = tail.firstRecord(from: timestamp, logStart: logStartOffset)
         let first = tail.firstOffset ?? logEndOffset
         let older = segments.filter {
             $0.maxTimestamp >= timestamp && $0.nextOffset > logStartOffset && $0.baseOffset < first
@@ -277,22 +282,31 @@ package final class PartitionLog: @unchecked Sendable {
 
     /// Takes in what a flush has done.
     ///
-    /// - Throws: Why it failed; everything is as before, and another may be begun.
+    /// - Throws: Why it failed; nothing is vouched for that was not before, and another may be
+    ///   begun.
     package func finishFlush(_ result: FlushResult) throws(FileError) {
         isFlushing = false
-        let written: Checkpoint
-        do {
-            written = try result.outcome.get()
-        } catch {
+        switch result.outcome {
+        case .done(let written):
+            take(written)
+            flushedRaftIndex = written.raftIndex
+        case .nothingWritten(let error):
+            needsCheckpoint = true
+            throw error
+        case .checkpointFailed(let error, let written):
+            take(written)
             needsCheckpoint = true
             throw error
         }
+    }
+
+    /// Segments hold what they hold, whatever the checkpoint says.
+    private func take(_ written: Checkpoint) {
         checkpoint = written
         // Retention may have dropped segments meanwhile.
         let firstKept = segments.first?.baseOffset
         segments = written.segments.filter { $0.baseOffset >= firstKept ?? $0.baseOffset }
         flushedOffset = written.logEndOffset
-        flushedRaftIndex = written.raftIndex
         let count = tail.markFlushed(through: flushedOffset)
         guard count > 0 else { return }
         let end = flushedOffset

@@ -48,6 +48,7 @@ package struct Segment: Sendable, Equatable {
 package final class SegmentFiles: Sendable {
     private struct Open {
         var log: File?
+        var directLog: File?
         var index: File?
         var timeIndex: File?
         /// Where batches begin that a sequential reader will want next.
@@ -75,6 +76,14 @@ package final class SegmentFiles: Sendable {
         if let file = open.withLock({ $0.log }) { return file }
         let file = try files.open(logPath, .read)
         open.withLock { $0.log = file }
+        return file
+    }
+
+    /// The log past the page cache, for reads that are aligned.
+    func directLog() throws(FileError) -> File {
+        if let file = open.withLock({ $0.directLog }) { return file }
+        let file = try files.open(logPath, .read, direct: true)
+        open.withLock { $0.directLog = file }
         return file
     }
 

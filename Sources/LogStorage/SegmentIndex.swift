@@ -75,10 +75,26 @@ struct BatchScan {
     private(set) var position: Int
     private var chunk = ByteSlice()
     private var chunkStart = 0
+    private var windowEnd = Int.max
 
     init(_ segment: Segment, from position: Int) throws(FileError) {
         file = try segment.files.log()
         end = segment.size
+        self.position = position
+    }
+
+    /// Walks over what has been read of a segment at `base`, as far as whole batches go.
+    init(
+        _ window: ByteSlice,
+        at base: Int,
+        of segment: Segment,
+        from position: Int
+    ) throws(FileError) {
+        file = try segment.files.log()
+        end = segment.size
+        windowEnd = base + window.count
+        chunk = window
+        chunkStart = base
         self.position = position
     }
 
@@ -90,9 +106,9 @@ struct BatchScan {
         let maxTimestamp: Int64
     }
 
-    /// The next batch's header; `nil` at the segment's end.
+    /// The next batch's header; `nil` at the end of the segment or window.
     mutating func next() throws(FileError) -> Header? {
-        guard position < end else { return nil }
+        guard position < end, position + RecordBatch.headerBytes <= windowEnd else { return nil }
         let bytes = try bytes(at: position, count: RecordBatch.headerBytes)
         let length: Int32 = bytes.loadBigEndian(at: 8)
         let count = Int(length) + RecordBatch.lengthPrefixBytes
@@ -103,6 +119,7 @@ struct BatchScan {
                 path: file.path
             )
         }
+        guard position + count <= windowEnd else { return nil }
         let batch = RecordBatch(committed: bytes)
         defer { position += count }
         return Header(

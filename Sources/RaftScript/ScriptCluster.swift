@@ -27,6 +27,12 @@ package struct ScriptCluster {
 
     /// Runs one directive.
     package mutating func run(_ directive: Directive) throws(ScriptError) {
+        guard directive.input.isEmpty || directive.command == "propose-conf-change" else {
+            throw ScriptError(
+                line: directive.line + 1,
+                reason: "\(directive.command) takes no input; is an empty line missing?"
+            )
+        }
         switch directive.command {
         case "add-nodes":
             try addReplicas(directive)
@@ -71,7 +77,8 @@ package struct ScriptCluster {
             replicas[place].node.setElectionTimeout(ticks: try number(directive, key: "timeout"))
         case "compact":
             let index = LogIndex(UInt64(try number(directive, word: 1)))
-            guard replicas[place].log.compact(through: index) else {
+            guard index <= replicas[place].node.applied, replicas[place].log.compact(through: index)
+            else {
                 throw ScriptError(line: directive.line, reason: "nothing to compact at \(index)")
             }
         case "report-unreachable":

@@ -9,8 +9,8 @@ extension ScriptCluster {
         var metadata: SnapshotMetadata?
         if let index = directive.values("index")?.first.flatMap({ UInt64($0) }), index > 0 {
             let membership = Membership(
-                voters: ids(directive, "voters"),
-                learners: ids(directive, "learners")
+                voters: try ids(directive, "voters"),
+                learners: try ids(directive, "learners")
             )
             metadata = SnapshotMetadata(
                 index: LogIndex(index),
@@ -21,8 +21,15 @@ extension ScriptCluster {
         for _ in 0..<count { try addReplica(directive, startingFrom: metadata) }
     }
 
-    private func ids(_ directive: Directive, _ key: String) -> [ReplicaID] {
-        (directive.values(key) ?? []).compactMap { UInt64($0).map(ReplicaID.init) }
+    private func ids(_ directive: Directive, _ key: String) throws(ScriptError) -> [ReplicaID] {
+        var ids: [ReplicaID] = []
+        for word in directive.values(key) ?? [] {
+            guard let id = UInt64(word), id > 0 else {
+                throw ScriptError(line: directive.line, reason: "\(key) names \(word)")
+            }
+            ids.append(ReplicaID(id))
+        }
+        return ids
     }
 
     private mutating func addReplica(

@@ -5,8 +5,9 @@ internal import Synchronization
 /// The write-ahead log that all Raft groups of a node share.
 ///
 /// Whatever was submitted while one fdatasync ran is written with one write and made durable with
-/// one more. Everything that blocks runs on the worker it is given; making and recycling files runs
-/// on another, the preparer.
+/// one more. What blocks runs on the worker it is given, except that on a fast disk a small group is
+/// written by the event loop that submits it; making and recycling files runs on another worker, the
+/// preparer.
 ///
 /// | state | batches | left when |
 /// |---|---|---|
@@ -33,6 +34,8 @@ package final class GroupCommitWAL: Sendable {
     private let writer: GroupWriter
     private let intake: Mutex<Intake>
     private let visibleState = Atomic(State.writing.rawValue)
+    private let inlineSync: Int64
+    private let typicalSync = Atomic(Int64.max)
     private let pressureHandler = Mutex<PressureHandler?>(nil)
     private let closeCompletion = Mutex<(@Sendable (WALError?) -> Void)?>(nil)
 
@@ -51,6 +54,7 @@ package final class GroupCommitWAL: Sendable {
         self.clock = clock
         self.metrics = metrics
         self.maker = maker
+        inlineSync = configuration.inlineSyncNanoseconds
         intake = Mutex(Intake(configuration.profile))
         inventory = FileInventory(
             configuration,
@@ -93,6 +97,8 @@ package final class GroupCommitWAL: Sendable {
         let maker = FileMaker(files: files, directory: configuration.directory)
         do {
             try files.createDirectory(configuration.directory)
+            // A process that was killed may have left files under names that are not durable.
+            try files.syncDirectory(configuration.directory)
         } catch {
             throw .file(error)
         }
@@ -104,8 +110,7 @@ package final class GroupCommitWAL: Sendable {
             }
             if let found {
                 recovered = found
-                // A killed process may have left writes that no fdatasync followed.
-                try found.end.file.file.sync()
+                try found.end.makeDurable()
                 try removeMarker(maker)
             } else {
                 recovered = try begin(configuration, maker, salt: generator.next())
@@ -142,7 +147,13 @@ package final class GroupCommitWAL: Sendable {
             size: max(WALBlock.roundedUp(configuration.firstFileBytes), 2 * WALBlock.size)
         )
         let found = RecoveredFiles(live: [file], nextSequence: 2)
-        return (found, LogEnd(file: file, offset: WALBlock.size, nextNumber: 1))
+        let end = LogEnd(
+            file: file,
+            offset: WALBlock.size,
+            nextNumber: 1,
+            lastBatch: WALBlock.size
+        )
+        return (found, end)
     }
 
     // MARK: Writing
@@ -155,7 +166,12 @@ package final class GroupCommitWAL: Sendable {
             batch.loop.execute { batch.completion(.failure(.tooLarge(bytes: batch.bytes))) }
             return
         }
-        perform(intake.withLock { $0.accept(batch) }) { error in
+        let action = intake.withLock { $0.accept(batch) }
+        if case .run(let ticket) = action, mayWriteInline(batch) {
+            runInline(ticket, on: batch.loop)
+            return
+        }
+        perform(action) { error in
             batch.loop.execute { batch.completion(.failure(error)) }
         }
     }
@@ -181,10 +197,36 @@ package final class GroupCommitWAL: Sendable {
         }
     }
 
+    // MARK: Writing on the loop
+
+    private func mayWriteInline(_ batch: WALBatch) -> Bool {
+        typicalSync.load(ordering: .relaxed) < inlineSync
+            && batch.bytes <= WALConfiguration.maxInlineBytes && batch.loop.isCurrent
+    }
+
+    /// Like ``run(_:)``, on a loop; what would hold the loop up for long goes to the worker.
+    private func runInline(_ ticket: UInt64, on loop: EventLoop) {
+        let now = clock.monotonicNanoseconds
+        switch intake.withLock({ $0.next(ticket, now: now) }) {
+        case .nothing: return
+        case .wait(let nanoseconds):
+            _ = loop.schedule(after: nanoseconds) { [self] in runInline(ticket, on: loop) }
+        case .commit(let group):
+            let bytes = group.reduce(0) { $0 + $1.bytes }
+            if bytes <= WALConfiguration.maxInlineBytes {
+                commit(group)
+            } else {
+                worker.execute { [self] in commit(group) }
+            }
+        case .close: worker.execute { [self] in finishClosing() }
+        }
+    }
+
     private func commit(_ group: [WALBatch]) {
         switch writer.commit(group) {
         case .durable(let positions):
             setState(.writing)
+            typicalSync.store(writer.typicalSync, ordering: .relaxed)
             Self.complete(group) { .success(positions[$0]) }
             let now = clock.monotonicNanoseconds
             perform(intake.withLock { $0.committed(group, now: now) }) { _ in }

@@ -73,6 +73,12 @@ package struct WALConfiguration: Sendable {
         growthBytes = min(8 << 20, self.fileBytes)
     }
 
+    /// While an fdatasync takes less than this, small groups are written by the event loop that
+    /// submits them: waking the worker and being woken by it would take as long again.
+    package var inlineSyncNanoseconds: Int64 = 300_000
+    /// A larger group is always the worker's.
+    static let maxInlineBytes = 32 << 10
+
     /// No batch may be larger; its place in a file is a 32-bit number.
     static let maxBatchBytes = 1 << 30
 }

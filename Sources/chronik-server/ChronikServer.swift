@@ -38,7 +38,8 @@ enum ChronikServer {
 
     /// Runs until SIGTERM or SIGINT.
     private static func run(_ configuration: ServerConfiguration) -> Never {
-        let loopCount = configuration.eventLoops ?? RealPlatform.processorCount
+        // One core is left to the thread that writes the log: every loop more costs wake-ups.
+        let loopCount = configuration.eventLoops ?? max(1, RealPlatform.processorCount - 1)
         let platform = RealPlatform(loopCount: loopCount)
         let life = NodeLife(platform: platform, settings: NodeSettings.make(configuration))
         platform.onTermination { life.end() }

@@ -44,17 +44,9 @@ struct MessageWriter {
     }
 
     private func writeNestedTypes(of field: Field, _ out: inout SwiftText) {
-        guard let fields = field.fields else { return }
-        writeNested(structName(field.type), fields, versions: field.versions, &out)
+        guard let fields = field.fields, let name = field.type.structureName else { return }
+        writeNested(name, fields, versions: field.versions, &out)
         for inner in fields { writeNestedTypes(of: inner, &out) }
-    }
-
-    private func structName(_ type: FieldType) -> String {
-        switch type {
-        case .structure(let name): name
-        case .array(let element): structName(element)
-        default: ""
-        }
     }
 
     private func writeNested(
@@ -357,15 +349,15 @@ struct MessageWriter {
                     "guard \(mayBeNull) else { throw .unexpectedNull(message: \"\(schema.name)\", field: \"\(field.name)\", version: version) }"
                 )
             }
-            out.line("\(writer).\(nullWriter(field.type))")
+            out.line("\(writer).\(nullWriter(field.type, flexible))")
         }
     }
 
-    private func nullWriter(_ type: FieldType) -> String {
+    private func nullWriter(_ type: FieldType, _ flexible: String) -> String {
         switch type {
         case .structure: "write(Int8(-1))"
-        case .string: "writeNullString(flexible: flexible)"
-        default: "writeNullLength(flexible: flexible)"
+        case .string: "writeNullString(flexible: \(flexible))"
+        default: "writeNullLength(flexible: \(flexible))"
         }
     }
 

@@ -74,6 +74,15 @@ indirect enum FieldType: Equatable {
             default: .structure(text)
             }
     }
+
+    /// The name of the structure, or of the structure an array has as its elements.
+    var structureName: String? {
+        switch self {
+        case .structure(let name): name
+        case .array(let element): element.structureName
+        default: nil
+        }
+    }
 }
 
 struct Field {

@@ -1,72 +1,63 @@
-import Synchronization
+import Platform
 import Testing
 
 @testable import Broker
 
-@Suite struct MemoryBudgetTests {
-    @Test func `at the limit everybody waits until there is room`() async {
-        let budget = MemoryBudget(limit: 4_000)
-        budget.add(3_000)
+@Suite(.timeLimit(.minutes(1))) struct MemoryBudgetTests {
+    /// Three quarters, 100 bytes, are for what is held.
+    private let budget = MemoryBudget(limit: 134)
+    private let loop = TestNode.platform.loops[0]
+
+    @Test func `what is added and taken is counted`() {
+        budget.add(60)
+        #expect(budget.heldBytes == 60 && !budget.isExhausted)
+        budget.add(40)
         #expect(budget.isExhausted)
-        async let waited: Void = budget.waitForRoom()
         budget.add(-1)
-        await waited
-        #expect(!budget.isExhausted)
+        #expect(budget.heldBytes == 99 && !budget.isExhausted)
     }
 
-    @Test func `nobody waits for memory that cannot be given back`() async {
-        let budget = MemoryBudget(limit: 4_000)
-        budget.add(3_000)
-        async let waited: Void = budget.waitForRoom()
-        budget.setStuck(true)
-        await waited
-        #expect(!budget.isExhausted)
-        budget.setStuck(false)
-        #expect(budget.isExhausted)
+    @Test func `with room nobody waits`() async {
+        budget.add(99)
+        await budget.waitForRoom()
     }
 
-    @Test func `large requests do not take the room of ordinary ones`() async {
-        let budget = MemoryBudget(limit: 64 << 20)
-        #expect(budget.pool(for: 1 << 20) === budget.pool(for: 2 << 20))
-        #expect(budget.pool(for: 1 << 20) !== budget.pool(for: 8 << 20))
-        #expect(!budget.isExhausted)
-    }
-
-    @Test func `in a full pool one request goes on`() async {
-        let pool = ArrivalPool(limit: 1_000)
-        let first = ArrivalPool.Arrival(length: 5_000)
-        #expect(await pool.received(999, of: first) > 0)
-        #expect(!first.isPrivileged)
-        #expect(await pool.received(3_000, of: first) > 0)
-        #expect(first.isPrivileged)
-        #expect(!pool.isWaitedFor(first))
-        pool.end(first)
-        let second = ArrivalPool.Arrival(length: 5_000)
-        _ = await pool.received(10, of: second)
-        #expect(!second.isPrivileged)
-    }
-
-    private final class Order: Sendable {
-        let places = Mutex<[Int]>([])
-    }
-
-    @Test func `the next to go on is the one with the least to come`() async {
-        let pool = ArrivalPool(limit: 1_000)
-        let first = ArrivalPool.Arrival(length: 5_000)
-        _ = await pool.received(2_000, of: first)
-        let order = Order()
+    @Test func `whoever waits goes on once there is room`() async {
+        budget.add(150)
+        let passed = Counter()
+        let begun = Counter()
         await withTaskGroup(of: Void.self) { group in
-            for (place, length) in [9_000, 3_000, 6_000].enumerated() {
-                group.addImmediateTask {
-                    let arrival = ArrivalPool.Arrival(length: length)
-                    _ = await pool.received(1_500, of: arrival)
-                    order.places.withLock { $0.append(place) }
-                    pool.end(arrival)
+            for _ in 0..<10 {
+                group.addTask(executorPreference: loop) {
+                    begun.increment()
+                    await budget.waitForRoom()
+                    passed.increment()
                 }
             }
-            #expect(pool.isWaitedFor(first))
-            pool.end(first)
+            // Every turn of the loop takes them further, until all of them wait.
+            group.addTask(executorPreference: loop) {
+                while begun.current < 10 { await loop.sleep(nanoseconds: 0) }
+                await loop.sleep(nanoseconds: 0)
+                budget.add(-40)
+                #expect(budget.isExhausted && passed.current == 0)
+                budget.add(-20)
+            }
         }
-        #expect(order.places.withLock { $0 } == [1, 2, 0])
+        #expect(passed.current == 10)
+    }
+
+    @Test func `no wake-up is lost between many that wait and many that give back`() async {
+        await withTaskGroup(of: Void.self) { group in
+            for _ in 0..<8 {
+                group.addTask {
+                    for _ in 0..<500 {
+                        await budget.waitForRoom()
+                        budget.add(40)
+                        budget.add(-40)
+                    }
+                }
+            }
+        }
+        #expect(budget.heldBytes == 0)
     }
 }

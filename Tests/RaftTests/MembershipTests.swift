@@ -57,7 +57,7 @@ import Testing
     }
 
     @Test(
-        .enabled(if: Transcripts.folder != nil, "no transcripts beside the package"),
+        .enabled(if: Transcripts.folder != nil, "no transcripts are there"),
         arguments: [
             "joint_autoleave", "joint_idempotency", "joint_learners_next", "joint_safety",
             "simple_idempotency", "simple_promote_demote", "simple_safety", "update", "zero",

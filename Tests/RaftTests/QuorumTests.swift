@@ -47,7 +47,7 @@ import Testing
     }
 
     @Test(
-        .enabled(if: Transcripts.folder != nil, "no transcripts beside the package"),
+        .enabled(if: Transcripts.folder != nil, "no transcripts are there"),
         arguments: ["majority_commit", "majority_vote", "joint_commit", "joint_vote"]
     )
     func `the table holds`(name: String) throws {

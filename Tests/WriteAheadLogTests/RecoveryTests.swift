@@ -238,4 +238,37 @@ import Testing
             }
         }
     }
+
+    @Test(arguments: 1...10)
+    func `a file whose name a killed process left unsynced keeps what is written to it`(
+        _ seed: UInt64
+    ) throws {
+        var generator = SeededGenerator(seed: seed)
+        let harness = LogHarness(seed: seed)
+        let noDirectorySync: (FaultyFileSystem.Operation, String) -> FileError.Reason? = {
+            operation,
+            _ in operation == .syncDirectory ? .inputOutput : nil
+        }
+        try harness.open()
+        harness.files.failure = noDirectorySync
+        for _ in 0..<200 where !harness.files.paths.contains("/wal/0000000000000002.wal") {
+            harness.write()
+        }
+        try #require(harness.files.paths.contains("/wal/0000000000000002.wal"))
+        harness.files.failure = { _, _ in nil }
+        harness.files.comeBack()
+
+        try harness.open()
+        harness.files.failure = noDirectorySync
+        for _ in 0..<400 where harness.positions.values.allSatisfy({ $0.file < 2 }) {
+            harness.write()
+        }
+        try #require(harness.positions.values.contains { $0.file == 2 })
+        harness.files.failure = { _, _ in nil }
+        harness.files.restart(&generator)
+        let (kept, durable) = (harness.submitted, harness.acknowledged)
+        try harness.open()
+        #expect(harness.found == Array(kept.prefix(harness.found.count)))
+        #expect(harness.found.count >= durable)
+    }
 }

@@ -11,8 +11,8 @@ actor CoordinatorLoop {
     nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
 
     private static let tickNanoseconds = Int64.milliseconds(50)
-    /// Time between two looks at the age of offsets: ten minutes.
-    private static let expiryNanoseconds = Int64.seconds(600)
+    /// Time between two looks at the age of offsets.
+    private static let expiryNanoseconds = Int64.milliseconds(600_000)
     private static let appendTimeoutMilliseconds: Int32 = 5_000
 
     private final class Hosted: @unchecked Sendable {
@@ -58,12 +58,13 @@ actor CoordinatorLoop {
         _ stateMachine: PartitionStateMachine,
         _ batches: [RecordBatch]
     ) {
-        let coordinator = GroupCoordinatorShard(settings: settings) { [unowned self] in
-            self.assumeIsolated { $0.randomSuffix() }
-        }
+        let coordinator = GroupCoordinatorShard(
+            settings: settings,
+            wallMilliseconds: { [clock = loop.clock] in clock.wallMilliseconds },
+            memberSuffix: { [unowned self] in self.assumeIsolated { $0.randomSuffix() } }
+        )
         let entry = Hosted(partition.id, coordinator)
         hosted[partition.id.partition] = entry
-        if !isExpiring { scheduleExpiry() }
         for batch in batches { replay(batch, into: entry) }
         stateMachine.onBatch = { [unowned self] batch in
             self.assumeIsolated { $0.replay(batch, into: entry) }
@@ -86,15 +87,18 @@ actor CoordinatorLoop {
             entry.coordinator.replay(
                 key: key,
                 value: record.value,
-                isLoading: !entry.isActive,
-                now: now
+                isLoading: !entry.isActive
             )
         }
     }
 
     private func leadershipChanged(_ entry: Hosted, leads: Bool) {
+        guard leads != entry.isActive else { return }
         entry.isActive = leads
-        if leads { startTicking() } else { carryOut(entry.coordinator.unload(), for: entry) }
+        guard leads else { return carryOut(entry.coordinator.unload(), for: entry) }
+        entry.coordinator.lead(now: now)
+        startTicking()
+        startExpiring()
     }
 
     private func randomSuffix() -> String {
@@ -201,8 +205,8 @@ actor CoordinatorLoop {
         if mustGoOn { startTicking() }
     }
 
-    /// Offsets grow old where no group has a member, too.
-    private func scheduleExpiry() {
+    private func startExpiring() {
+        guard !isExpiring else { return }
         isExpiring = true
         _ = loop.schedule(after: Self.expiryNanoseconds) { [weak self] in
             self?.assumeIsolated { $0.expireOffsets() }
@@ -210,12 +214,10 @@ actor CoordinatorLoop {
     }
 
     private func expireOffsets() {
+        isExpiring = false
         for (_, entry) in hosted.sorted(by: { $0.key < $1.key }) where entry.isActive {
-            carryOut(
-                entry.coordinator.expireOffsets(now: loop.clock.wallMilliseconds),
-                for: entry
-            )
+            carryOut(entry.coordinator.expireOffsets(), for: entry)
+            startExpiring()
         }
-        scheduleExpiry()
     }
 }

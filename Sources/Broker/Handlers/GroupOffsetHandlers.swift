@@ -23,15 +23,13 @@ struct OffsetCommitHandler: RequestHandler {
                     .unknownTopicOrPartition
             }
         }
-        let wall = broker.clock.wallMilliseconds
         let problems = refused
         let reply = await broker.groups.request(group: request.groupId) { coordinator, token, now in
             coordinator.commitOffsets(
                 request,
                 refused: problems,
                 token: token,
-                now: now,
-                wallMilliseconds: wall
+                now: now
             )
         }
         if case .offsetCommit(let response) = reply { return response }

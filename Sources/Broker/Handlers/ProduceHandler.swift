@@ -2,6 +2,7 @@ import Bytes
 import ClusterMetadata
 import KafkaMessages
 import KafkaProtocol
+import Platform
 
 /// Produce: appends batches, and answers when what `acks` asks for has happened.
 ///
@@ -22,7 +23,12 @@ struct ProduceHandler: RequestHandler {
             plan.settleAll(AppendResult(error: refusal))
         } else {
             plan.prepare(image: broker.image, loops: broker.shards.count)
-            await plan.append(broker: broker, waits: request.acks != 0, timeout: request.timeoutMs)
+            await plan.append(
+                broker: broker,
+                loop: context.client.loop,
+                waits: request.acks != 0,
+                timeout: request.timeoutMs
+            )
         }
         guard request.acks == 0 else { return plan.response() }
         if let failure = plan.firstFailure { throw ConnectionEnd(reason: failure) }
@@ -100,7 +106,14 @@ private struct AppendPlan {
     }
 
     /// Hands the batches to their shards, in one call a shard.
-    mutating func append(broker: BrokerServices, waits: Bool, timeout: Int32) async {
+    ///
+    /// `loop` is the one it is called on.
+    mutating func append(
+        broker: BrokerServices,
+        loop: EventLoop,
+        waits: Bool,
+        timeout: Int32
+    ) async {
         let live = targets.indices.filter { targets[$0].item != nil }
         guard let first = live.first else { return }
         let loops = Set(live.map { targets[$0].loop }).sorted()
@@ -114,23 +127,30 @@ private struct AppendPlan {
             return
         }
         let groups = loops.map { loop in live.filter { targets[$0].loop == loop } }
-        await withTaskGroup(of: (Int, [AppendResult]).self) { tasks in
-            for (place, group) in groups.enumerated() {
-                let items = group.compactMap { targets[$0].item }
-                let shard = broker.shards[loops[place]]
-                tasks.addImmediateTask {
-                    (
-                        place,
-                        await shard.append(items, waits: waits, timeoutMilliseconds: timeout)
-                    )
-                }
+        // Each shard is asked before this suspends, and so before the connection's next request:
+        // others by a hop that is under way at once, this loop's own without one.
+        var hops: [(place: Int, results: Task<[AppendResult], Never>)] = []
+        for (place, group) in groups.enumerated() where loops[place] != loop.index {
+            let items = group.compactMap { targets[$0].item }
+            let shard = broker.shards[loops[place]]
+            let hop = Task.immediate(executorPreference: loop) {
+                await shard.append(items, waits: waits, timeoutMilliseconds: timeout)
             }
-            for await (place, results) in tasks {
-                for (slot, index) in groups[place].enumerated() {
-                    targets[index].result = results[slot]
-                }
-            }
+            hops.append((place, hop))
         }
+        if let own = loops.firstIndex(of: loop.index) {
+            let results = await broker.shards[loop.index].append(
+                groups[own].compactMap { targets[$0].item },
+                waits: waits,
+                timeoutMilliseconds: timeout
+            )
+            settle(groups[own], results)
+        }
+        for hop in hops { settle(groups[hop.place], await hop.results.value) }
+    }
+
+    private mutating func settle(_ group: [Int], _ results: [AppendResult]) {
+        for (slot, index) in group.enumerated() { targets[index].result = results[slot] }
     }
 
     /// What went wrong first, in words.

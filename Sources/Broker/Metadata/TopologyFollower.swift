@@ -73,6 +73,7 @@ actor TopologyFollower {
         queue += changes
         isRunning = true
         await run()
+        // What is left belongs to topics that were deleted.
         recovered = [:]
         await leaders.waitForLeaders(of: image.allPartitions)
     }

@@ -65,7 +65,8 @@ actor PartitionShard {
     private func sweep() {
         sweeps += 1
         let now = loop.clock.monotonicNanoseconds
-        for partition in partitions.values where partition.hasPendingProduces {
+        let waiting = partitions.values.filter(\.hasPendingProduces)
+        for partition in waiting.sorted(by: { $0.groupID < $1.groupID }) {
             partition.expireProduces(at: now)
         }
         if sweeps % environment.retentionSweeps == 0 {
@@ -103,8 +104,10 @@ actor PartitionShard {
         let cache = cache
         let opened: Result<PartitionLog, any Error> = await environment.segmentWriter.run {
             Result {
-                try PartitionLog.open(
-                    directory: environment.directory(of: start.id),
+                let directory = environment.directory(of: start.id)
+                try directory.claim(for: start.topicID)
+                return try PartitionLog.open(
+                    directory: directory.path,
                     configuration: LogConfiguration(
                         start.configuration,
                         producerMilliseconds: environment.producerMilliseconds
@@ -151,6 +154,8 @@ actor PartitionShard {
         }
         partition.onFailed = { [environment] error in
             environment.leaders.abandon(start.id)
+            // The node is stopping, and this came too late to be written.
+            if error as? WALError == .closed { return }
             environment.log.error(
                 "a partition's log cannot be read or written; the partition is offline",
                 ["partition": "\(start.id)", "error": "\(error)"]
@@ -187,7 +192,7 @@ actor PartitionShard {
         let environment = environment
         let removed: Result<Void, FileError> = await environment.segmentWriter.run {
             Result { () throws(FileError) in
-                try environment.files.removeTree(environment.directory(of: id))
+                try environment.directory(of: id).remove()
             }
         }
         if case .failure(let error) = removed {
@@ -216,7 +221,7 @@ actor PartitionShard {
     /// Returns once no partition needs a WAL file below `file` any more.
     func relieve(below file: UInt64) async {
         await withUnsafeContinuation { continuation in
-            manager.relieve(below: file) { continuation.resume() }
+            manager.relieve(below: file) { _ in continuation.resume() }
         }
     }
 
@@ -318,7 +323,10 @@ actor PartitionShard {
         case .bytes(let rope): outcome.records = rope
         case .offsetOutOfRange: outcome.error = .offsetOutOfRange
         case .cold(let cold):
-            let found = await environment.coldReader.run { Result { try cold.perform() } }
+            let buffers = environment.readBuffers
+            let found = await environment.coldReader.run {
+                Result { try cold.perform(with: buffers) }
+            }
             switch found {
             case .success(let rope): outcome.records = rope
             case .failure: outcome.error = .kafkaStorageError

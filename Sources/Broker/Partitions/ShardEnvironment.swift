@@ -16,6 +16,7 @@ struct ShardEnvironment: Sendable {
     let segmentWriter: Worker
     /// Segments and the WAL are read here.
     let coldReader: Worker
+    let readBuffers: ReadBuffers
     let replicaID: ReplicaID
     let budget: MemoryBudget
     let cacheBytesPerLoop: Int
@@ -27,8 +28,11 @@ struct ShardEnvironment: Sendable {
     let log: Logger
     let makeGenerator: @Sendable () -> SeededGenerator
 
-    func directory(of id: TopicPartition) -> String {
-        "\(dataDirectory)/topics/\(id.topic)-\(id.partition)"
+    func directory(of id: TopicPartition) -> PartitionDirectory {
+        PartitionDirectory(
+            path: "\(dataDirectory)/topics/\(id.topic)-\(id.partition)",
+            files: files
+        )
     }
 }
 

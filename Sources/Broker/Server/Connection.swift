@@ -38,7 +38,10 @@ actor Connection {
         self.router = router
         self.limits = limits
         self.client = client
-        frames = FrameReader(limit: limits.maxRequestBytes, budget: router.budget, loop: loop)
+        frames = FrameReader(
+            limit: limits.maxRequestBytes,
+            countedBy: .init(budget: router.budget, loop: loop)
+        )
     }
 
     /// Serves the connection until either side ends it.

@@ -10,16 +10,20 @@ final class FrameReader {
     private static let bufferBytes = 32 << 10
 
     private let limit: Int
-    private let budget: MemoryBudget
-    private let loop: EventLoop
+    private let accounting: Accounting?
     private var buffer: ByteStorage?
     private var start = 0
     private var end = 0
 
-    init(limit: Int, budget: MemoryBudget, loop: EventLoop) {
+    /// Where large frames are counted, and on whose loop they are read.
+    struct Accounting {
+        let budget: MemoryBudget
+        let loop: EventLoop
+    }
+
+    init(limit: Int, countedBy accounting: Accounting? = nil) {
         self.limit = limit
-        self.budget = budget
-        self.loop = loop
+        self.accounting = accounting
     }
 
     /// The next frame without its length; `nil` once the peer has closed at a frame's end.
@@ -45,11 +49,11 @@ final class FrameReader {
     private func large(_ length: Int, from socket: Socket) async throws -> ByteSlice {
         guard let buffer else { preconditionFailure("bytes without a buffer") }
         let arrival = ArrivalPool.Arrival(length: length)
-        let pool = budget.pool(for: length)
+        let pool = accounting?.budget.pool(for: length)
         var hurry: Hurry?
         defer {
             hurry?.end()
-            pool.end(arrival)
+            pool?.end(arrival)
         }
         // Untouched pages cost nothing, so a peer that announces much and sends little costs little.
         let frame = ByteStorage(capacity: length)
@@ -58,9 +62,9 @@ final class FrameReader {
         consume(filled)
         var arrived = filled
         while filled < length {
-            let share = await pool.received(arrived, of: arrival)
-            if arrival.isPrivileged && hurry == nil {
-                hurry = Hurry(arrival, pool, socket, loop)
+            let share = await pool?.received(arrived, of: arrival) ?? length
+            if let pool, let accounting, arrival.isPrivileged && hurry == nil {
+                hurry = Hurry(arrival, pool, socket, accounting.loop)
             }
             let room = UnsafeMutableRawBufferPointer(
                 start: frame.start + filled,

@@ -15,9 +15,8 @@ actor KafkaServer {
     private let limiter: LogLimiter
     private let connectionCount: Gauge
     private var listener: Listener?
-    private var connections:
-        [ObjectIdentifier: (connection: Connection, client: ClientConnection)] =
-            [:]
+    /// By the number of their arrival, so that their order is not a dictionary's.
+    private var connections: [Int: (connection: Connection, client: ClientConnection)] = [:]
     private var nextLoop = 0
 
     init(
@@ -46,7 +45,9 @@ actor KafkaServer {
     /// Stops listening and closes what is open.
     func stop() async {
         listener?.close()
-        for entry in connections.values { await entry.connection.close() }
+        for (_, entry) in connections.sorted(by: { $0.key < $1.key }) {
+            await entry.connection.close()
+        }
         connections = [:]
     }
 
@@ -72,6 +73,7 @@ actor KafkaServer {
     private func open(_ accepted: AcceptedConnection) {
         let target = loops[nextLoop % loops.count]
         nextLoop += 1
+        let number = nextLoop
         let isFull = connections.count >= settings.maxConnections
         let (router, limits, log, limiter) = (router, settings.connection, log, limiter)
         Task.immediate(executorPreference: target) { [weak self] in
@@ -84,19 +86,19 @@ actor KafkaServer {
                 await opened.connection.close()
                 return
             }
-            await self.register(opened.connection, opened.client)
+            await self.register(number, opened.connection, opened.client)
             await opened.connection.serve()
-            await self.unregister(opened.connection)
+            await self.unregister(number)
         }
     }
 
-    private func register(_ connection: Connection, _ client: ClientConnection) {
-        connections[ObjectIdentifier(connection)] = (connection, client)
+    private func register(_ number: Int, _ connection: Connection, _ client: ClientConnection) {
+        connections[number] = (connection, client)
         connectionCount.set(connections.count)
     }
 
-    private func unregister(_ connection: Connection) {
-        connections[ObjectIdentifier(connection)] = nil
+    private func unregister(_ number: Int) {
+        connections[number] = nil
         connectionCount.set(connections.count)
     }
 
@@ -110,7 +112,8 @@ actor KafkaServer {
 
     private func closeIdle() {
         let moment = loop.clock.monotonicNanoseconds - .milliseconds(settings.maxIdleMilliseconds)
-        for entry in connections.values where entry.client.isIdle(since: moment) {
+        let idle = connections.filter { $0.value.client.isIdle(since: moment) }
+        for (_, entry) in idle.sorted(by: { $0.key < $1.key }) {
             let connection = entry.connection
             Task.immediate(executorPreference: connection.loop) { await connection.close() }
         }

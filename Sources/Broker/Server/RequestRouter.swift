@@ -7,13 +7,13 @@ import Platform
 final class RequestRouter: Sendable {
     private let handlers: [AnyRequestHandler?]
     let budget: MemoryBudget
-    private let gate: ProduceGate
+    private let gate: ProduceGate?
     private let latencies: [LatencyHistogram?]
 
     init(
         handlers registered: [AnyRequestHandler],
         budget: MemoryBudget,
-        gate: ProduceGate,
+        gate: ProduceGate? = nil,
         metrics: MetricsRegistry
     ) {
         let highest = registered.map { Int($0.api.rawValue) }.max() ?? 0
@@ -79,7 +79,7 @@ final class RequestRouter: Sendable {
 
     /// Holds a request back that the write-ahead log has no room for.
     func waitForLog(_ frame: ByteSlice, on loop: EventLoop) async {
-        guard gate.isClosed, frame.count >= 2,
+        guard let gate, gate.isClosed, frame.count >= 2,
             frame.loadBigEndian(at: 0, as: Int16.self) == APIKey.produce.rawValue
         else { return }
         await gate.wait(on: loop)

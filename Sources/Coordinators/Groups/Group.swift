@@ -1,4 +1,5 @@
 import Bytes
+import KafkaMessages
 
 /// The states of a classic consumer group.
 ///
@@ -54,7 +55,10 @@ package struct CommittedOffset: Equatable, Sendable {
 final class Group {
     let id: String
     var state = GroupState.empty
+    /// Milliseconds since 1970, because it goes into the log.
     var stateSince: Int64
+    /// What the log says of the group; members and generation run ahead of it.
+    var committed: GroupMetadataValue?
     var generation: Int32 = 0
     var protocolType: String?
     var protocolName: String?
@@ -74,17 +78,17 @@ final class Group {
     var assignmentWrite: UInt64?
     var offsets: [String: [Int32: CommittedOffset]] = [:]
 
-    init(id: String, now: Int64) {
+    init(id: String, wallMilliseconds: Int64) {
         self.id = id
-        stateSince = now
-    }
-
-    func transition(to state: GroupState, now: Int64) {
-        self.state = state
-        stateSince = now
+        stateSince = wallMilliseconds
     }
 
     var isEmpty: Bool { members.isEmpty }
+
+    /// Without members, and nobody is about to become one.
+    var isIdle: Bool { state == .empty && isEmpty && pendingMembers.isEmpty }
+
+    var hasDeadlines: Bool { !isEmpty || !pendingMembers.isEmpty || joinDeadline != nil }
 
     func index(of id: String) -> Int? { members.firstIndex { $0.id == id } }
 

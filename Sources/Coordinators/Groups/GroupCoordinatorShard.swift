@@ -17,8 +17,9 @@ package struct GroupSettings: Sendable {
 
 /// The groups of one partition of `__consumer_offsets`: the classic group protocol.
 ///
-/// No clock, no IO: requests, times and the outcome of writes come in, replies and writes go out
-/// in ``GroupEffects``. Offsets change only by ``replay(key:value:)`` of what is committed; a
+/// No IO, no waiting: requests, times and the outcome of writes come in, replies and writes go out
+/// in ``GroupEffects``. Deadlines are in milliseconds of a clock that only goes forward, what goes
+/// into the log in milliseconds since 1970. Offsets change only by replay of what is committed; a
 /// reply that promises something is given only after the write it depends on.
 package final class GroupCoordinatorShard {
     let settings: GroupSettings
@@ -26,24 +27,47 @@ package final class GroupCoordinatorShard {
     /// Called when a write is committed or has failed.
     private var writesUnderWay: [UInt64: (ErrorCode, inout GroupEffects, Int64) -> Void] = [:]
     private var nextWrite: UInt64 = 1
-    private var nextMemberNumber: () -> String
+    private let memberSuffix: () -> String
+    let wallMilliseconds: () -> Int64
     /// Records of kinds this version does not know, which were passed over.
     package private(set) var unknownRecords = 0
 
-    /// `memberSuffix` gives a new random text each time, for member ids.
-    package init(settings: GroupSettings, memberSuffix: @escaping () -> String) {
+    /// Makes a coordinator without groups.
+    ///
+    /// - Parameters:
+    ///   - settings: limits and times.
+    ///   - wallMilliseconds: the time of day, in milliseconds since 1970.
+    ///   - memberSuffix: gives a new random text each time, for member ids.
+    package init(
+        settings: GroupSettings,
+        wallMilliseconds: @escaping () -> Int64,
+        memberSuffix: @escaping () -> String
+    ) {
         self.settings = settings
-        nextMemberNumber = memberSuffix
+        self.wallMilliseconds = wallMilliseconds
+        self.memberSuffix = memberSuffix
     }
 
-    func memberID(prefix: String) -> String { prefix + "-" + nextMemberNumber() }
+    /// The whole must fit into a string of the log, however long the prefix.
+    func memberID(prefix: String) -> String {
+        String(String.UnicodeScalarView(prefix.unicodeScalars.prefix(255))) + "-" + memberSuffix()
+    }
+
+    static func isValid(groupID: String) -> Bool {
+        !groupID.isEmpty && groupID.utf8.count <= GroupRecords.maxNameBytes
+    }
 
     func group(_ id: String) -> Group? { groups[id] }
 
-    func makeGroup(_ id: String, now: Int64) -> Group {
-        let group = Group(id: id, now: now)
+    func makeGroup(_ id: String) -> Group {
+        let group = Group(id: id, wallMilliseconds: wallMilliseconds())
         groups[id] = group
         return group
+    }
+
+    func transition(_ group: Group, to state: GroupState) {
+        group.state = state
+        group.stateSince = wallMilliseconds()
     }
 
     func write(
@@ -79,8 +103,9 @@ package final class GroupCoordinatorShard {
 
     /// Takes in a committed record.
     ///
-    /// Offsets always; groups only while loading, because a live group is ahead of its log.
-    package func replay(key: ByteSlice, value: ByteSlice?, isLoading: Bool, now: Int64) {
+    /// Offsets always; members only while another node leads, because a live group is ahead of
+    /// its log.
+    package func replay(key: ByteSlice, value: ByteSlice?, isLoading: Bool) {
         guard let record = try? GroupRecords.decode(key: key, value: value) else {
             unknownRecords += 1
             return
@@ -88,30 +113,41 @@ package final class GroupCoordinatorShard {
         switch record {
         case .offset(let id, let topic, let partition, let offset):
             if let offset {
-                let group = groups[id] ?? makeGroup(id, now: now)
+                let group = groups[id] ?? makeGroup(id)
                 group.offsets[topic, default: [:]][partition] = offset
             } else if let group = groups[id] {
                 group.offsets[topic]?[partition] = nil
                 if group.offsets[topic]?.isEmpty == true { group.offsets[topic] = nil }
+                removeIfVoid(group)
             }
-        case .group(let id, let value):
-            guard isLoading else { return }
-            guard let value else {
-                groups[id] = nil
-                return
-            }
-            load(value, into: groups[id] ?? makeGroup(id, now: now), now: now)
+        case .group(let id, let value?):
+            let group = groups[id] ?? makeGroup(id)
+            group.committed = value
+            if isLoading { load(value, into: group) }
+        case .group(let id, nil):
+            guard let group = groups[id] else { return }
+            group.committed = nil
+            if isLoading || group.isIdle { forgetMembership(of: group) }
+            removeIfVoid(group)
         case .unknown: unknownRecords += 1
         }
     }
 
-    private func load(_ value: GroupMetadataValue, into group: Group, now: Int64) {
+    private func forgetMembership(of group: Group) {
         for member in group.members { group.remove(member.id) }
+        group.generation = 0
+        group.protocolType = nil
+        group.protocolName = nil
+        group.leader = nil
+        transition(group, to: .empty)
+    }
+
+    private func load(_ value: GroupMetadataValue, into group: Group) {
+        forgetMembership(of: group)
         group.generation = value.generation
         group.protocolType = value.protocolType.isEmpty ? nil : value.protocolType
         group.protocolName = value.protocol
         for entry in value.members {
-            // Members get a whole session to report to the new coordinator.
             let member = GroupMember(
                 id: entry.memberId,
                 instanceID: entry.groupInstanceId,
@@ -121,20 +157,33 @@ package final class GroupCoordinatorShard {
                 rebalanceTimeout: Int64(entry.rebalanceTimeout),
                 protocols: [(value.protocol ?? "", entry.subscription)],
                 assignment: entry.assignment,
-                sessionDeadline: now + Int64(entry.sessionTimeout)
+                // Its session is kept by the node that leads.
+                sessionDeadline: .max
             )
             if group.index(of: member.id) == nil { group.add(member) }
         }
         group.leader = value.leader
-        let since = value.currentStateTimestamp >= 0 ? value.currentStateTimestamp : now
-        group.transition(to: value.members.isEmpty ? .empty : .stable, now: since)
+        transition(group, to: value.members.isEmpty ? .empty : .stable)
+        if value.currentStateTimestamp >= 0 { group.stateSince = value.currentStateTimestamp }
     }
 
-    /// Gives up: everybody waiting is told to look for the coordinator again.
+    // MARK: Leadership
+
+    /// This node coordinates from now on: members get a whole session to report to it.
+    package func lead(now: Int64) {
+        for group in groups.values {
+            group.updateAll { $0.sessionDeadline = now + $0.sessionTimeout }
+        }
+    }
+
+    /// Gives up: whoever waits is told to look for the coordinator again, and what is not in the
+    /// log is forgotten.
     package func unload() -> GroupEffects {
         var effects = GroupEffects()
-        for group in groups.values.sorted(by: { $0.id < $1.id }) {
-            for member in group.members {
+        let live = groups.values.sorted { $0.id < $1.id }
+        groups = [:]
+        for group in live {
+            group.updateAll { member in
                 if let token = member.awaitingJoin {
                     effects.replies.append(
                         (token, .join(Self.joinFailure(.notCoordinator, memberID: member.id)))
@@ -143,9 +192,16 @@ package final class GroupCoordinatorShard {
                 if let token = member.awaitingSync {
                     effects.replies.append((token, .sync(Self.syncFailure(.notCoordinator))))
                 }
+                member.awaitingJoin = nil
+                member.awaitingSync = nil
             }
+            group.state = .dead
+            guard group.committed != nil || !group.offsets.isEmpty else { continue }
+            let kept = makeGroup(group.id)
+            kept.offsets = group.offsets
+            kept.committed = group.committed
+            if let value = group.committed { load(value, into: kept) }
         }
-        groups = [:]
         let writes = writesUnderWay.sorted { $0.key < $1.key }
         writesUnderWay = [:]
         for (_, finish) in writes { finish(.notCoordinator, &effects, 0) }
@@ -169,9 +225,12 @@ package final class GroupCoordinatorShard {
 
     // MARK: Groups come and go
 
-    func remove(_ group: Group) {
+    /// A group of which the log knows nothing and which nobody is in, is none.
+    func removeIfVoid(_ group: Group) {
+        guard group.isIdle, group.committed == nil, group.offsets.isEmpty else { return }
         group.state = .dead
-        groups[group.id] = nil
+        // Deleted twice, the name may be another group's by now.
+        if groups[group.id] === group { groups[group.id] = nil }
     }
 
     /// Deletes an empty group with its offsets.
@@ -181,14 +240,13 @@ package final class GroupCoordinatorShard {
             effects.replies.append((token, .delete(ErrorCode.groupIdNotFound.rawValue)))
             return effects
         }
-        guard group.isEmpty && group.pendingMembers.isEmpty else {
+        guard group.isIdle else {
             effects.replies.append((token, .delete(ErrorCode.nonEmptyGroup.rawValue)))
             return effects
         }
         var records = tombstones(of: group) { _, _, _ in true }
         records.append(GroupRecords.groupRemoved(id))
-        _ = write(records, &effects) { [unowned self] code, effects, _ in
-            if code == .none, group.isEmpty { remove(group) }
+        _ = write(records, &effects) { code, effects, _ in
             effects.replies.append((token, .delete(code.rawValue)))
         }
         return effects
@@ -226,22 +284,21 @@ package final class GroupCoordinatorShard {
     }
 
     /// Forgets the offsets of groups that have been empty for long, and groups without any.
-    package func expireOffsets(now: Int64) -> GroupEffects {
+    package func expireOffsets() -> GroupEffects {
         var effects = GroupEffects()
-        for group in groups.values.sorted(by: { $0.id < $1.id })
-        where group.state == .empty && group.pendingMembers.isEmpty {
+        let now = wallMilliseconds()
+        for group in groups.values.sorted(by: { $0.id < $1.id }) where group.isIdle {
             // A simple consumer's group has no state that changes: its commits keep it alive.
             let since = group.protocolType == nil ? Int64.min : group.stateSince
             var records = tombstones(of: group) { _, _, offset in
                 now - max(since, offset.commitTimestamp) > settings.offsetsRetention
             }
             let kept = group.offsets.values.reduce(0) { $0 + $1.count } - records.count
-            let isOver = kept == 0 && now - group.stateSince > settings.offsetsRetention
-            if isOver { records.append(GroupRecords.groupRemoved(group.id)) }
-            guard !records.isEmpty else { continue }
-            _ = write(records, &effects) { [unowned self] code, _, _ in
-                if code == .none && isOver && group.isEmpty { remove(group) }
+            if kept == 0 && now - group.stateSince > settings.offsetsRetention {
+                records.append(GroupRecords.groupRemoved(group.id))
             }
+            guard !records.isEmpty else { continue }
+            _ = write(records, &effects) { _, _, _ in }
         }
         return effects
     }
@@ -280,7 +337,7 @@ package final class GroupCoordinatorShard {
 
     /// Whether anything waits for the clock.
     package var hasDeadlines: Bool {
-        groups.values.contains { !$0.isEmpty || !$0.pendingMembers.isEmpty }
+        groups.values.contains(where: \.hasDeadlines)
     }
 }
 

@@ -29,6 +29,13 @@ private struct Joining {
             ? Int64(request.sessionTimeoutMs) : Int64(request.rebalanceTimeoutMs)
     }
 
+    var hasStorableNames: Bool {
+        let limit = GroupRecords.maxNameBytes
+        return client.clientID.utf8.count <= limit && request.protocolType.utf8.count <= limit
+            && request.groupInstanceId?.utf8.count ?? 0 <= limit
+            && protocols.allSatisfy { $0.name.utf8.count <= limit }
+    }
+
     func member(_ id: String) -> GroupMember {
         GroupMember(
             id: id,
@@ -72,7 +79,8 @@ extension GroupCoordinatorShard {
     /// Returns why the member may not join; `nil` when it was or will be replied to.
     private func join(_ joining: Joining, _ effects: inout GroupEffects) -> ErrorCode? {
         let request = joining.request
-        guard !request.groupId.isEmpty else { return .invalidGroupId }
+        guard Self.isValid(groupID: request.groupId) else { return .invalidGroupId }
+        guard joining.hasStorableNames else { return .invalidRequest }
         let session = Int64(request.sessionTimeoutMs)
         guard session >= settings.minSessionTimeout, session <= settings.maxSessionTimeout else {
             return .invalidSessionTimeout
@@ -83,7 +91,7 @@ extension GroupCoordinatorShard {
             guard !request.protocolType.isEmpty, !joining.protocols.isEmpty else {
                 return .inconsistentGroupProtocol
             }
-            return joinUnknown(joining, makeGroup(request.groupId, now: joining.now), &effects)
+            return joinUnknown(joining, makeGroup(request.groupId), &effects)
         }
         guard group.supports(type: request.protocolType, protocols: joining.protocols) else {
             return .inconsistentGroupProtocol
@@ -302,11 +310,11 @@ extension GroupCoordinatorShard {
 
     func prepareRebalance(_ group: Group, _ now: Int64, _ effects: inout GroupEffects) {
         guard group.state != .preparingRebalance, group.state != .dead else { return }
-        failSyncs(of: group, .rebalanceInProgress, &effects)
+        failSyncs(of: group, .rebalanceInProgress, now, &effects)
         group.assignmentWrite = nil
         group.syncDeadline = nil
         let wasEmpty = group.state == .empty
-        group.transition(to: .preparingRebalance, now: now)
+        transition(group, to: .preparingRebalance)
         if wasEmpty && settings.initialRebalanceDelay > 0 {
             let delay = settings.initialRebalanceDelay
             group.initialDelayLeft = max(0, group.longestRebalanceTimeout - delay)
@@ -319,10 +327,17 @@ extension GroupCoordinatorShard {
         tryCompleteJoin(group, now, &effects)
     }
 
-    func failSyncs(of group: Group, _ code: ErrorCode, _ effects: inout GroupEffects) {
+    func failSyncs(
+        of group: Group,
+        _ code: ErrorCode,
+        _ now: Int64,
+        _ effects: inout GroupEffects
+    ) {
         group.updateAll { member in
             if let token = member.awaitingSync {
                 effects.replies.append((token, .sync(Self.syncFailure(code))))
+                // Its session may have ended while it waited for us.
+                member.sessionDeadline = now + member.sessionTimeout
             }
             member.awaitingSync = nil
             member.hasSynced = false
@@ -369,13 +384,13 @@ extension GroupCoordinatorShard {
         guard !group.isEmpty else {
             group.protocolName = nil
             group.leader = nil
-            group.transition(to: .empty, now: now)
+            transition(group, to: .empty)
             let record = GroupRecords.group(group, assignments: [:])
             _ = write([record], &effects) { _, _, _ in }
             return
         }
         group.protocolName = group.selectProtocol()
-        group.transition(to: .completingRebalance, now: now)
+        transition(group, to: .completingRebalance)
         group.syncDeadline = now + group.longestRebalanceTimeout
         for member in group.members {
             guard let token = member.awaitingJoin else { continue }

@@ -71,11 +71,11 @@ extension GroupCoordinatorShard {
             }
             group.assignmentWrite = nil
             guard code == .none else {
-                failSyncs(of: group, code, &effects)
+                failSyncs(of: group, code, now, &effects)
                 prepareRebalance(group, now, &effects)
                 return
             }
-            group.transition(to: .stable, now: now)
+            transition(group, to: .stable)
             if group.members.allSatisfy(\.hasSynced) { group.syncDeadline = nil }
             for member in group.members {
                 group.update(member.id) {
@@ -176,6 +176,7 @@ extension GroupCoordinatorShard {
         if let place = group.pendingMembers.firstIndex(where: { $0.id == memberID }) {
             group.pendingMembers.remove(at: place)
             tryCompleteJoin(group, now, &effects)
+            removeIfVoid(group)
             return .none
         }
         var id = memberID
@@ -216,10 +217,13 @@ extension GroupCoordinatorShard {
     package func expire(now: Int64) -> GroupEffects {
         var effects = GroupEffects()
         for group in groups.values.sorted(by: { $0.id < $1.id })
-        where !group.isEmpty || !group.pendingMembers.isEmpty || group.joinDeadline != nil {
+        where group.hasDeadlines {
             let pending = group.pendingMembers.count
             group.pendingMembers.removeAll { $0.deadline <= now }
-            if group.pendingMembers.count < pending { tryCompleteJoin(group, now, &effects) }
+            if group.pendingMembers.count < pending {
+                tryCompleteJoin(group, now, &effects)
+                removeIfVoid(group)
+            }
             for member in group.members
             where member.sessionDeadline <= now && member.awaitingJoin == nil
                 && member.awaitingSync == nil

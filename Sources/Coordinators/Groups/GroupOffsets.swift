@@ -4,13 +4,12 @@ package import KafkaProtocol
 extension GroupCoordinatorShard {
     // MARK: OffsetCommit
 
-    /// `refused` says what is wrong with the partitions that are not to be committed.
+    /// Commits offsets, but for those in `refused`, for the reason given there.
     package func commitOffsets(
         _ request: OffsetCommitRequest,
         refused: [TopicPartition: ErrorCode] = [:],
         token: ReplyToken,
-        now: Int64,
-        wallMilliseconds: Int64
+        now: Int64
     ) -> GroupEffects {
         var effects = GroupEffects()
         if let code = checkCommit(request, now) {
@@ -19,6 +18,7 @@ extension GroupCoordinatorShard {
             )
             return effects
         }
+        let commitTimestamp = wallMilliseconds()
         var refused = refused
         var records: [CoordinatorRecord] = []
         for topic in request.topics {
@@ -26,7 +26,8 @@ extension GroupCoordinatorShard {
                 let id = TopicPartition(topic: topic.name, partition: partition.partitionIndex)
                 guard refused[id] == nil else { continue }
                 let metadata = partition.committedMetadata ?? ""
-                guard metadata.utf8.count <= settings.offsetMetadataMaxBytes else {
+                let limit = min(settings.offsetMetadataMaxBytes, GroupRecords.maxNameBytes)
+                guard metadata.utf8.count <= limit else {
                     refused[id] = .offsetMetadataTooLarge
                     continue
                 }
@@ -34,7 +35,7 @@ extension GroupCoordinatorShard {
                     offset: partition.committedOffset,
                     leaderEpoch: partition.committedLeaderEpoch,
                     metadata: metadata,
-                    commitTimestamp: wallMilliseconds
+                    commitTimestamp: commitTimestamp
                 )
                 records.append(
                     GroupRecords.offset(
@@ -68,10 +69,9 @@ extension GroupCoordinatorShard {
         let generation = request.generationIdOrMemberEpoch
         guard let group = group(request.groupId) else {
             guard generation < 0 else { return .illegalGeneration }
-            guard !request.groupId.isEmpty else { return .invalidGroupId }
-            guard groups.count < settings.maxGroups else { return .coordinatorNotAvailable }
-            _ = makeGroup(request.groupId, now: now)
-            return nil
+            guard Self.isValid(groupID: request.groupId) else { return .invalidGroupId }
+            // The group comes into being with the record.
+            return groups.count < settings.maxGroups ? nil : .coordinatorNotAvailable
         }
         // A consumer that assigns its own partitions commits to a group without members.
         if generation < 0 && group.state == .empty { return nil }

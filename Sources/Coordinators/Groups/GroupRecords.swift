@@ -10,6 +10,10 @@ enum GroupRecords {
         case unknown
     }
 
+    /// No name may be longer: the records' lengths have 16 bits, and a member's id is longer than
+    /// the name it is made of.
+    static let maxNameBytes = 32_000
+
     static func offset(
         group: String,
         topic: String,
@@ -109,7 +113,8 @@ enum GroupRecords {
 
     private static func decodeGroup(_ bytes: ByteSlice) throws(MalformedBytes) -> GroupMetadataValue
     {
-        var reader = ByteReader(bytes)
+        // The group keeps parts of it for long, and the batch around it is not wanted.
+        var reader = ByteReader(bytes.copied())
         let version = try reader.readInt16()
         guard GroupMetadataValue.validVersions.contains(version) else {
             throw .unsupportedVersion(version)

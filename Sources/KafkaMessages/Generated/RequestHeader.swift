@@ -39,7 +39,7 @@ package struct RequestHeader: KafkaMessage, Equatable, Sendable {
                 try writer.writeString(value, flexible: false)
             }
             else {
-                writer.writeNullString(flexible: flexible)
+                writer.writeNullString(flexible: false)
             }
         }
         if flexible {

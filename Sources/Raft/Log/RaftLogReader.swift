@@ -34,3 +34,26 @@ public protocol RaftLogReader: AnyObject {
     /// The latest snapshot, for a follower that is behind the first index.
     func snapshot() throws(RaftLogReadError) -> Snapshot
 }
+
+extension RaftLogReader {
+    /// The given commit index, or a later one that the log itself tells of.
+    ///
+    /// A change of membership is proposed only once the one before is applied, so it shows that
+    /// that is committed. A replica whose commit index was lost must know this: by the membership
+    /// of two changes ago it could be elected by voters that no majority of today meets.
+    func lastChangeKnownCommitted(after commit: LogIndex) throws(RaftLogReadError) -> LogIndex {
+        var known = commit
+        var pending: LogIndex?
+        var index = commit + 1
+        let last = lastIndex
+        while index <= last {
+            let entries = try entries(in: index..<(last + 1), maxBytes: 1 << 20)
+            for entry in entries where entry.kind == .configuration {
+                if let pending { known = pending }
+                pending = entry.index
+            }
+            index = index + entries.count
+        }
+        return known
+    }
+}

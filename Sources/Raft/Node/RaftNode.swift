@@ -100,28 +100,35 @@ public struct RaftNode {
         guard membership.isConsistent else { throw .invalid("the membership is \(membership)") }
         let first = reader.firstIndex
         let last = reader.lastIndex
-        let commit = max(hardState.commit, first - 1)
-        guard commit <= last else { throw .invalid("commit \(commit) is beyond last \(last)") }
         let applied = max(applied, first - 1)
-        guard applied <= commit else { throw .invalid("applied \(applied), commit \(commit)") }
+        // The commit index need not be durable: what was applied is committed all the same.
+        var commit = max(hardState.commit, applied)
+        guard commit <= last else { throw .invalid("commit \(commit) is beyond last \(last)") }
         self.configuration = configuration
         do throws(RaftLogReadError) {
+            if !configuration.disableChangeValidation {
+                commit = try reader.lastChangeKnownCommitted(after: commit)
+            }
             log = try RaftLog(reader: reader, commit: commit, applied: applied)
         } catch {
             throw .log(error)
         }
-        guard log.lastTerm <= hardState.term || hardState.term == .zero else {
-            throw .invalid("the log ends in term \(log.lastTerm), hard state \(hardState.term)")
-        }
-        term = hardState.term
-        vote = hardState.vote
+        // Entries are written before the hard state. If a crash came between them, no vote of the
+        // entries' term was ever durable, so none was sent.
+        let isBehind = hardState.term != .zero && log.lastTerm > hardState.term
+        term = isBehind ? log.lastTerm : hardState.term
+        vote = isBehind ? nil : hardState.vote
         self.membership = membership
         self.abstainUntil = abstainUntil
         generator = SeededGenerator(seed: configuration.randomSeed)
-        handedHardState = HardState(term: term, vote: vote, commit: commit)
+        handedHardState = HardState(
+            term: hardState.term,
+            vote: hardState.vote,
+            commit: commit
+        )
         handedSoftState = SoftState(role: .follower, leader: nil)
-        durableTerm = term
-        durableVote = vote
+        durableTerm = hardState.term
+        durableVote = hardState.vote
         followMembership()
         drawElectionTimeout()
     }
@@ -148,13 +155,13 @@ public struct RaftNode {
 
     /// Queues a message where its promise puts it.
     ///
-    /// Votes and acknowledgements wait for the disk. So does every answer in a term that is not
-    /// yet durable: nothing is said in a term this replica could forget. (Own requests may leave
+    /// Votes and acknowledgements wait for the disk, and so does word of lost entries, which takes
+    /// acknowledgements back. So does every answer in a term that is not yet durable: nothing is said in a term this replica could forget. (Own requests may leave
     /// earlier: a candidate's own vote counts only once it is durable.)
     mutating func send(_ body: Message.Body, to: ReplicaID, term: Term) {
         let message = Message(from: id, to: to, term: term, body: body)
         switch body {
-        case .appendResponse, .voteResponse, .preVoteResponse:
+        case .appendResponse, .voteResponse, .preVoteResponse, .lostEntries:
             persistedMessages.append(message)
         case .heartbeatResponse where durableTerm < self.term:
             persistedMessages.append(message)

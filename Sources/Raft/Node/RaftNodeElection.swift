@@ -16,7 +16,7 @@ extension RaftNode {
     }
 
     mutating func startCampaign(_ kind: CampaignKind) {
-        guard role != .leader, isPromotable, !hasUnappliedChange else { return }
+        guard role != .leader, mayCampaign else { return }
         runCampaign(kind)
     }
 
@@ -36,6 +36,9 @@ extension RaftNode {
         // onPersisted.
         if isPreVote { record(vote: true, of: id) }
     }
+
+    /// Whether it would count the right majority.
+    private var mayCampaign: Bool { isPromotable && !hasUnappliedChange }
 
     private var hasUnappliedChange: Bool {
         var index = log.applied + 1
@@ -60,6 +63,9 @@ extension RaftNode {
         let result = membership.voteResult { id in votes.first { $0.id == id }?.granted }
         switch (result, role) {
         case (.pending, _): break
+        // It has heard of a change since it began, or is no voter any more.
+        case (.won, .preCandidate) where !mayCampaign, (.won, .candidate) where !mayCampaign:
+            becomeFollower(term: term, leader: nil)
         case (.won, .preCandidate): runCampaign(.election)
         case (.won, .candidate):
             // Its own vote must be durable too, even if the others suffice: a leader that forgot

@@ -42,6 +42,11 @@ extension RaftNode {
     /// or repeated the message is.
     private func firstNew(of append: Message.Append) throws(RaftStepError) -> Int? {
         if append.entries.isEmpty { return nil }
+        #if CHRONIK_PLANT
+        if PlantedFault.inForce == .staleAppendTruncates {
+            return append.entries.firstIndex { $0.index > log.commit }
+        }
+        #endif
         if append.previousIndex == log.lastIndex { return 0 }
         for place in append.entries.indices {
             let entry = append.entries[place]

@@ -153,6 +153,8 @@ extension RaftNode {
             becomeFollower(term: term, leader: nil)
             return
         }
+        // Those that are left may be a majority that has answered already.
+        confirmReads()
         if advanceCommit() {
             broadcastAppends()
         } else {

@@ -28,8 +28,15 @@ extension RaftNode {
     mutating func takeRead(context: UInt64, from follower: ReplicaID?) {
         guard reads.count < configuration.maxPendingReads else { return }
         let read = ReadQueue.Read(round: 0, index: .zero, context: context, follower: follower)
-        // Until it has committed in its own term it does not know what is committed.
-        if log.commit < termStart { reads.postpone(read) } else { begin(read) }
+        if knowsCommit { begin(read) } else { reads.postpone(read) }
+    }
+
+    /// Until it has committed in its own term a leader does not know what is committed.
+    private var knowsCommit: Bool {
+        #if CHRONIK_PLANT
+        if PlantedFault.inForce == .readBeforeNoOp { return true }
+        #endif
+        return log.commit >= termStart
     }
 
     mutating func releasePostponedReads() {
@@ -40,7 +47,7 @@ extension RaftNode {
     private mutating func begin(_ read: ReadQueue.Read) {
         var read = read
         read.index = log.commit
-        let isAlone = membership.voters == [id] && !membership.isJoint
+        let isAlone = membership.allVoters == [id]
         let hasLease =
             configuration.readMode == .lease && transferee == nil && reads.hasLease(at: tickCount)
         if isAlone || hasLease {
@@ -55,6 +62,7 @@ extension RaftNode {
         reads.wait(read)
     }
 
+    /// Answers the reads of all rounds that a majority of each voter set has answered.
     mutating func confirmReads() {
         let current = reads.currentRound
         let confirmed = membership.committedIndex { voter in

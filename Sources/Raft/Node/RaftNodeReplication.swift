@@ -93,10 +93,18 @@ extension RaftNode {
     mutating func advanceCommit() -> Bool {
         guard !membership.voters.isEmpty else { return false }
         let index = membership.committedIndex { progress.match(of: $0) }
-        guard index >= termStart, index > log.commit else { return false }
+        guard index >= firstCountable, index > log.commit else { return false }
         log.commit(through: index)
         releasePostponedReads()
         return true
+    }
+
+    /// Where counting replicas begins to commit.
+    private var firstCountable: LogIndex {
+        #if CHRONIK_PLANT
+        if PlantedFault.inForce == .commitOfOldTerm { return .zero }
+        #endif
+        return termStart
     }
 
     /// Brings news to all followers: now, or with the next Ready.

@@ -74,7 +74,7 @@ extension RaftNode {
         case .vote(let request), .preVote(let request):
             // Disturbed by a replica that was removed or cut off (4.2.3): the leader is alive.
             if hasLeaderLease && !request.isTransfer { return false }
-            if case .vote = message.body { becomeFollower(term: message.term, leader: nil) }
+            if case .vote = message.body { followTerm(of: message) }
         case .preVoteResponse(granted: true, _):
             // Carries the term it was asked for; nobody is there yet.
             break
@@ -86,6 +86,16 @@ extension RaftNode {
         return true
     }
 
+    /// Moves to the term of a candidate, which may not get its vote.
+    ///
+    /// Only a vote granted puts off an own campaign: else candidates that cannot win could keep the
+    /// one that can from ever trying.
+    private mutating func followTerm(of message: Message) {
+        let elapsed = role == .leader ? 0 : electionElapsed
+        becomeFollower(term: message.term, leader: nil)
+        electionElapsed = elapsed
+    }
+
     /// Tells a sender of an earlier term what it has missed, where that can matter.
     private mutating func answerStale(_ message: Message) {
         switch message.body {
@@ -93,7 +103,10 @@ extension RaftNode {
             // With check-quorum a replica in a higher term cannot get through by campaigning: the
             // others ignore it, and it ignores their leader. This answer makes the leader step
             // down; with pre-vote it frees a replica that came back with a higher term.
-            guard configuration.checkQuorum || configuration.preVote else { return }
+            // One that may not campaign has no other way to be heard.
+            guard configuration.checkQuorum || configuration.preVote || !isPromotable else {
+                return
+            }
             send(.appendResponse(Message.AppendResponse(index: .zero)), to: message.from)
         case .preVote:
             send(.preVoteResponse(granted: false, commit: commitPoint), to: message.from)

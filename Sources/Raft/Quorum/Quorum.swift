@@ -11,7 +11,12 @@ public enum VoteResult: Sendable, Equatable {
 struct Majority {
     let voters: [ReplicaID]
 
-    var size: Int { voters.count / 2 + 1 }
+    var size: Int {
+        #if CHRONIK_PLANT
+        if PlantedFault.inForce == .quorumOffByOne { return max(1, voters.count / 2) }
+        #endif
+        return voters.count / 2 + 1
+    }
 
     /// The highest index that a majority has reached (thesis, 3.5).
     func committedIndex(_ reached: (ReplicaID) -> LogIndex?) -> LogIndex {

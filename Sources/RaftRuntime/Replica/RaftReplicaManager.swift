@@ -17,7 +17,7 @@ package final class RaftReplicaManager: @unchecked Sendable {
     private var generator: SeededGenerator
     private var replicas: [UInt64: PartitionReplica] = [:]
     private var dirty: [PartitionReplica] = []
-    private var pressure: Pressure?
+    private var pressures: [Pressure] = []
     /// While true, what recovery left in the WAL stays there: memory is short.
     package var isThrottled: () -> Bool = { false }
 
@@ -140,18 +140,18 @@ package final class RaftReplicaManager: @unchecked Sendable {
         let below: UInt64
         /// Replicas that may still need a file below; whoever is looked at and needs none leaves.
         var behind: [PartitionReplica]
-        let relieved: () -> Void
+        let relieved: (UInt64) -> Void
     }
 
-    /// Moves everything the groups need out of the files below `file`, then calls `relieved`.
+    /// Moves everything the groups need out of the files below `file`, then calls `relieved` with
+    /// the lowest file still needed.
     ///
-    /// One call at a time. A group that starts meanwhile writes into later files.
-    package func relieve(below file: UInt64, _ relieved: @escaping () -> Void) {
+    /// A group that starts meanwhile writes into later files.
+    package func relieve(below file: UInt64, _ relieved: @escaping (UInt64) -> Void) {
         precondition(loop.isCurrent, "WAL pressure outside the loop")
-        precondition(pressure == nil, "pressure below \(file) while other is being relieved")
         let behind = replicas.values.filter { $0.storage.oldestFile < file }
             .sorted { $0.group < $1.group }
-        pressure = Pressure(below: file, behind: behind, relieved: relieved)
+        pressures.append(Pressure(below: file, behind: behind, relieved: relieved))
         var records: [WALRecord] = []
         var staged: [Staged] = []
         for replica in behind {
@@ -169,21 +169,25 @@ package final class RaftReplicaManager: @unchecked Sendable {
 
     /// Asks again those that are behind: what they had not applied yet they may have by now.
     package func urgeRelief() {
-        for replica in pressure?.behind ?? [] { replica.onReleaseWanted?() }
+        for replica in pressures.flatMap(\.behind) { replica.onReleaseWanted?() }
         reportRelief()
     }
 
     /// Call after prefixes were dropped.
     package func reportRelief() {
-        guard let below = pressure?.below else { return }
-        while let replica = pressure?.behind.last {
-            let isGone = replicas[replica.group] !== replica
-            guard isGone || replica.storage.oldestFile >= below else { return }
-            pressure?.behind.removeLast()
+        guard !pressures.isEmpty else { return }
+        var relieved: [Pressure] = []
+        for place in pressures.indices.reversed() {
+            while let replica = pressures[place].behind.last {
+                let isGone = replicas[replica.group] !== replica
+                guard isGone || replica.storage.oldestFile >= pressures[place].below else { break }
+                pressures[place].behind.removeLast()
+            }
+            if pressures[place].behind.isEmpty { relieved.append(pressures.remove(at: place)) }
         }
-        let relieved = pressure?.relieved
-        pressure = nil
-        relieved?()
+        guard !relieved.isEmpty else { return }
+        let oldest = replicas.values.map(\.storage.oldestFile).min() ?? .max
+        for pressure in relieved.reversed() { pressure.relieved(oldest) }
     }
 
     // MARK: After a restart

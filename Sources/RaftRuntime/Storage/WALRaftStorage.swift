@@ -55,6 +55,7 @@ package final class WALRaftStorage: RaftLogStorage, @unchecked Sendable {
     {
         guard range.lowerBound > window.base else { throw .compacted }
         guard range.upperBound <= lastIndex + 1 else { throw .beyondLastIndex }
+        guard !range.isEmpty else { return [] }
         var loadedEnd = range.lowerBound
         while loadedEnd < range.upperBound && window[loadedEnd].isLoaded {
             loadedEnd = loadedEnd + 1
@@ -219,8 +220,9 @@ package final class WALRaftStorage: RaftLogStorage, @unchecked Sendable {
 
     /// Ends recovery: the state machine holds everything through `index`.
     ///
-    /// - Throws: `.compacted` when entries between there and the first that was found are missing,
-    ///   which is damage: they were acknowledged and are nowhere.
+    /// - Throws: when entries that were acknowledged are nowhere, which is damage: `.compacted` if
+    ///   they should lie between there and the first that was found, `.beyondLastIndex` if after
+    ///   the last.
     package func finishRecovery(applied index: LogIndex, term: Term) throws(RaftLogReadError) {
         if index >= lastIndex {
             window.reset(base: index, term: term)
@@ -228,10 +230,10 @@ package final class WALRaftStorage: RaftLogStorage, @unchecked Sendable {
             guard index >= window.base else { throw .compacted }
             window.truncatePrefix(through: index)
         }
+        guard hardState.commit <= lastIndex else { throw .beyondLastIndex }
         base.index = window.base
         base.term = term
         hardState.commit = max(hardState.commit, window.base)
-        if hardState.commit > lastIndex { hardState.commit = lastIndex }
         if hardState.term < term { hardState.term = term }
     }
 

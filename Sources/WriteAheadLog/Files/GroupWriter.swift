@@ -2,7 +2,7 @@ internal import Platform
 
 /// The end of the log: writes one group after the other and makes each durable.
 final class GroupWriter: @unchecked Sendable {
-    // Unchecked: confined to the log's worker.
+    // Unchecked: confined to the run that the intake has planned, of which there is one at a time.
     enum Outcome {
         /// Durable, with a place for each record of each batch.
         case durable([[WALPosition]])
@@ -21,6 +21,8 @@ final class GroupWriter: @unchecked Sendable {
     private(set) var end: Int
     private(set) var nextNumber: UInt64
     private let life: UInt64
+    /// What an fdatasync takes, in nanoseconds, averaged over the last few.
+    private(set) var typicalSync = Int64.max
     /// The log has taken more of the disk since the last look.
     private var hasGrown = false
 
@@ -76,6 +78,7 @@ final class GroupWriter: @unchecked Sendable {
             let written = clock.monotonicNanoseconds
             if configuration.syncs { try file.file.sync() }
             let durable = clock.monotonicNanoseconds
+            observe(sync: durable - written)
             nextNumber += 1
             end += header.paddedLength
             metrics.count(group: group.count, records: count, bytes: header.paddedLength)
@@ -89,6 +92,14 @@ final class GroupWriter: @unchecked Sendable {
         } catch {
             return .failed(error)
         }
+    }
+
+    private func observe(sync nanoseconds: Int64) {
+        guard typicalSync != .max else {
+            typicalSync = nanoseconds
+            return
+        }
+        typicalSync += (nanoseconds - typicalSync) / 8
     }
 
     /// Finds room for `bytes` behind the last batch: in this file, in the next, or by growing.

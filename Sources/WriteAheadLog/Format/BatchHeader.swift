@@ -28,6 +28,8 @@ internal import Platform
 struct BatchHeader: Equatable {
     static let size = 48
     static let magic: UInt32 = 0x3142_5743  // "CWB1"
+    /// As with ``FileHeader/maxSequence``.
+    static let maxNumber = UInt64.max >> 1
 
     let sequence: UInt64
     let number: UInt64
@@ -83,9 +85,9 @@ struct BatchHeader: Equatable {
         length = Int(bytes.loadLittleEndian(at: 32, as: UInt32.self))
         count = Int(bytes.loadLittleEndian(at: 36, as: UInt32.self))
         checksum = stored
-        guard length >= Self.size, count <= (length - Self.size) / WALRecordHeader.size else {
-            return nil
-        }
+        guard number <= Self.maxNumber, length >= Self.size,
+            count <= (length - Self.size) / WALRecordHeader.size
+        else { return nil }
     }
 
     private static func checksum(of bytes: UnsafeRawPointer, fileChecksum: UInt32) -> UInt32 {

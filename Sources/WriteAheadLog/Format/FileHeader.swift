@@ -16,6 +16,8 @@ struct FileHeader: Equatable {
     static let encodedSize = 36
     static let magic: UInt64 = 0x4C41_574E_4F52_4843  // "CHRONWAL"
     static let version: UInt32 = 1
+    /// No log gets as far; what says so was not written by one, and would not leave room to go on.
+    static let maxSequence = UInt64.max >> 1
 
     let sequence: UInt64
     /// Continued by the CRC of each batch header.
@@ -49,11 +51,8 @@ struct FileHeader: Equatable {
         else { return .damaged }
         let version = bytes.loadLittleEndian(at: 8, as: UInt32.self)
         guard version == Self.version else { return .unknownVersion(version) }
-        return .header(
-            FileHeader(
-                sequence: bytes.loadLittleEndian(at: 16, as: UInt64.self),
-                checksum: checksum
-            )
-        )
+        let sequence = bytes.loadLittleEndian(at: 16, as: UInt64.self)
+        guard sequence <= maxSequence else { return .damaged }
+        return .header(FileHeader(sequence: sequence, checksum: checksum))
     }
 }

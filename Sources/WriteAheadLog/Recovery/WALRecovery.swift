@@ -15,6 +15,34 @@ struct LogEnd {
     let file: WALFile
     let offset: Int
     let nextNumber: UInt64
+    /// Where the last batch begins; `offset` if the file has none.
+    let lastBatch: Int
+
+    /// Writes the last batch again and makes it durable.
+    ///
+    /// A process that was killed may have left it without an fdatasync, or with one that failed:
+    /// then it is in the kernel's cache as if it were on the disk, and a sync alone would not bring
+    /// it there. All batches before it were durable before it was begun.
+    func makeDurable() throws(FileError) {
+        let piece = AlignedBlock.zeroed(min(1 << 20, max(WALBlock.size, offset - lastBatch)))
+        var at = lastBatch
+        while at < offset {
+            let count = min(piece.capacity, offset - at)
+            let bytes = UnsafeMutableRawBufferPointer(start: piece.start, count: count)
+            // A file may end within the padding of its last batch.
+            let found = try file.file.read(into: bytes, at: at)
+            guard found > 0 else { break }
+            let length = WALBlock.roundedUp(found)
+            (piece.start + found).initializeMemory(
+                as: UInt8.self,
+                repeating: 0,
+                count: length - found
+            )
+            try file.file.write(UnsafeRawBufferPointer(start: piece.start, count: length), at: at)
+            at += length
+        }
+        try file.file.sync()
+    }
 }
 
 /// Reads the log after a start, each file once, in order, and finds its end.
@@ -33,6 +61,7 @@ package struct WALRecovery: ~Copyable {
         let file: WALFile
         let path: String
         let offset: Int
+        let lastBatch: Int
         let hasBatches: Bool
     }
 
@@ -77,7 +106,8 @@ package struct WALRecovery: ~Copyable {
         let end = LogEnd(
             file: ended[last].file,
             offset: ended[last].offset,
-            nextNumber: expected ?? 1
+            nextNumber: expected ?? 1,
+            lastBatch: ended[last].lastBatch
         )
         if let marker, !marker.names(end) { throw missingEnd(of: marker) }
         if marker == nil { try refuseDamage(from: last, end) }
@@ -120,6 +150,7 @@ package struct WALRecovery: ~Copyable {
         _ path: String
     ) throws {
         var offset = WALBlock.size
+        var lastBatch = offset
         var hasBatches = false
         while let batch = try scanner.intactBatch(at: offset) {
             if let expected, batch.number != expected {
@@ -130,6 +161,7 @@ package struct WALRecovery: ~Copyable {
             }
             try scanner.forEachRecord(of: batch, path: path, onRecord)
             expected = batch.number + 1
+            lastBatch = offset
             offset += batch.paddedLength
             hasBatches = true
         }
@@ -142,6 +174,7 @@ package struct WALRecovery: ~Copyable {
                 ),
                 path: path,
                 offset: offset,
+                lastBatch: lastBatch,
                 hasBatches: hasBatches
             )
         )
@@ -157,10 +190,11 @@ package struct WALRecovery: ~Copyable {
                     throw Self.damaged(place.path, 0)
                 }
                 var offset = place.offset
+                // The batch a crash interrupted, here or at the start of the next file; not there
+                // if this one has none, because an empty file is never left behind.
                 if let torn = try scanner.batchHeader(at: offset),
-                    torn.number == end.nextNumber || expected == nil
+                    expected == nil ? index == last : torn.number == end.nextNumber
                 {
-                    // The batch a crash interrupted, here or at the start of the next file.
                     offset += WALBlock.size
                 }
                 if try scanner.hasBatch(from: expected ?? 0, atOrBehind: offset) {

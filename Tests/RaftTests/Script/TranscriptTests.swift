@@ -2,15 +2,19 @@ import Foundation
 import RaftScript
 import Testing
 
-/// Where transcripts of a trusted implementation lie, when they lie beside the package.
+/// Transcripts of a trusted implementation: no part of the project, and not needed to build it.
+///
+/// They lie in the folder that RAFT_TRANSCRIPTS names, else in `shared/raft-transcripts` beside the
+/// package; without them these comparisons are skipped.
 enum Transcripts {
     static let folder: URL? = {
         var root = URL(fileURLWithPath: #filePath)
         for _ in 0..<4 { root.deleteLastPathComponent() }
-        // Beside the package, or beside the folder of worktrees it lies in.
-        return ["../shared/raft-transcripts", "../../shared/raft-transcripts"]
-            .map { root.appendingPathComponent($0).standardizedFileURL }
-            .first { FileManager.default.fileExists(atPath: $0.path) }
+        let named = ProcessInfo.processInfo.environment["RAFT_TRANSCRIPTS"]
+        let folder =
+            named.map { URL(fileURLWithPath: $0) }
+            ?? root.appendingPathComponent("../shared/raft-transcripts").standardizedFileURL
+        return FileManager.default.fileExists(atPath: folder.path) ? folder : nil
     }()
 
     static func text(_ path: String) throws -> String {
@@ -140,7 +144,7 @@ struct Agreement {
     }
 }
 
-@Suite(.enabled(if: Transcripts.folder != nil, "no transcripts beside the package"))
+@Suite(.enabled(if: Transcripts.folder != nil, "no transcripts are there"))
 struct TranscriptTests {
     @Test func `every state agrees with the trusted implementation's`() throws {
         let states = try Transcripts.states()

@@ -32,6 +32,7 @@ final class LogHarness: @unchecked Sendable {
         configuration.firstFileBytes = 16 << 10
         configuration.growthBytes = 8 << 10
         configuration.maxWriteBytes = 8 << 10
+        configuration.inlineSyncNanoseconds = 0
     }
 
     /// With files that hold all that a test writes.

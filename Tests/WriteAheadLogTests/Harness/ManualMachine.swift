@@ -39,8 +39,8 @@ final class ManualMachine: @unchecked Sendable {
 
     /// Lets time pass until the next timer.
     private func advance() -> Bool {
-        guard let next = [writing.nextDeadline, preparing.nextDeadline].compactMap({ $0 }).min()
-        else { return false }
+        let deadlines = [writing.nextDeadline, preparing.nextDeadline, loop.nextDeadline]
+        guard let next = deadlines.compactMap({ $0 }).min() else { return false }
         clock.now = max(clock.now, next)
         return true
     }
@@ -88,9 +88,12 @@ final class ManualWorker: Worker, @unchecked Sendable {
 final class ManualLoop: EventLoop, @unchecked Sendable {
     // Unchecked: a test runs on one thread.
     private var ready: [@Sendable () -> Void] = []
+    private var timers: [LoopTimer] = []
     private(set) var wakes = 0
 
     init(_ clock: ManualClock) { super.init(index: 0, clock: clock) }
+
+    var nextDeadline: Int64? { timers.map(\.deadline).min() }
 
     override var isCurrent: Bool { true }
 
@@ -99,7 +102,19 @@ final class ManualLoop: EventLoop, @unchecked Sendable {
         wakes += 1
     }
 
+    override func schedule(after nanoseconds: Int64, _ body: @escaping () -> Void) -> LoopTimer {
+        let timer = LoopTimer(deadline: clock.monotonicNanoseconds + nanoseconds, body: body)
+        timers.append(timer)
+        return timer
+    }
+
+    /// Runs one thing that is ready or due.
     func step() -> Bool {
+        let now = clock.monotonicNanoseconds
+        if let due = timers.firstIndex(where: { $0.deadline <= now }) {
+            timers.remove(at: due).fire()
+            return true
+        }
         guard !ready.isEmpty else { return false }
         ready.removeFirst()()
         return true

@@ -1,0 +1,139 @@
+internal import Platform
+
+/// The network between simulated machines: connections in memory with latency, bytes that arrive in
+/// pieces, and faults.
+package final class SimulatedNetwork {
+    private struct Door: Hashable {
+        let host: String
+        let port: UInt16
+    }
+
+    /// Two hosts, in either order.
+    private struct Link: Hashable {
+        let hosts: Set<String>
+        init(_ a: String, _ b: String) { hosts = [a, b] }
+    }
+
+    /// Bytes on their way or unread, after which a writer waits.
+    static let windowBytes = 256 << 10
+    private static let firstPort: UInt16 = 40_000
+    private static let connectTimeout = Int64.seconds(2)
+
+    unowned let simulation: Simulation
+    /// The least time a piece takes.
+    package var latency = Int64.microseconds(30)
+    /// What it may take beyond that.
+    package var jitter = Int64.microseconds(200)
+    /// The largest piece that arrives at once.
+    package var maxPieceBytes = 32 << 10
+    private var listeners: [Door: SimulatedListener] = [:]
+    private var cut: Set<Link> = []
+    /// Open connections in the order they were made.
+    private var connections: [Connection] = []
+    private var nextPort = SimulatedNetwork.firstPort
+
+    private struct Connection {
+        let client: ConnectionEnd
+        let server: ConnectionEnd
+    }
+
+    init(_ simulation: Simulation) { self.simulation = simulation }
+
+    func drawLatency() -> Int64 {
+        latency + Int64(simulation.generator.below(max(1, Int(jitter))))
+    }
+
+    // MARK: Faults
+
+    /// Nothing passes between the two hosts until ``heal(_:_:)``; what is sent is delivered then.
+    package func partition(_ a: String, _ b: String) { cut.insert(Link(a, b)) }
+
+    package func heal(_ a: String, _ b: String) {
+        cut.remove(Link(a, b))
+        for connection in connections {
+            connection.client.deliver()
+            connection.server.deliver()
+        }
+    }
+
+    func isCut(_ a: String, _ b: String) -> Bool { !cut.isEmpty && cut.contains(Link(a, b)) }
+
+    /// Breaks every connection between the two hosts.
+    package func reset(_ a: String, _ b: String) {
+        let wanted = Link(a, b)
+        breakConnections { Link($0.client.life.host, $0.server.life.host) == wanted }
+    }
+
+    func hostEnded(_ life: MachineLife) {
+        for (door, listener) in listeners where listener.life === life { listeners[door] = nil }
+        breakConnections { $0.client.life === life || $0.server.life === life }
+    }
+
+    private func breakConnections(_ isMeant: (Connection) -> Bool) {
+        let broken = connections.filter(isMeant)
+        connections.removeAll(where: isMeant)
+        for connection in broken {
+            for end in [connection.client, connection.server] {
+                simulation.after(drawLatency()) { end.fail() }
+            }
+        }
+    }
+
+    func forget(_ end: ConnectionEnd) {
+        connections.removeAll {
+            ($0.client === end || $0.server === end) && $0.client.isOver
+                && $0.server.isOver
+        }
+    }
+
+    // MARK: Connections
+
+    func listen(
+        _ address: SocketAddress,
+        on life: MachineLife,
+        loop: SimulatedEventLoop
+    ) throws(NetworkError) -> Listener {
+        guard life.isOn else { throw .closed }
+        var bound = address
+        if bound.port == 0 { bound.port = drawPort() }
+        let door = Door(host: life.host, port: bound.port)
+        guard listeners[door] == nil else {
+            throw .cannotListen(address: "\(address)", reason: "address already in use")
+        }
+        let listener = SimulatedListener(bound, life: life, loop: loop) { [weak self] in
+            self?.listeners[door] = nil
+        }
+        listeners[door] = listener
+        return listener
+    }
+
+    private func drawPort() -> UInt16 {
+        defer { nextPort = nextPort == .max ? Self.firstPort : nextPort + 1 }
+        return nextPort
+    }
+
+    /// Connects to the host that the address names.
+    func connect(
+        to address: SocketAddress,
+        from life: MachineLife,
+        loop: SimulatedEventLoop
+    ) async throws(NetworkError) -> Socket {
+        if isCut(life.host, address.host) {
+            await loop.sleep(nanoseconds: Self.connectTimeout)
+            throw .refused(address: "\(address)", reason: "timed out")
+        }
+        await loop.sleep(nanoseconds: drawLatency())
+        guard let listener = listeners[Door(host: address.host, port: address.port)] else {
+            throw .refused(address: "\(address)", reason: "connection refused")
+        }
+        let own = SocketAddress(host: life.host, port: drawPort())
+        let client = ConnectionEnd(self, life: life, peer: address)
+        let server = ConnectionEnd(self, life: listener.life, peer: own)
+        client.other = server
+        server.other = client
+        connections.append(Connection(client: client, server: server))
+        listener.offer(server)
+        await loop.sleep(nanoseconds: drawLatency())
+        return SimulatedSocket(client, on: loop)
+    }
+}

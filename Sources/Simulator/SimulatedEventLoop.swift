@@ -1,0 +1,121 @@
+package import Platform
+
+/// An event loop of a simulated machine: its turns are events of the simulation.
+package final class SimulatedEventLoop: EventLoop, @unchecked Sendable {
+    // Unchecked: the simulation runs on one thread.
+    private enum Work {
+        case job(UnownedJob)
+        case closure(@Sendable () -> Void)
+    }
+
+    /// Rounds of ready work before a turn ends, as on a real loop.
+    private static let roundsPerTurn = 32
+
+    private let simulation: Simulation
+    private let life: MachineLife
+    private let strand: UInt64
+    private var ready: [Work] = []
+    private var timers = TimerQueue()
+    private var hasTurn = false
+    private var isInTurn = false
+    /// The end of its last turn.
+    private var busyUntil: Int64 = 0
+
+    init(index: Int, _ simulation: Simulation, _ life: MachineLife) {
+        self.simulation = simulation
+        self.life = life
+        strand = life.nextStrand()
+        super.init(index: index, clock: simulation.clock)
+    }
+
+    package override var isCurrent: Bool { isInTurn }
+
+    package override func execute(_ body: @escaping @Sendable () -> Void) {
+        submit(.closure(body))
+    }
+
+    package override func enqueue(_ job: consuming ExecutorJob) { submit(.job(UnownedJob(job))) }
+
+    private func submit(_ work: Work) {
+        simulation.checkThread()
+        guard life.isOn else { return }
+        ready.append(work)
+        if !isInTurn { planTurn(after: simulation.drawWakeDelay()) }
+    }
+
+    private func planTurn(after nanoseconds: Int64) {
+        guard !hasTurn else { return }
+        hasTurn = true
+        simulation.after(max(nanoseconds, busyUntil - simulation.clock.now)) { [self] in
+            hasTurn = false
+            turn()
+        }
+    }
+
+    package override func schedule(
+        after nanoseconds: Int64,
+        _ body: @escaping () -> Void
+    ) -> LoopTimer {
+        precondition(isCurrent, "a timer set from outside the loop")
+        let timer = LoopTimer(deadline: clock.monotonicNanoseconds + nanoseconds, body: body)
+        timers.insert(timer)
+        simulation.after(max(0, nanoseconds)) { [self] in planTurn(after: 0) }
+        return timer
+    }
+
+    // MARK: The turn
+
+    private func turn() {
+        guard life.isOn else { return }
+        simulation.note(strand, ready.count)
+        isInTurn = true
+        defer { isInTurn = false }
+        simulation.spend(500 + Int64(simulation.generator.below(20_000)))
+        while life.isOn, let timer = timers.popDue(at: simulation.clock.now) { timer.fire() }
+        // Sometimes what was handed over last has not arrived yet.
+        let rounds = simulation.generator.chance(1, in: 6) ? 1 : Self.roundsPerTurn
+        runReady(rounds: rounds)
+        busyUntil = simulation.clock.now
+        if life.isOn && !ready.isEmpty { planTurn(after: simulation.drawWakeDelay()) }
+    }
+
+    private func runReady(rounds: Int) {
+        let serial = asUnownedSerialExecutor()
+        let task = asUnownedTaskExecutor()
+        for _ in 0..<rounds where life.isOn {
+            if ready.isEmpty {
+                endTurn()
+                if ready.isEmpty { return }
+                continue
+            }
+            let running = ready
+            ready = []
+            for work in running where life.isOn {
+                switch work {
+                case .job(let job): job.runSynchronously(isolatedTo: serial, taskExecutor: task)
+                case .closure(let body): body()
+                }
+            }
+        }
+        if life.isOn { endTurn() }
+    }
+
+    // MARK: The network
+
+    package override func listen(_ address: SocketAddress) throws(NetworkError) -> Listener {
+        precondition(isCurrent, "a listener made outside its loop")
+        return try simulation.network.listen(address, on: life, loop: self)
+    }
+
+    package override func adopt(_ connection: AcceptedConnection) throws(NetworkError) -> Socket {
+        precondition(isCurrent, "a connection adopted outside the loop")
+        guard let end = connection.endpoint as? ConnectionEnd else { throw .closed }
+        return SimulatedSocket(end, on: self)
+    }
+
+    package override func connect(
+        _ address: SocketAddress
+    ) async throws(NetworkError) -> Socket {
+        try await simulation.network.connect(to: address, from: life, loop: self)
+    }
+}

@@ -1,0 +1,1 @@
+SimProgram.run(Array(CommandLine.arguments.dropFirst()))

@@ -1,0 +1,177 @@
+import ClusterMetadata
+import KafkaMessages
+import KafkaProtocol
+import Testing
+
+@Suite struct ConfigurationChangeTests {
+    private typealias Change = MetadataController.ConfigChange
+
+    private var controller = MetadataController(
+        settings: .init(nodeID: 1),
+        committed: MetadataImage()
+    )
+
+    init() throws {
+        _ = try controller.createTopic(.init(name: "t"), id: KafkaUUID(high: 1, low: 1))
+    }
+
+    private mutating func alter(
+        _ changes: [(key: String, change: Change)],
+        topic: String = "t",
+        validateOnly: Bool = false
+    ) -> ErrorCode? {
+        do {
+            _ = try controller.alterTopicConfigs(topic, changes, validateOnly: validateOnly)
+            return nil
+        } catch {
+            return error.code
+        }
+    }
+
+    private mutating func alterBroker(_ changes: [(key: String, change: Change)]) -> ErrorCode? {
+        do {
+            _ = try controller.alterBrokerConfigs(changes, validateOnly: false)
+            return nil
+        } catch {
+            return error.code
+        }
+    }
+
+    private var configs: [String: String] { controller.decided.topics["t"]?.configs ?? [:] }
+
+    @Test mutating func `keys are set and taken away again`() {
+        #expect(alter([("retention.ms", .set("5")), ("preallocate", .set("true"))]) == nil)
+        #expect(configs == ["retention.ms": "5", "preallocate": "true"])
+        #expect(alter([("retention.ms", .delete), ("segment.ms", .delete)]) == nil)
+        #expect(configs == ["preallocate": "true"])
+    }
+
+    @Test mutating func `lists are added to and taken from, beginning with the default`() {
+        #expect(alter([("cleanup.policy", .append("compact"))]) == nil)
+        #expect(configs["cleanup.policy"] == "delete,compact")
+        #expect(alter([("cleanup.policy", .append("compact,delete"))]) == nil)
+        #expect(configs["cleanup.policy"]?.split(separator: ",").count == 2)
+        #expect(alter([("cleanup.policy", .subtract("delete"))]) == nil)
+        #expect(configs["cleanup.policy"] == "compact")
+        #expect(alter([("cleanup.policy", .append("shred"))]) == .invalidConfig)
+        #expect(alter([("cleanup.policy", .subtract("shred"))]) == nil)
+        #expect(configs["cleanup.policy"] == "compact")
+    }
+
+    @Test mutating func `what is no list cannot be added to`() {
+        #expect(alter([("retention.ms", .append("5"))]) == .invalidConfig)
+        #expect(alter([("preallocate", .subtract("true"))]) == .invalidConfig)
+    }
+
+    @Test mutating func `one bad change keeps all of them out`() {
+        #expect(alter([("retention.ms", .set("5")), ("segment.ms", .set("0"))]) == .invalidConfig)
+        #expect(alter([("retention.ms", .set("5")), ("no.such", .delete)]) == .invalidConfig)
+        #expect(alter([("retention.ms", .set("5"))], topic: "u") == .unknownTopicOrPartition)
+        #expect(configs.isEmpty)
+    }
+
+    @Test mutating func `changes that are only validated are not made`() {
+        #expect(alter([("retention.ms", .set("5"))], validateOnly: true) == nil)
+        #expect(alter([("retention.ms", .set("x"))], validateOnly: true) == .invalidConfig)
+        #expect(configs.isEmpty)
+    }
+
+    @Test mutating func `a value has the length of a string of the protocol at most`() {
+        let key = "follower.replication.throttled.replicas"
+        let long = String(repeating: "x", count: 20_000)
+        #expect(alter([(key, .set(long))]) == nil)
+        #expect(alter([(key, .append(long + "y"))]) == .invalidConfig)
+        #expect(alter([(key, .set(long + long))]) == .invalidConfig)
+        #expect(configs[key] == long)
+    }
+
+    @Test mutating func `broker-wide values go by the broker's names`() {
+        #expect(alterBroker([("log.retention.ms", .set("5"))]) == nil)
+        #expect(controller.decided.brokerConfigs == ["log.retention.ms": "5"])
+        #expect(alterBroker([("retention.ms", .set("5"))]) == .invalidConfig)
+        #expect(alterBroker([("broker.id", .set("5"))]) == .invalidConfig)
+        #expect(alterBroker([("log.retention.ms", .set("x"))]) == .invalidConfig)
+        #expect(alterBroker([("log.cleanup.policy", .append("compact"))]) == nil)
+        #expect(controller.decided.brokerConfigs["log.cleanup.policy"] == "delete,compact")
+        #expect(
+            alterBroker([("log.retention.ms", .delete), ("log.cleanup.policy", .delete)]) == nil
+        )
+        #expect(controller.decided.brokerConfigs.isEmpty)
+    }
+}
+
+@Suite struct ConfigurationLookupTests {
+    private func key(_ name: String) throws -> TopicConfigurationKey {
+        try #require(TopicConfigurationKey.named(name))
+    }
+
+    @Test func `a topic's own value goes before the broker's, and that before the default`() throws
+    {
+        let lookup = ConfigurationLookup(
+            topic: ["retention.ms": "1"],
+            dynamicBroker: ["log.retention.ms": "2", "log.segment.bytes": "22"],
+            staticBroker: [
+                "log.retention.ms": "3", "log.segment.bytes": "33", "log.roll.ms": "333",
+            ]
+        )
+        let all = lookup.layers(of: try key("retention.ms"))
+        #expect(all.map(\.value) == ["1", "2", "3", "604800000"])
+        #expect(all.map(\.source) == [.topic, .dynamicDefaultBroker, .staticBroker, .builtIn])
+        #expect(
+            all.map(\.name)
+                == ["retention.ms", "log.retention.ms", "log.retention.ms", "log.retention.ms"]
+        )
+        let effective = lookup.effective
+        #expect(effective.retentionMilliseconds == 1)
+        #expect(effective.segmentBytes == 22)
+        #expect(effective.segmentMilliseconds == 333)
+        #expect(effective.maxMessageBytes == 1_048_588)
+    }
+
+    @Test func `a key without a broker-wide name has the topic's value or the default`() throws {
+        let lookup = ConfigurationLookup(
+            topic: [:],
+            dynamicBroker: ["local.retention.ms": "5"],
+            staticBroker: [:]
+        )
+        #expect(lookup.layers(of: try key("local.retention.ms")).map(\.value) == ["-2"])
+    }
+
+    @Test func `whose clock counts is read out of its word`() {
+        func effective(_ topic: [String: String]) -> EffectiveTopicConfiguration {
+            ConfigurationLookup(topic: topic, dynamicBroker: [:], staticBroker: [:]).effective
+        }
+        #expect(!effective([:]).usesLogAppendTime)
+        #expect(effective(["message.timestamp.type": "LogAppendTime"]).usesLogAppendTime)
+    }
+
+    @Test func `every key is named once, in order, and its default is a value it may have`() {
+        let names = TopicConfigurationKey.all.map(\.name)
+        #expect(names == names.sorted() && Set(names).count == names.count)
+        for key in TopicConfigurationKey.all {
+            #expect(key.problem(with: key.defaultValue) == nil, "\(key.name)")
+            #expect(!key.documentation.isEmpty)
+        }
+    }
+
+    @Test(arguments: [
+        ("retention.ms", "-1", true), ("retention.ms", "-2", false),
+        ("retention.ms", "9223372036854775807", true),
+        ("retention.ms", "9223372036854775808", false), ("retention.ms", "", false),
+        ("retention.ms", "1.5", false), ("segment.bytes", "2147483647", true),
+        ("segment.bytes", "2147483648", false), ("min.cleanable.dirty.ratio", "0.5", true),
+        ("min.cleanable.dirty.ratio", "0.6", false), ("min.cleanable.dirty.ratio", "nan", false),
+        ("preallocate", "true", false), ("preallocate", "false", true),
+        ("preallocate", "yes", false),
+        ("compression.type", "zstd", false), ("compression.type", "producer", true),
+        ("cleanup.policy", "compact,delete", false), ("cleanup.policy", "delete", true),
+        ("remote.storage.enable", "true", false), ("unclean.leader.election.enable", "true", false),
+    ])
+    func `a value is checked against its kind`(
+        _ name: String,
+        _ value: String,
+        _ isGood: Bool
+    ) throws {
+        #expect((try key(name).problem(with: value) == nil) == isGood)
+    }
+}

@@ -1,0 +1,1 @@
+../../WriteAheadLogTests/Harness/FaultyFileSystem.swift

@@ -1,0 +1,262 @@
+import Testing
+
+@testable import Raft
+
+/// What simulated runs have found, each as the shortest story that shows it.
+@Suite struct SimulationFindings {
+    private func plain(
+        _ voters: Int,
+        _ adjust: (inout RaftNode.Configuration) -> Void = { _ in }
+    ) throws -> SimulatedCluster {
+        try SimulatedCluster(voters: voters) { configuration in
+            configuration.preVote = false
+            configuration.checkQuorum = false
+            adjust(&configuration)
+        }
+    }
+
+    @Test func `a replica that lost entries says so only in a term it cannot forget`() throws {
+        let cluster = try plain(3)
+        cluster.elect(1)
+        for _ in 0..<3 { cluster.propose(1) }
+        cluster.stabilize()
+        cluster.crash(2)
+        cluster[2].disk.lose(from: LogIndex(3))
+        try cluster[2].start(abstainUntil: LogIndex(5))
+        cluster.invariants.forget(cluster[2])
+        // The first it hears of a term is an append that does not match.
+        let term = cluster.node(1).term
+        let append = Message.Append(
+            previousIndex: LogIndex(4),
+            previousTerm: Term(2),
+            entries: [],
+            commit: LogIndex(4)
+        )
+        let message = Message(
+            from: ReplicaID(3),
+            to: ReplicaID(2),
+            term: term.next,
+            body: .append(append)
+        )
+        var node = cluster.node(2)
+        try node.step(message)
+        let ready = node.ready()
+        #expect(ready.hardState?.term == term.next)
+        #expect(ready.messages == [])
+        #expect(ready.persistedMessages.contains { $0.body == .lostEntries(last: node.lastIndex) })
+    }
+
+    @Test func `candidates that cannot win do not put off the one that can`() throws {
+        // 3 has the longest log and is in no hurry; 1 campaigns again and again.
+        let cluster = try plain(3)
+        cluster.elect(3)
+        cluster.crash(2)
+        cluster.isolate(1)
+        for _ in 0..<3 { cluster.propose(3) }
+        cluster.persist(3)
+        cluster.crash(3)
+        try cluster.restart(3)
+        cluster.heal()
+        cluster.with(1) { $0.setElectionTimeout(ticks: 10) }
+        cluster.with(3) { $0.setElectionTimeout(ticks: 25) }
+        for _ in 0..<40 where cluster.leader == nil {
+            cluster.with(1) { $0.setElectionTimeout(ticks: 10) }
+            cluster.with(3) { $0.setElectionTimeout(ticks: 25) }
+            cluster.run(ticks: 1)
+        }
+        #expect(cluster.leader?.id == ReplicaID(3))
+        #expect(cluster.invariants.violations == [])
+    }
+
+    @Test func `a replica comes back from entries whose hard state was not written`() throws {
+        // The power failed between the entries of a Ready and its hard state.
+        let log = MemoryLog()
+        log.append([
+            RaftEntry(index: LogIndex(1), term: Term(1), payload: .empty),
+            RaftEntry(index: LogIndex(2), term: Term(3), payload: .empty),
+        ])
+        var node = try RaftNode(
+            configuration: RaftNode.Configuration(id: ReplicaID(1), randomSeed: 1),
+            log: log,
+            hardState: HardState(term: Term(1), vote: ReplicaID(2), commit: LogIndex(1)),
+            membership: Membership(voters: [ReplicaID(1), ReplicaID(2)])
+        )
+        #expect(node.term == Term(3))
+        #expect(node.vote == nil)
+        #expect(node.ready().hardState == HardState(term: Term(3), commit: LogIndex(1)))
+    }
+
+    @Test func `what a state machine has applied is committed, whatever the hard state says`()
+        throws
+    {
+        let log = MemoryLog()
+        for index in 1...3 {
+            let index = LogIndex(UInt64(index))
+            log.append([RaftEntry(index: index, term: Term(1), payload: .empty)])
+        }
+        func start(applied: UInt64) throws -> RaftNode {
+            try RaftNode(
+                configuration: RaftNode.Configuration(id: ReplicaID(1), randomSeed: 1),
+                log: log,
+                hardState: HardState(term: Term(1), commit: LogIndex(1)),
+                membership: Membership(voters: [ReplicaID(1)]),
+                applied: LogIndex(applied)
+            )
+        }
+        #expect(try start(applied: 2).commit == LogIndex(2))
+        #expect(throws: RaftConfigurationError.self) { try start(applied: 4) }
+    }
+
+    @Test func `reads are answered once their leader is the only voter left`() throws {
+        let cluster = try plain(2)
+        cluster.elect(1)
+        // 2 agrees to its own removal, and is not heard from any more.
+        cluster.propose(ConfigurationChange([.init(.removeReplica, ReplicaID(2))]), at: 1)
+        cluster.persist(1)
+        while let place = cluster.network.firstIndex(where: { $0.to == ReplicaID(2) }) {
+            cluster.deliver(at: place)
+            cluster.persist(2)
+        }
+        cluster.read(1)
+        cluster.crash(2)
+        cluster.stabilize()
+        #expect(cluster.node(1).membership.voters == [ReplicaID(1)])
+        #expect(cluster.answeredReads == 1)
+        #expect(cluster.invariants.violations == [])
+    }
+
+    @Test func `a single voter answers reads while its configuration is joint`() throws {
+        let cluster = try plain(1)
+        cluster.elect(1)
+        let change = ConfigurationChange(
+            [.init(.addLearner, ReplicaID(2))],
+            transition: .jointExplicit
+        )
+        cluster.propose(change, at: 1)
+        cluster.stabilize()
+        #expect(cluster.node(1).membership.isJoint)
+        cluster.read(1)
+        cluster.stabilize()
+        #expect(cluster.answeredReads == 1)
+    }
+
+    /// Replica 2 of 1 and 2, a candidate that learns from a refusal that its own removal, in its
+    /// log, is committed.
+    private func candidateToBeRemoved() throws -> (cluster: SimulatedCluster, term: Term) {
+        let cluster = try plain(2)
+        cluster.elect(1)
+        cluster.propose(ConfigurationChange([.init(.removeReplica, ReplicaID(2))]), at: 1)
+        while !cluster.network.isEmpty { cluster.deliver(at: 0) }
+        cluster.persist(2)
+        cluster.crash(1)
+        cluster.network.removeAll()
+        cluster.campaign(2)
+        cluster.persist(2)
+        let term = cluster.node(2).term
+        #expect(cluster.node(2).role == .candidate)
+        let removal = Message.CommitPoint(index: cluster.node(2).lastIndex, term: Term(2))
+        let refusal = Message(
+            from: ReplicaID(3),
+            to: ReplicaID(2),
+            term: term,
+            body: .voteResponse(granted: false, commit: removal)
+        )
+        cluster.with(2) { try? $0.step(refusal) }
+        #expect(cluster.node(2).commit == removal.index)
+        return (cluster, term)
+    }
+
+    private func grant(in term: Term) -> Message {
+        Message(
+            from: ReplicaID(1),
+            to: ReplicaID(2),
+            term: term,
+            body: .voteResponse(granted: true, commit: nil)
+        )
+    }
+
+    @Test func `a candidate that applies its own removal gives up`() throws {
+        let (cluster, term) = try candidateToBeRemoved()
+        while !cluster[2].applies.isEmpty { cluster.apply(2) }
+        #expect(!cluster.node(2).membership.contains(ReplicaID(2)))
+        cluster.with(2) { try? $0.step(grant(in: term)) }
+        #expect(cluster.node(2).role == .follower)
+    }
+
+    @Test func `a candidate with a committed change to apply does not count the old majority`()
+        throws
+    {
+        let (cluster, term) = try candidateToBeRemoved()
+        cluster.with(2) { try? $0.step(grant(in: term)) }
+        #expect(cluster.node(2).role == .follower)
+    }
+
+    @Test func `a change of membership in the log shows that the one before is committed`() throws {
+        // The commit index was lost. Going by the voters of two changes ago, 1 would lead alone.
+        let log = MemoryLog()
+        let change = ConfigurationChange(
+            [.init(.addVoter, ReplicaID(3)), .init(.removeReplica, ReplicaID(1))]
+        )
+        let payloads: [RaftPayload] = [
+            .empty, change.encoded(), RaftPayload(copying: [7]),
+            ConfigurationChange.leaveJoint.encoded(), RaftPayload(copying: [8]),
+        ]
+        for (place, payload) in payloads.enumerated() {
+            log.append([
+                RaftEntry(
+                    index: LogIndex(UInt64(place + 1)),
+                    term: Term(2),
+                    kind: place % 2 == 1 ? .configuration : .normal,
+                    payload: payload
+                )
+            ])
+        }
+        var configuration = RaftNode.Configuration(id: ReplicaID(1), randomSeed: 1)
+        configuration.preVote = false
+        func start() throws -> RaftNode {
+            try RaftNode(
+                configuration: configuration,
+                log: log,
+                hardState: HardState(term: Term(2), commit: LogIndex(1)),
+                membership: Membership(voters: [ReplicaID(1)])
+            )
+        }
+        var node = try start()
+        #expect(node.commit == LogIndex(2))
+        node.campaign()
+        #expect(node.role == .follower, "it has a change to apply")
+        let committed = node.ready().committedEntries
+        node.onApplied(try #require(committed.last).index)
+        #expect(node.membership.isJoint)
+        node.campaign()
+        let ready = node.ready()
+        node.onPersisted(ready.number)
+        #expect(node.role == .candidate, "it needs the vote of 3")
+        // Whoever lets changes overlap draws no such conclusion.
+        configuration.disableChangeValidation = true
+        #expect(try start().commit == LogIndex(1))
+    }
+
+    @Test func `a leader of an earlier term hears of it from those that cannot campaign`() throws {
+        let cluster = try SimulatedCluster(voters: 1, learners: 1) { configuration in
+            configuration.preVote = false
+            configuration.checkQuorum = false
+        }
+        cluster.elect(1)
+        // A candidate that is gone by now has asked the learner for its vote.
+        let request = Message.VoteRequest(lastIndex: LogIndex(9), lastTerm: Term(5))
+        let vote = Message(
+            from: ReplicaID(3),
+            to: ReplicaID(2),
+            term: Term(6),
+            body: .vote(request)
+        )
+        cluster.with(2) { try? $0.step(vote) }
+        #expect(cluster.node(2).term == Term(6))
+        cluster.run(ticks: 60)
+        #expect(cluster.node(1).role == .leader)
+        #expect(cluster.node(2).leader == ReplicaID(1))
+        #expect(cluster.node(2).lastIndex == cluster.node(1).lastIndex)
+        #expect(cluster.invariants.violations == [])
+    }
+}

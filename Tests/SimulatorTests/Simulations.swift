@@ -1,0 +1,4 @@
+import Testing
+
+/// Tests that each keep a processor busy, one after the other.
+@Suite(.serialized) enum Simulations {}
