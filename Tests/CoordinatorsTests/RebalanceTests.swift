@@ -281,9 +281,12 @@ import Testing
         #expect(try coordinator.joined(other).generationId == 2)
     }
 
-    @Test func `names of the greatest length the protocol allows fit into the log`() throws {
+    @Test func `names of the greatest length that is taken fit into the log`() throws {
         let coordinator = Coordinator()
-        let long = String(repeating: "n", count: Int(Int16.max))
+        let longer = String(repeating: "n", count: 32_001)
+        let refused = try coordinator.joined(coordinator.join(Joiner(group: longer)))
+        #expect(refused.errorCode == ErrorCode.invalidGroupId.rawValue)
+        let long = String(repeating: "n", count: 32_000)
         var joiner = Joiner(group: long, type: long, protocols: [(long, "x")], client: long)
         let dynamic = try coordinator.joined(coordinator.join(joiner)).memberId
         #expect(dynamic.utf8.count <= Int(Int16.max))

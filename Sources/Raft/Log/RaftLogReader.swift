@@ -31,11 +31,20 @@ public protocol RaftLogReader: AnyObject {
         maxBytes: Int
     ) throws(RaftLogReadError) -> [RaftEntry]
 
+    /// What an entry is, which a log may know before it can give the entry itself.
+    func kind(at index: LogIndex) throws(RaftLogReadError) -> RaftEntry.Kind
+
     /// The latest snapshot, for a follower that is behind the first index.
     func snapshot() throws(RaftLogReadError) -> Snapshot
 }
 
 extension RaftLogReader {
+    public func kind(at index: LogIndex) throws(RaftLogReadError) -> RaftEntry.Kind {
+        let entries = try entries(in: index..<(index + 1), maxBytes: 1)
+        guard let entry = entries.first else { throw .temporarilyUnavailable }
+        return entry.kind
+    }
+
     /// The given commit index, or a later one that the log itself tells of.
     ///
     /// A change of membership is proposed only once the one before is applied, so it shows that
@@ -47,12 +56,11 @@ extension RaftLogReader {
         var index = commit + 1
         let last = lastIndex
         while index <= last {
-            let entries = try entries(in: index..<(last + 1), maxBytes: 1 << 20)
-            for entry in entries where entry.kind == .configuration {
+            if try kind(at: index) == .configuration {
                 if let pending { known = pending }
-                pending = entry.index
+                pending = index
             }
-            index = index + entries.count
+            index = index + 1
         }
         return known
     }

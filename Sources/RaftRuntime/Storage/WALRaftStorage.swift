@@ -75,6 +75,12 @@ package final class WALRaftStorage: RaftLogStorage, @unchecked Sendable {
         }
     }
 
+    package func kind(at index: LogIndex) throws(RaftLogReadError) -> RaftEntry.Kind {
+        guard index > window.base else { throw .compacted }
+        guard index <= lastIndex else { throw .beyondLastIndex }
+        return window[index].kind
+    }
+
     package func get(_ index: LogIndex) throws(RaftLogReadError) -> RaftEntry? {
         guard window.contains(index) else { return nil }
         return try entries(in: index..<index + 1, maxBytes: .max).first
