@@ -242,6 +242,7 @@ actor PartitionShard {
                 continue
             }
             if let problem = refusal(to: partition) {
+                partition.log.producers.refuse(item.batch)
                 wait.settle(slot, AppendResult(error: .kafkaStorageError, message: problem))
                 continue
             }
@@ -268,7 +269,9 @@ actor PartitionShard {
             return wal.isFarOverLimit ? Self.overLimit : nil
         }
         if flusher.isDiskFull { return "the disk is full" }
-        if partition.cannotFlush { return "the partition's segments cannot be written" }
+        if partition.cannotFlush, partition.log.unflushedBytes >= SegmentFlusher.flushBytes {
+            return "the partition's segments cannot be written"
+        }
         return wal.isOverLimit ? Self.overLimit : nil
     }
 

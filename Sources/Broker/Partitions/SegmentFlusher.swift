@@ -14,7 +14,7 @@ import WriteAheadLog
 /// When the disk is full, one partition tries for all.
 final class SegmentFlusher {
     /// Unflushed bytes of a partition at which it is flushed.
-    private static let flushBytes = 8 << 20
+    static let flushBytes = 8 << 20
     private static let firstRetry = Int64.milliseconds(100)
     private static let lastRetry = Int64.seconds(2)
 
@@ -208,8 +208,7 @@ final class SegmentFlusher {
         guard isCurrent || error.reason == .noSpace else { return }
         limiter.limited { suppressed in
             log.error(
-                "a partition could not be written to its segments; produces are refused until it"
-                    + " can",
+                "a partition could not be written to its segments; it is tried again",
                 [
                     "partition": "\(entry.partition.id)", "error": "\(error)",
                     "suppressed": "\(suppressed)",
@@ -227,7 +226,8 @@ final class SegmentFlusher {
         }
         entry.isBackingOff = true
         let delay = entry.retryDelay
-        entry.retryDelay = min(2 * delay, Self.lastRetry)
+        // A full disk stays full for a while; other errors often do not come twice.
+        if error.reason == .noSpace { entry.retryDelay = min(2 * delay, Self.lastRetry) }
         _ = loop.schedule(after: delay) { [unowned self] in retry(entry) }
     }
 
