@@ -89,6 +89,7 @@ struct NodeBoot {
             cacheBytesPerLoop: max(1 << 20, settings.broker.memoryBytes / 2 / loops),
             leaders: LeaderTable(),
             retentionSweeps: max(1, Int(retention / 100)),
+            producerMilliseconds: settings.broker.producerExpirationMilliseconds,
             log: log,
             makeGenerator: { [platform] in platform.makeGenerator() }
         )
@@ -123,6 +124,8 @@ struct NodeBoot {
             )
         }
         let groups = GroupService(loops: coordinators, published: published)
+        let gate = ProduceGate(wal)
+        let relief = LogRelief(loop: loop, shards: shards, wal: wal, gate: gate, log: log)
         let follower = TopologyFollower(
             loop: loop,
             shards: shards,
@@ -130,6 +133,7 @@ struct NodeBoot {
             staticConfigs: settings.broker.brokerConfigs,
             groups: groups,
             leaders: environment.leaders,
+            relief: relief,
             log: log,
             recovered: recovered
         )
@@ -141,7 +145,7 @@ struct NodeBoot {
             controller.registerBroker(host: advertised.host, port: advertised.port, rack: nil)
         }
         await follower.startAll(in: image)
-        relieveWAL(shards, follower)
+        relief.begin()
         let broker = BrokerServices(
             nodeID: settings.broker.nodeID,
             clusterID: directory.clusterID,
@@ -164,6 +168,7 @@ struct NodeBoot {
         let router = RequestRouter(
             handlers: SupportedAPIs.handlers(broker),
             budget: environment.budget,
+            gate: gate,
             metrics: metrics
         )
         let server = KafkaServer(
@@ -202,21 +207,5 @@ struct NodeBoot {
             shards.append(shard)
         }
         return shards
-    }
-
-    /// Lets the shards make room when the write-ahead log asks for it; only once they know all
-    /// partitions, whose entries may be nowhere else.
-    private func relieveWAL(_ shards: [PartitionShard], _ follower: TopologyFollower) {
-        let loop = platform.loops[0]
-        let wal = wal
-        wal.onPressure { file in
-            loop.execute {
-                Task.immediate(executorPreference: loop) {
-                    var oldest = UInt64.max
-                    for shard in shards { oldest = min(oldest, await shard.relieve(below: file)) }
-                    wal.release(before: min(oldest, file, await follower.oldestHeldFile))
-                }
-            }
-        }
     }
 }

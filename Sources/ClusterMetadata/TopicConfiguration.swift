@@ -19,12 +19,15 @@ package struct TopicConfigurationKey: Sendable {
     /// The broker-wide key that sets the default of all topics, where there is one.
     package let brokerKey: String?
     package let documentation: String
+    /// Set where the value cannot be changed: why not, and what to do instead.
+    package let whyFixed: String?
 
     init(
         _ name: String,
         _ kind: Kind,
         _ defaultValue: String,
         broker brokerKey: String? = nil,
+        fixed whyFixed: String? = nil,
         _ documentation: String
     ) {
         self.name = name
@@ -32,6 +35,7 @@ package struct TopicConfigurationKey: Sendable {
         self.defaultValue = defaultValue
         self.brokerKey = brokerKey
         self.documentation = documentation
+        self.whyFixed = whyFixed
     }
 
     package static func named(_ name: String) -> TopicConfigurationKey? {
@@ -72,11 +76,21 @@ package struct TopicConfigurationKey: Sendable {
                 }
             }
         }
+        if let whyFixed, value != defaultValue {
+            return "\(name) can only be '\(defaultValue)', not '\(value)': \(whyFixed)"
+        }
         return nil
     }
 }
 
 extension TopicConfigurationKey {
+    private static let nothingCompacts =
+        "nothing is compacted yet; use retention.ms and retention.bytes"
+    private static let nothingCompresses =
+        "batches are kept as they were sent; set the compression of the producers"
+    private static let noReplicas = "topics have one replica"
+    private static let noTiers = "there is no tiered storage yet"
+
     private static let positiveLong: Kind = .long(0...Int64.max)
     private static let longOrUnlimited: Kind = .long(-1...Int64.max)
 
@@ -87,18 +101,21 @@ extension TopicConfigurationKey {
             .list(["delete", "compact"]),
             "delete",
             broker: "log.cleanup.policy",
-            "What happens to old data: delete it by retention, or compact it by key."
+            fixed: nothingCompacts,
+            "What happens to old data: it is deleted by retention."
         ),
         .init(
             "compression.gzip.level",
             .int(-1...9),
             "-1",
+            fixed: nothingCompresses,
             "Level used when the broker compresses."
         ),
         .init(
             "compression.lz4.level",
             .int(1...17),
             "9",
+            fixed: nothingCompresses,
             "Level used when the broker compresses."
         ),
         .init(
@@ -106,12 +123,14 @@ extension TopicConfigurationKey {
             .choice(["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"]),
             "producer",
             broker: "compression.type",
+            fixed: nothingCompresses,
             "The codec of stored batches; 'producer' keeps each batch as it was sent."
         ),
         .init(
             "compression.zstd.level",
             .int(-131_072...22),
             "3",
+            fixed: nothingCompresses,
             "Level used when the broker compresses."
         ),
         .init(
@@ -119,33 +138,36 @@ extension TopicConfigurationKey {
             positiveLong,
             "86400000",
             broker: "log.cleaner.delete.retention.ms",
+            fixed: nothingCompacts,
             "How long a compacted topic keeps the markers of deleted keys."
         ),
         .init(
             "file.delete.delay.ms",
             positiveLong,
-            "60000",
+            "0",
             broker: "log.segment.delete.delay.ms",
-            "How long a removed segment stays on disk."
+            fixed: "a removed segment leaves the disk at once",
+            "How long a removed segment stays on disk: it is removed at once."
         ),
         .init(
             "flush.messages",
             .long(1...Int64.max),
             "9223372036854775807",
             broker: "log.flush.interval.messages",
-            "Kept for compatibility: every acknowledged record is synced already."
+            "Met by any value: every acknowledged record is synced already."
         ),
         .init(
             "flush.ms",
             positiveLong,
             "9223372036854775807",
             broker: "log.flush.interval.ms",
-            "Kept for compatibility: every acknowledged record is synced already."
+            "Met by any value: every acknowledged record is synced already."
         ),
         .init(
             "follower.replication.throttled.replicas",
             .list([]),
             "",
+            fixed: noReplicas,
             "Replicas whose following is throttled."
         ),
         .init(
@@ -159,18 +181,21 @@ extension TopicConfigurationKey {
             "leader.replication.throttled.replicas",
             .list([]),
             "",
+            fixed: noReplicas,
             "Replicas whose leading is throttled."
         ),
         .init(
             "local.retention.bytes",
             .long(-2...Int64.max),
             "-2",
+            fixed: noTiers,
             "Bytes kept on the local disk when object storage holds the rest; -2: retention.bytes."
         ),
         .init(
             "local.retention.ms",
             .long(-2...Int64.max),
             "-2",
+            fixed: noTiers,
             "Time kept on the local disk when object storage holds the rest; -2: retention.ms."
         ),
         .init(
@@ -178,6 +203,7 @@ extension TopicConfigurationKey {
             .long(1...Int64.max),
             "9223372036854775807",
             broker: "log.cleaner.max.compaction.lag.ms",
+            fixed: nothingCompacts,
             "The longest a record may stay uncompacted."
         ),
         .init(
@@ -213,6 +239,7 @@ extension TopicConfigurationKey {
             .double(0...1),
             "0.5",
             broker: "log.cleaner.min.cleanable.ratio",
+            fixed: nothingCompacts,
             "The share of uncompacted bytes at which compaction starts."
         ),
         .init(
@@ -220,6 +247,7 @@ extension TopicConfigurationKey {
             positiveLong,
             "0",
             broker: "log.cleaner.min.compaction.lag.ms",
+            fixed: nothingCompacts,
             "The shortest a record stays uncompacted."
         ),
         .init(
@@ -227,31 +255,36 @@ extension TopicConfigurationKey {
             .int(1...Int64(Int32.max)),
             "1",
             broker: "min.insync.replicas",
-            "Kept for compatibility: acks=all always waits for a majority of the replicas."
+            fixed: noReplicas,
+            "Replicas that must have a batch before acks=all is answered."
         ),
         .init(
             "preallocate",
             .boolean,
             "false",
             broker: "log.preallocate",
+            fixed: "segments are written in large pieces",
             "Whether segment files are allocated in advance."
         ),
         .init(
             "remote.log.copy.disable",
             .boolean,
             "false",
+            fixed: noTiers,
             "Stops copying segments to object storage."
         ),
         .init(
             "remote.log.delete.on.disable",
             .boolean,
             "false",
+            fixed: noTiers,
             "Deletes what object storage holds when it is switched off."
         ),
         .init(
             "remote.storage.enable",
-            .choice(["false"]),
+            .boolean,
             "false",
+            fixed: noTiers,
             "Whether old segments move to object storage."
         ),
         .init(
@@ -287,6 +320,7 @@ extension TopicConfigurationKey {
             positiveLong,
             "0",
             broker: "log.roll.jitter.ms",
+            fixed: "segments of different partitions close independently",
             "Random time taken off segment.ms, so that not all segments close at once."
         ),
         .init(
@@ -298,9 +332,10 @@ extension TopicConfigurationKey {
         ),
         .init(
             "unclean.leader.election.enable",
-            .choice(["false"]),
+            .boolean,
             "false",
             broker: "unclean.leader.election.enable",
+            fixed: "a replica that may lack acknowledged records never leads",
             "Always false: a replica that may lack acknowledged records never leads."
         ),
     ]
@@ -318,8 +353,7 @@ package struct EffectiveTopicConfiguration: Sendable, Equatable {
     package var usesLogAppendTime: Bool
     package var timestampBeforeMaxMilliseconds: Int64
     package var timestampAfterMaxMilliseconds: Int64
-    package var isCompacted: Bool
-    package var isDeleted: Bool
+    package var indexBytes: Int
 
     package init(_ lookup: (TopicConfigurationKey) -> String) {
         let values = Dictionary(
@@ -335,8 +369,6 @@ package struct EffectiveTopicConfiguration: Sendable, Equatable {
         usesLogAppendTime = values["message.timestamp.type"] == "LogAppendTime"
         timestampBeforeMaxMilliseconds = long("message.timestamp.before.max.ms")
         timestampAfterMaxMilliseconds = long("message.timestamp.after.max.ms")
-        let policies = (values["cleanup.policy"] ?? "").split(separator: ",")
-        isCompacted = policies.contains("compact")
-        isDeleted = policies.contains("delete")
+        indexBytes = Int(long("segment.index.bytes"))
     }
 }

@@ -172,14 +172,14 @@ package enum ServerSettings {
             Setting(
                 "compression.type",
                 \.compressionType,
-                .choice(["producer", "uncompressed", "gzip", "snappy", "lz4", "zstd"]),
-                "Codec of stored batches; producer keeps each as it was sent."
+                .choice(["producer"]),
+                "Codec of stored batches: each is kept as its producer sent it."
             ),
             Setting(
                 "log.cleanup.policy",
                 \.cleanupPolicy,
-                .choice(["delete", "compact", "compact,delete", "delete,compact"]),
-                "What happens to old data."
+                .choice(["delete"]),
+                "What happens to old data: retention deletes it; nothing is compacted yet."
             ),
             Setting(
                 "log.message.timestamp.type",

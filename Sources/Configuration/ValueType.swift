@@ -83,7 +83,8 @@ extension ValueType<String> {
     package static func choice(_ names: [String]) -> Self {
         Self(
             placeholder: names.joined(separator: "|"),
-            allowed: "one of \(names.joined(separator: ", "))",
+            allowed: names.count == 1
+                ? "only \(names[0])" : "one of \(names.joined(separator: ", "))",
             parse: { names.contains($0) ? $0 : nil },
             text: { $0 },
             plain: { $0 }

@@ -49,6 +49,8 @@ final class SegmentWriter: @unchecked Sendable {
     // the writer meanwhile.
     private static let block = FileSystem.directAlignment
     private static let bufferBytes = 1 << 20
+    /// Left of the disk for checkpoints, so that retention can make room when nothing else can.
+    private static let reserveBytes = 1 << 20
 
     private let directory: String
     private let files: FileSystem
@@ -81,6 +83,7 @@ final class SegmentWriter: @unchecked Sendable {
     ) throws(FileError) -> Checkpoint {
         var checkpoint = checkpoint
         do {
+            try checkRoom(for: batches)
             var next = 0
             while next < batches.count {
                 try prepare(for: batches[next], &checkpoint, configuration, now: now)
@@ -99,6 +102,14 @@ final class SegmentWriter: @unchecked Sendable {
             // The next try begins from what the last checkpoint says.
             active = nil
             throw error
+        }
+    }
+
+    private func checkRoom(for batches: [RecordBatch]) throws(FileError) {
+        guard !batches.isEmpty else { return }
+        let needed = batches.reduce(Self.reserveBytes) { $0 + $1.bytes.count }
+        guard try files.availableBytes(directory) >= needed else {
+            throw FileError(.noSpace, operation: "write segments in", path: directory)
         }
     }
 
@@ -128,7 +139,8 @@ final class SegmentWriter: @unchecked Sendable {
             let isFull = current.segment.size + batch.bytes.count > configuration.segmentBytes
             let isOld = now - current.segment.created > configuration.segmentMilliseconds
             let isFar = Self.isFar(batch, from: current.segment)
-            guard current.segment.size > 0, isFull || isOld || isFar else { return }
+            let isIndexFull = Self.isIndexFull(current.segment.indexEntries, configuration)
+            guard current.segment.size > 0, isFull || isOld || isFar || isIndexFull else { return }
             try seal(current)
         }
         let segment = Segment(
@@ -186,6 +198,10 @@ final class SegmentWriter: @unchecked Sendable {
         try plain.sync()
     }
 
+    private static func isIndexFull(_ entries: Int, _ configuration: LogConfiguration) -> Bool {
+        (entries + 1) * SegmentIndex.entryBytes > configuration.indexBytes
+    }
+
     // MARK: Batches
 
     /// Writes as many batches as the segment takes; returns the first it did not.
@@ -208,11 +224,12 @@ final class SegmentWriter: @unchecked Sendable {
         while next < batches.count {
             let batch = batches[next]
             let size = current.segment.size
-            if next > first,
-                size + batch.bytes.count > configuration.segmentBytes
-                    || Self.isFar(batch, from: current.segment)
-            {
-                break
+            if next > first {
+                let entries = current.segment.indexEntries + indexCount
+                guard size + batch.bytes.count <= configuration.segmentBytes,
+                    !Self.isFar(batch, from: current.segment),
+                    !Self.isIndexFull(entries, configuration)
+                else { break }
             }
             let relative = UInt32(batch.lastOffset.rawValue - current.segment.baseOffset.rawValue)
             if current.sinceIndex >= configuration.indexIntervalBytes {

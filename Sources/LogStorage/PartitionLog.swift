@@ -30,6 +30,8 @@ package final class PartitionLog: @unchecked Sendable {
     private var isFlushing = false
     private var needsCheckpoint = false
     private var tail = BatchWindow()
+    /// The last checkpoint that was written.
+    private var checkpoint: Checkpoint
 
     // MARK: Opening
 
@@ -67,6 +69,7 @@ package final class PartitionLog: @unchecked Sendable {
         self.directory = directory
         self.files = files
         self.cache = cache
+        self.checkpoint = checkpoint
         writer = SegmentWriter(directory: directory, files: files)
         logStartOffset = checkpoint.logStartOffset
         logEndOffset = checkpoint.logEndOffset
@@ -253,6 +256,30 @@ package final class PartitionLog: @unchecked Sendable {
         )
     }
 
+    /// A flush that only takes what retention has dropped out of the checkpoint; `nil` while another
+    /// is under way.
+    ///
+    /// It takes next to no space. What is not yet in segments stays due.
+    package func beginRemoval(now: Int64) -> FlushWork? {
+        guard !isFlushing else { return nil }
+        isFlushing = true
+        var checkpoint = checkpoint
+        let firstKept = segments.first?.baseOffset ?? checkpoint.logEndOffset
+        checkpoint.segments.removeAll { $0.baseOffset < firstKept }
+        checkpoint.logStartOffset = min(
+            max(logStartOffset, checkpoint.logStartOffset),
+            checkpoint.logEndOffset
+        )
+        checkpoint.epochs.truncate(before: checkpoint.logStartOffset)
+        return FlushWork(
+            writer: writer,
+            batches: [],
+            checkpoint: checkpoint,
+            configuration: configuration,
+            now: now
+        )
+    }
+
     /// Takes in what a flush has done.
     ///
     /// - Throws: Why it failed; nothing is vouched for that was not before, and another may be
@@ -275,6 +302,7 @@ package final class PartitionLog: @unchecked Sendable {
 
     /// Segments hold what they hold, whatever the checkpoint says.
     private func take(_ written: Checkpoint) {
+        checkpoint = written
         // Retention may have dropped segments meanwhile.
         let firstKept = segments.first?.baseOffset
         segments = written.segments.filter { $0.baseOffset >= firstKept ?? $0.baseOffset }
@@ -317,7 +345,7 @@ package final class PartitionLog: @unchecked Sendable {
             configuration,
             now: now
         )
-        producers.expire(before: now - Retention.producerMilliseconds)
+        producers.expire(before: now - configuration.producerMilliseconds)
         guard drop > 0 else { return nil }
         let removed = Array(segments[..<drop])
         segments.removeFirst(drop)
@@ -332,8 +360,6 @@ package final class PartitionLog: @unchecked Sendable {
 
 /// Which segments have outlived their topic's configuration.
 enum Retention {
-    static let producerMilliseconds: Int64 = 86_400_000
-
     /// How many of the oldest go; the last segment stays.
     static func segmentsToDrop(
         _ segments: [Segment],

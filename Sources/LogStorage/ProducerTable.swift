@@ -28,6 +28,8 @@ package struct ProducerTable: Sendable, Equatable {
     private struct Staged: Sendable, Equatable {
         var epoch: Int16
         var batches: [Batch]
+        /// Milliseconds since 1970 of the last append, by the leader's clock.
+        var lastActive: Int64 = 0
     }
 
     package enum Verdict: Equatable {
@@ -44,8 +46,15 @@ package struct ProducerTable: Sendable, Equatable {
 
     package private(set) var producers: [Int64: Producer] = [:]
     private var staged: [Int64: Staged] = [:]
+    /// The first batch of each producer of whom nothing else is known, where it was refused for a
+    /// while: what was sent behind it must not overtake it.
+    private var refused: [Int64: (epoch: Int16, sequence: Int32)] = [:]
 
     package init() {}
+
+    package static func == (a: ProducerTable, b: ProducerTable) -> Bool {
+        a.producers == b.producers && a.staged == b.staged
+    }
 
     init(producers: [Int64: Producer]) { self.producers = producers }
 
@@ -54,7 +63,12 @@ package struct ProducerTable: Sendable, Equatable {
         guard batch.hasProducer else { return .new }
         let committed = producers[batch.producerID]
         let pending = staged[batch.producerID]
-        guard let epoch = pending?.epoch ?? committed?.epoch else { return .new }
+        guard let epoch = pending?.epoch ?? committed?.epoch else {
+            guard let first = refused[batch.producerID], first.epoch == batch.producerEpoch,
+                batch.baseSequence > first.sequence
+            else { return .new }
+            return .rejected(.outOfOrderSequenceNumber)
+        }
         if batch.producerEpoch < epoch { return .rejected(.invalidProducerEpoch) }
         if batch.producerEpoch > epoch {
             return batch.baseSequence == 0 ? .new : .rejected(.outOfOrderSequenceNumber)
@@ -75,31 +89,49 @@ package struct ProducerTable: Sendable, Equatable {
         known.baseSequence == batch.baseSequence && known.lastSequence == batch.lastSequence
     }
 
+    /// A batch was refused that its producer will send again.
+    package mutating func refuse(_ batch: RecordBatch) {
+        let id = batch.producerID
+        guard batch.hasProducer, producers[id] == nil, staged[id] == nil else { return }
+        if let known = refused[id],
+            (batch.producerEpoch, -batch.baseSequence) <= (known.epoch, -known.sequence)
+        {
+            return
+        }
+        if refused.count >= Self.maxProducers { refused = [:] }
+        refused[id] = (batch.producerEpoch, batch.baseSequence)
+    }
+
     /// The leader has appended a batch, whose offset is assigned.
     package mutating func stage(_ batch: RecordBatch, now: Int64) {
         guard batch.hasProducer else { return }
+        refused[batch.producerID] = nil
         var entry = staged[batch.producerID] ?? Staged(epoch: batch.producerEpoch, batches: [])
         if batch.producerEpoch > entry.epoch {
             entry = Staged(epoch: batch.producerEpoch, batches: [])
         }
         entry.batches.append(Self.summary(batch))
+        entry.lastActive = now
         staged[batch.producerID] = entry
     }
 
     /// The batch is committed.
     package mutating func commit(_ batch: RecordBatch) {
         guard batch.hasProducer else { return }
+        // A producer's own clock says little about how long it has been idle; where the batch was
+        // not appended here it is all there is.
+        let active = staged[batch.producerID]?.lastActive ?? batch.maxTimestamp
         if var entry = staged[batch.producerID] {
             entry.batches.removeAll { $0.baseOffset <= batch.baseOffset }
             staged[batch.producerID] = entry.batches.isEmpty ? nil : entry
         }
         var producer =
             producers[batch.producerID]
-            ?? Producer(epoch: batch.producerEpoch, lastActive: batch.maxTimestamp)
+            ?? Producer(epoch: batch.producerEpoch, lastActive: active)
         if producer.epoch != batch.producerEpoch {
-            producer = Producer(epoch: batch.producerEpoch, lastActive: batch.maxTimestamp)
+            producer = Producer(epoch: batch.producerEpoch, lastActive: active)
         }
-        producer.lastActive = max(producer.lastActive, batch.maxTimestamp)
+        producer.lastActive = max(producer.lastActive, active)
         if producer.recent.count == Self.batchesKept { producer.recent.removeFirst() }
         producer.recent.append(Self.summary(batch))
         producers[batch.producerID] = producer
@@ -107,7 +139,10 @@ package struct ProducerTable: Sendable, Equatable {
     }
 
     /// Leadership is lost: what was appended and not committed may never be.
-    package mutating func dropStaged() { staged = [:] }
+    package mutating func dropStaged() {
+        staged = [:]
+        refused = [:]
+    }
 
     /// Forgets producers not heard of since `moment`, in milliseconds since 1970.
     package mutating func expire(before moment: Int64) {

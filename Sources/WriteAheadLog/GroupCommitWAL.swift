@@ -25,6 +25,7 @@ package final class GroupCommitWAL: Sendable {
 
     package typealias PressureHandler = @Sendable (_ below: UInt64) -> Void
 
+    private let configuration: WALConfiguration
     private let worker: Worker
     private let clock: any Clock
     package let metrics: WALMetrics
@@ -48,6 +49,7 @@ package final class GroupCommitWAL: Sendable {
         generator: SeededGenerator
     ) {
         var generator = generator
+        self.configuration = configuration
         worker = workers.writing
         self.clock = clock
         self.metrics = metrics
@@ -228,7 +230,7 @@ package final class GroupCommitWAL: Sendable {
             Self.complete(group) { .success(positions[$0]) }
             let now = clock.monotonicNanoseconds
             perform(intake.withLock { $0.committed(group, now: now) }) { _ in }
-            if writer.takeHasRolled() { askForSpace() }
+            if writer.takeHasGrown() { askForSpace() }
         case .full(let error):
             setState(.full)
             let retry = intake.withLock { $0.isClosing ? nil : $0.stall(group) }
@@ -283,8 +285,11 @@ package final class GroupCommitWAL: Sendable {
 
     package var isPoisoned: Bool { state == .poisoned }
 
-    /// More files are in use than the log should have: take in less.
-    package var isOverLimit: Bool { inventory.isOverLimit }
+    /// As many files are in use as the log may have: take in nothing more until some are given back.
+    package var isOverLimit: Bool { inventory.excessBytes > 0 }
+
+    /// Even what cannot be put off takes more than a quarter over the limit.
+    package var isFarOverLimit: Bool { inventory.excessBytes > configuration.totalBytes / 4 }
 
     private func setState(_ state: State) {
         if visibleState.load(ordering: .relaxed) != state.rawValue {
@@ -297,7 +302,8 @@ package final class GroupCommitWAL: Sendable {
     /// Sets who is asked, on the worker, to move what it needs out of the files below a sequence
     /// and then to call ``release(before:)``.
     ///
-    /// Asked each time a file is begun while more than half of the log's space is in use.
+    /// Asked each time a file is begun or grows while more than half of the log's space is in use, and again
+    /// after a release that leaves the log over its limit.
     package func onPressure(_ handler: @escaping PressureHandler) {
         pressureHandler.withLock { $0 = handler }
         worker.execute { [self] in askForSpace() }
@@ -310,7 +316,12 @@ package final class GroupCommitWAL: Sendable {
     }
 
     /// Says that nobody needs the files below `file` any more; callable from any thread.
-    package func release(before file: UInt64) { inventory.release(before: file) }
+    package func release(before file: UInt64) {
+        // Over the limit no file may be begun, so nothing else would ask again.
+        if inventory.release(before: file) && isOverLimit {
+            worker.execute { [self] in askForSpace() }
+        }
+    }
 
     /// Sequence of the oldest file in use.
     package var oldestFile: UInt64 { inventory.oldestSequence }

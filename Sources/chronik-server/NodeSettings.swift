@@ -30,6 +30,9 @@ enum NodeSettings {
         broker.maxConnections = configuration.maxConnections
         broker.maxIdleMilliseconds = Int64(configuration.connectionsMaxIdleMilliseconds)
         broker.retentionCheckMilliseconds = Int64(configuration.logRetentionCheckMilliseconds)
+        broker.producerExpirationMilliseconds = Int64(
+            configuration.producerIDExpirationMilliseconds
+        )
         broker.fetchSessionSlots = configuration.fetchSessionCacheSlots
         broker.fetchMaxBytes = configuration.fetchMaxBytes
         broker.connection.maxRequestBytes = configuration.requestMaxBytes

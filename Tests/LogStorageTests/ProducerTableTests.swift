@@ -59,6 +59,28 @@ import Testing
         #expect(check(ProducerTable(), batch(42)) == .new)
     }
 
+    @Test func `a first batch that was refused is not overtaken by what follows it`() {
+        var table = ProducerTable()
+        table.refuse(batch(0))
+        #expect(check(table, batch(1)) == .rejected(.outOfOrderSequenceNumber))
+        table.refuse(batch(1))
+        #expect(check(table, batch(0)) == .new)
+        table.stage(batch(0), now: 0)
+        #expect(check(table, batch(1)) == .new)
+        table.dropStaged()
+        #expect(check(table, batch(1)) == .new)
+    }
+
+    @Test func `a producer is idle from its last append on, whatever its own clock says`() {
+        var table = ProducerTable()
+        table.stage(batch(0, timestamp: 1_000), now: 50_000)
+        table.commit(batch(0, timestamp: 1_000))
+        table.expire(before: 50_000)
+        #expect(check(table, batch(5)) == .rejected(.outOfOrderSequenceNumber))
+        table.expire(before: 50_001)
+        #expect(check(table, batch(5)) == .new)
+    }
+
     @Test func `each of the last five batches is a duplicate with its own offset`() {
         let table = table(committed: 8)
         for sequence in Int32(3)..<8 {

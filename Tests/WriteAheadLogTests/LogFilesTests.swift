@@ -88,6 +88,28 @@ import Testing
         #expect(harness.files.usedBytes <= harness.configuration.totalBytes + 64 << 10)
     }
 
+    @Test func `over its limit the log asks again until enough was given back`() throws {
+        let harness = LogHarness()
+        let log = try harness.open()
+        nonisolated(unsafe) var asked: [UInt64] = []
+        log.onPressure { asked.append($0) }
+        while !log.isOverLimit { harness.write(3) }
+        // So far over that giving back half of the files is not enough.
+        for _ in 0..<200 { harness.write(3) }
+        var asks = 0
+        while log.isOverLimit {
+            let below = try #require(asked.last)
+            asked = []
+            log.release(before: below)
+            harness.machine.settle()
+            asks += 1
+            #expect(!asked.isEmpty || !log.isOverLimit)
+            guard !asked.isEmpty else { break }
+        }
+        #expect(asks > 1)
+        #expect(!log.isOverLimit)
+    }
+
     @Test func `a full disk loses nothing, says so, and recovers when space returns`() throws {
         let harness = LogHarness()
         let log = try harness.open()

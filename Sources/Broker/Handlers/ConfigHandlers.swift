@@ -102,6 +102,7 @@ struct DescribeConfigsHandler: RequestHandler {
         entry.value = layers[0].value
         entry.configSource = layers[0].source.rawValue
         entry.configType = key.kind.wireType
+        entry.readOnly = key.whyFixed != nil
         if request.includeDocumentation { entry.documentation = key.documentation }
         if request.includeSynonyms {
             entry.synonyms = layers.map { layer in

@@ -63,7 +63,7 @@ struct FindCoordinatorHandler: RequestHandler {
                 .init(
                     name: name,
                     partitions: broker.settings.offsetsPartitions,
-                    configs: [("cleanup.policy", "compact"), ("retention.ms", "-1")]
+                    configs: [("retention.ms", "-1")]
                 )
             )
             return nil

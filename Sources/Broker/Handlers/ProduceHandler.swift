@@ -6,14 +6,18 @@ import Platform
 
 /// Produce: appends batches, and answers when what `acks` asks for has happened.
 ///
-/// acks=0 is answered with nothing, acks=1 and acks=all once the batches are durable and
+/// acks=0 is answered with nothing, or with the end of the connection when a batch could not be
+/// appended: nothing else tells the producer to look for another leader. acks=1 and acks=all once the batches are durable and
 /// committed: on a group of one voter the two are the same moment.
 struct ProduceHandler: RequestHandler {
     static let versions: ClosedRange<Int16> = 3...11
 
     let broker: BrokerServices
 
-    func handle(_ request: ProduceRequest, _ context: RequestContext) async -> ProduceResponse? {
+    func handle(
+        _ request: ProduceRequest,
+        _ context: RequestContext
+    ) async throws(ConnectionEnd) -> ProduceResponse? {
         var plan = AppendPlan(request)
         if let refusal = refusal(of: request) {
             plan.settleAll(AppendResult(error: refusal))
@@ -26,7 +30,9 @@ struct ProduceHandler: RequestHandler {
                 timeout: request.timeoutMs
             )
         }
-        return request.acks == 0 ? nil : plan.response()
+        guard request.acks == 0 else { return plan.response() }
+        if let failure = plan.firstFailure { throw ConnectionEnd(reason: failure) }
+        return nil
     }
 
     private func refusal(of request: ProduceRequest) -> ErrorCode? {
@@ -145,6 +151,14 @@ private struct AppendPlan {
 
     private mutating func settle(_ group: [Int], _ results: [AppendResult]) {
         for (slot, index) in group.enumerated() { targets[index].result = results[slot] }
+    }
+
+    /// What went wrong first, in words.
+    var firstFailure: String? {
+        guard let target = targets.first(where: { $0.result.error != .none }) else { return nil }
+        let topic = request.topicData[target.topic]
+        let partition = topic.partitionData[target.partition].index
+        return "a produce with acks=0 to \(topic.name)-\(partition) failed: \(target.result.error)"
     }
 
     func response() -> ProduceResponse {

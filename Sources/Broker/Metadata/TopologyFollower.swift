@@ -6,6 +6,8 @@ import RaftRuntime
 
 /// Starts and removes partitions as the committed metadata says, in its order.
 actor TopologyFollower {
+    private static let retryNanoseconds = Int64.seconds(2)
+
     nonisolated let loop: EventLoop
     nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
 
@@ -14,10 +16,12 @@ actor TopologyFollower {
     private let staticConfigs: [String: String]
     private let groups: GroupService
     private let leaders: LeaderTable
+    private let relief: LogRelief
     private let log: Logger
+    private let limiter: LogLimiter
     private var recovered: [UInt64: RecoveredGroup]
-    /// The oldest WAL file of each recovered group that is not started, or could not be.
-    private var heldFiles: [UInt64: UInt64]
+    /// Of those, what belongs to partitions that wait for room on the disk.
+    private var waitingForRoom: [UInt64: RecoveredGroup] = [:]
     private var queue: [TopologyChange] = []
     private var isRunning = false
 
@@ -28,6 +32,7 @@ actor TopologyFollower {
         staticConfigs: [String: String],
         groups: GroupService,
         leaders: LeaderTable,
+        relief: LogRelief,
         log: Logger,
         recovered: [UInt64: RecoveredGroup]
     ) {
@@ -37,13 +42,11 @@ actor TopologyFollower {
         self.staticConfigs = staticConfigs
         self.groups = groups
         self.leaders = leaders
+        self.relief = relief
         self.log = log
+        limiter = LogLimiter(every: .seconds(10), clock: loop.clock)
         self.recovered = recovered
-        heldFiles = recovered.filter { $0.key != 0 }.mapValues(\.oldestFile)
     }
-
-    /// The oldest WAL file that a partition needs which no shard knows of.
-    var oldestHeldFile: UInt64 { heldFiles.values.min() ?? .max }
 
     /// Takes up changes; they are carried out in the background.
     func enqueue(_ changes: [TopologyChange]) {
@@ -71,7 +74,6 @@ actor TopologyFollower {
         isRunning = true
         await run()
         // What is left belongs to topics that were deleted.
-        for groupID in recovered.keys { heldFiles[groupID] = nil }
         recovered = [:]
         await leaders.waitForLeaders(of: image.allPartitions)
     }
@@ -94,8 +96,9 @@ actor TopologyFollower {
         case .start(let id, let topicID, let groupID):
             await start(id, topicID: topicID, groupID: groupID)
         case .remove(let id, let groupID):
-            heldFiles[groupID] = nil
             await shard(of: groupID).remove(id)
+            waitingForRoom[groupID] = nil
+            await relief.unpin(groupID)
         case .configure(let topic): await configure(published.current.topics[topic])
         case .configureAll:
             for topic in published.current.sortedTopics { await configure(topic) }
@@ -106,25 +109,46 @@ actor TopologyFollower {
         let image = published.current
         // Deleted again meanwhile: the removal follows in the queue and finds nothing.
         guard let topic = image.topic(topicID) else { return }
+        let remembered =
+            recovered.removeValue(forKey: groupID) ?? waitingForRoom.removeValue(forKey: groupID)
         var start = PartitionStart(
             id: id,
             topicID: topicID,
             groupID: groupID,
             configuration: configuration(of: topic, in: image),
-            recovered: recovered.removeValue(forKey: groupID)
+            recovered: remembered
         )
         if topic.name == InternalTopic.consumerOffsets.rawValue {
             start.prepare = groups.prepare(partition: id.partition, on: shard(of: groupID).loop)
         }
         do {
             _ = try await shard(of: groupID).start(start)
-            heldFiles[groupID] = nil
+            await relief.unpin(groupID)
+        } catch let error as FileError where error.reason == .noSpace {
+            limiter.limited { suppressed in
+                log.error(
+                    "a partition waits for room on the disk",
+                    ["partition": "\(id)", "error": "\(error)", "suppressed": "\(suppressed)"]
+                )
+            }
+            leaders.abandon(id)
+            if let remembered {
+                waitingForRoom[groupID] = remembered
+                await relief.pin(groupID, from: remembered.oldestFile)
+            }
+            _ = loop.schedule(after: Self.retryNanoseconds) { [weak self] in
+                self?.assumeIsolated {
+                    $0.enqueue([.start(id, topicID: topicID, groupID: groupID)])
+                }
+            }
         } catch {
             log.error(
                 "a partition could not be started and stays offline",
                 ["partition": "\(id)", "error": "\(error)"]
             )
             leaders.abandon(id)
+            // What the write-ahead log has of it must be there when it has been repaired.
+            if let remembered { await relief.pin(groupID, from: remembered.oldestFile) }
         }
     }
 

@@ -16,6 +16,8 @@ final class Partition: @unchecked Sendable {
     let id: TopicPartition
     let topicID: KafkaUUID
     let groupID: UInt64
+    /// One of the broker's own topics.
+    let isInternal: Bool
     let log: PartitionLog
     let replica: PartitionReplica
     private let stateMachine: PartitionStateMachine
@@ -27,6 +29,8 @@ final class Partition: @unchecked Sendable {
     /// The term this replica leads in; `nil` while it does not lead.
     private(set) var leaderEpoch: Int32?
     private(set) var hasFailed = false
+    /// The last attempt to write its segments failed; the next will be made by itself.
+    var cannotFlush = false
     private var isRemoved = false
 
     private struct PendingProduce {
@@ -57,6 +61,7 @@ final class Partition: @unchecked Sendable {
         self.id = id
         self.topicID = topicID
         self.groupID = groupID
+        isInternal = InternalTopic(rawValue: id.topic) != nil
         self.replica = replica
         self.stateMachine = stateMachine
         self.configuration = configuration
@@ -168,6 +173,14 @@ final class Partition: @unchecked Sendable {
     }
 
     var hasPendingProduces: Bool { !pendingProduces.isEmpty }
+
+    /// Tells those who wait that the log cannot be written now; their batches may still be
+    /// committed once it can.
+    func refuseProduces() {
+        let waiting = pendingProduces
+        pendingProduces = []
+        for produce in waiting { produce.wait.finish(produce.slot, error: .kafkaStorageError) }
+    }
 
     // MARK: What Raft tells
 

@@ -26,6 +26,7 @@ actor PartitionShard {
         self.loop = loop
         self.environment = environment
         cache = TailCache(budget: environment.cacheBytesPerLoop)
+        limiter = LogLimiter(every: .seconds(10), clock: loop.clock)
         manager = RaftReplicaManager(
             loop: loop,
             wal: environment.wal,
@@ -54,6 +55,10 @@ actor PartitionShard {
     }
 
     private var sweeps = 0
+    /// Sweeps in a row that found the disk full.
+    private var fullSweeps = 0
+    private static let patientSweeps = 10
+    private let limiter: LogLimiter
 
     nonisolated var coldReader: Worker { environment.coldReader }
 
@@ -67,7 +72,28 @@ actor PartitionShard {
         if sweeps % environment.retentionSweeps == 0 {
             flusher.applyRetention(to: partitions.values.sorted { $0.groupID < $1.groupID })
         }
+        manager.urgeRelief()
+        watchDisk()
         startSweeping()
+    }
+
+    /// Answers those who wait for a log that cannot be written for want of room.
+    private func watchDisk() {
+        guard environment.wal.isFull else {
+            fullSweeps = 0
+            return
+        }
+        fullSweeps += 1
+        guard fullSweeps > Self.patientSweeps else { return }
+        limiter.limited { suppressed in
+            environment.log.error(
+                "the disk has no room for the write-ahead log; produces are refused until it has",
+                ["suppressed": "\(suppressed)"]
+            )
+        }
+        for partition in partitions.values where partition.hasPendingProduces {
+            partition.refuseProduces()
+        }
     }
 
     // MARK: Partitions come and go
@@ -82,7 +108,10 @@ actor PartitionShard {
                 try directory.claim(for: start.topicID)
                 return try PartitionLog.open(
                     directory: directory.path,
-                    configuration: LogConfiguration(start.configuration),
+                    configuration: LogConfiguration(
+                        start.configuration,
+                        producerMilliseconds: environment.producerMilliseconds
+                    ),
                     files: environment.files,
                     cache: cache
                 )
@@ -174,7 +203,10 @@ actor PartitionShard {
     func configure(_ id: TopicPartition, _ configuration: EffectiveTopicConfiguration) {
         guard let partition = partitions[id] else { return }
         partition.configuration = configuration
-        partition.log.configuration = LogConfiguration(configuration)
+        partition.log.configuration = LogConfiguration(
+            configuration,
+            producerMilliseconds: environment.producerMilliseconds
+        )
     }
 
     func partition(_ id: TopicPartition) -> Partition? { partitions[id] }
@@ -186,10 +218,10 @@ actor PartitionShard {
         }
     }
 
-    /// Frees the WAL files below `file`; returns the lowest file still needed.
-    func relieve(below file: UInt64) async -> UInt64 {
+    /// Returns once no partition needs a WAL file below `file` any more.
+    func relieve(below file: UInt64) async {
         await withUnsafeContinuation { continuation in
-            manager.relieve(below: file) { continuation.resume(returning: $0) }
+            manager.relieve(below: file) { _ in continuation.resume() }
         }
     }
 
@@ -209,11 +241,9 @@ actor PartitionShard {
                 wait.settle(slot, AppendResult(error: .notLeaderOrFollower))
                 continue
             }
-            guard !environment.wal.isFull else {
-                wait.settle(
-                    slot,
-                    AppendResult(error: .kafkaStorageError, message: "the disk is full")
-                )
+            if let problem = refusal(to: partition) {
+                partition.log.producers.refuse(item.batch)
+                wait.settle(slot, AppendResult(error: .kafkaStorageError, message: problem))
                 continue
             }
             partition.append(
@@ -226,6 +256,26 @@ actor PartitionShard {
         if waits { await wait.wait() }
         return wait.results
     }
+
+    /// Why nothing may be appended now; what is appended must have room in the log and later in
+    /// segments.
+    private func refusal(to partition: Partition) -> String? {
+        let wal = environment.wal
+        if wal.isFull { return "the disk is full" }
+        // The broker's own records are few, and without the metadata no node starts, and no topic
+        // is deleted to make room.
+        if partition.isInternal {
+            if partition.id == MetadataService.partitionID { return nil }
+            return wal.isFarOverLimit ? Self.overLimit : nil
+        }
+        if flusher.isDiskFull { return "the disk is full" }
+        if partition.cannotFlush, partition.log.unflushedBytes >= SegmentFlusher.flushBytes {
+            return "the partition's segments cannot be written"
+        }
+        return wal.isOverLimit ? Self.overLimit : nil
+    }
+
+    private static let overLimit = "the write-ahead log is at its limit"
 
     /// Reads partitions in their order until `maxBytes` are found.
     func read(

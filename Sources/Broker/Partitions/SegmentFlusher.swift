@@ -9,9 +9,14 @@ import WriteAheadLog
 ///
 /// A partition is flushed when it holds enough to make a large write, when memory is short, or when
 /// the WAL wants its files back. Once flushed and synced, its part of the WAL is dropped.
+///
+/// A flush that fails is tried again, later each time; the WAL has the batches until one succeeds.
+/// When the disk is full, one partition tries for all.
 final class SegmentFlusher {
     /// Unflushed bytes of a partition at which it is flushed.
-    private static let flushBytes = 8 << 20
+    static let flushBytes = 8 << 20
+    private static let firstRetry = Int64.milliseconds(100)
+    private static let lastRetry = Int64.seconds(2)
 
     private let loop: EventLoop
     private let worker: Worker
@@ -21,13 +26,21 @@ final class SegmentFlusher {
     private let log: Logger
     private let wal: GroupCommitWAL
     private let limiter: LogLimiter
+    private let recoveryLimiter: LogLimiter
     private var followed: [UInt64: Followed] = [:]
     private var reportedUnflushed = 0
+    /// The last flush found no room; true until one succeeds.
+    private(set) var isDiskFull = false
+    /// Who finds out whether there is room again.
+    private var probe: Followed?
 
     private final class Followed {
         let partition: Partition
         var isFlushing = false
         var isWanted = false
+        /// It failed, and the time of the next attempt has not come.
+        var isBackingOff = false
+        var retryDelay = SegmentFlusher.firstRetry
         var waiting: [UnsafeContinuation<Void, Never>] = []
         /// Removed once a checkpoint has been written without them.
         var removals: [PartitionLog.Removal] = []
@@ -52,6 +65,7 @@ final class SegmentFlusher {
         self.log = log
         self.wal = wal
         limiter = LogLimiter(every: .seconds(5), clock: loop.clock)
+        recoveryLimiter = LogLimiter(every: .seconds(5), clock: loop.clock)
     }
 
     func follow(_ partition: Partition) {
@@ -63,11 +77,11 @@ final class SegmentFlusher {
 
     func forget(_ partition: Partition) {
         guard let entry = followed.removeValue(forKey: partition.groupID) else { return }
-        for waiter in entry.waiting { waiter.resume() }
-        entry.waiting = []
+        finishWaiting(entry)
         reportMemory()
     }
 
+    /// Returns once the partition is in its segments, or could not be written to them.
     func flushAndWait(_ partition: Partition) async {
         guard let entry = followed[partition.groupID] else { return }
         await withUnsafeContinuation { continuation in
@@ -83,7 +97,7 @@ final class SegmentFlusher {
                 let entry = followed[partition.groupID]
             else { continue }
             entry.removals.append(removal)
-            want(entry)
+            if isDiskFull { beginRemoving(entry) } else { want(entry) }
         }
     }
 
@@ -115,7 +129,8 @@ final class SegmentFlusher {
     }
 
     private func flushLargest() {
-        let largest = followed.values.filter { !$0.isFlushing }
+        guard !isDiskFull else { return }
+        let largest = followed.values.filter { !$0.isFlushing && !$0.isBackingOff }
             .max {
                 ($0.partition.log.unflushedBytes, $0.partition.groupID)
                     < ($1.partition.log.unflushedBytes, $1.partition.groupID)
@@ -128,13 +143,36 @@ final class SegmentFlusher {
             entry.isWanted = true
             return
         }
+        guard !entry.isBackingOff && !isDiskFull else {
+            entry.isWanted = true
+            finishWaiting(entry)
+            return
+        }
+        begin(entry)
+    }
+
+    private func begin(_ entry: Followed) {
         guard let work = entry.partition.log.beginFlush(now: loop.clock.wallMilliseconds) else {
             finishWaiting(entry)
             dropPrefix(entry)
             return
         }
-        entry.isFlushing = true
         entry.isWanted = false
+        perform(work, for: entry)
+    }
+
+    /// Removes what retention has dropped, without writing what comes after: on a full disk that is
+    /// what makes room.
+    private func beginRemoving(_ entry: Followed) {
+        guard let work = entry.partition.log.beginRemoval(now: loop.clock.wallMilliseconds) else {
+            return
+        }
+        entry.isWanted = true
+        perform(work, for: entry)
+    }
+
+    private func perform(_ work: FlushWork, for entry: Followed) {
+        entry.isFlushing = true
         let loop = loop
         let completion = FlushCompletion { [unowned self] result in finished(entry, result) }
         worker.execute {
@@ -147,24 +185,71 @@ final class SegmentFlusher {
         entry.isFlushing = false
         do {
             try entry.partition.log.finishFlush(result)
-            performRemovals(entry)
-            dropPrefix(entry)
-            finishWaiting(entry)
         } catch {
-            limiter.limited { suppressed in
-                log.error(
-                    "a partition could not be written to its segments",
-                    [
-                        "partition": "\(entry.partition.id)", "error": "\(error)",
-                        "suppressed": "\(suppressed)",
-                    ]
-                )
-            }
-            // Nothing is lost: the WAL still has it. Try again when there may be room.
-            _ = loop.schedule(after: .milliseconds(500)) { [unowned self] in want(entry) }
+            failed(entry, error)
+            return
         }
+        entry.retryDelay = Self.firstRetry
+        entry.partition.cannotFlush = false
+        performRemovals(entry)
+        dropPrefix(entry)
+        finishWaiting(entry)
         reportMemory()
+        if isDiskFull && (probe == nil || probe === entry) { diskHasRoom() }
         if entry.isWanted { want(entry) }
+    }
+
+    // MARK: What cannot be written
+
+    private func failed(_ entry: Followed, _ error: FileError) {
+        let isCurrent = followed[entry.partition.groupID] === entry
+        finishWaiting(entry)
+        reportMemory()
+        guard isCurrent || error.reason == .noSpace else { return }
+        limiter.limited { suppressed in
+            log.error(
+                "a partition could not be written to its segments; it is tried again",
+                [
+                    "partition": "\(entry.partition.id)", "error": "\(error)",
+                    "suppressed": "\(suppressed)",
+                ]
+            )
+        }
+        entry.isWanted = true
+        if error.reason == .noSpace {
+            if !isDiskFull { budget.setStuck(true) }
+            isDiskFull = true
+            guard probe == nil || probe === entry else { return }
+            probe = entry
+        } else {
+            entry.partition.cannotFlush = true
+        }
+        entry.isBackingOff = true
+        let delay = entry.retryDelay
+        // A full disk stays full for a while; other errors often do not come twice.
+        if error.reason == .noSpace { entry.retryDelay = min(2 * delay, Self.lastRetry) }
+        _ = loop.schedule(after: delay) { [unowned self] in retry(entry) }
+    }
+
+    private func retry(_ entry: Followed) {
+        entry.isBackingOff = false
+        let isCurrent = followed[entry.partition.groupID] === entry
+        if isCurrent && !entry.isFlushing { begin(entry) }
+        // Its topic was deleted, or nothing is left to write: another finds out.
+        if probe === entry && !entry.isFlushing { diskHasRoom() }
+    }
+
+    /// Everybody who waited for room has a try.
+    private func diskHasRoom() {
+        if isDiskFull { budget.setStuck(false) }
+        isDiskFull = false
+        probe = nil
+        let waiting = followed.values.filter { $0.isWanted && !$0.isFlushing && !$0.isBackingOff }
+        for entry in waiting.sorted(by: { $0.partition.groupID < $1.partition.groupID }) {
+            entry.isWanted = false
+            want(entry)
+        }
+        recoveryLimiter.limited { _ in log.info("the disk may have room for segments again") }
     }
 
     private func dropPrefix(_ entry: Followed) {

@@ -23,6 +23,8 @@ struct ShardEnvironment: Sendable {
     let leaders: LeaderTable
     /// Sweeps, of a tenth of a second, between two looks at retention.
     let retentionSweeps: Int
+    /// How long an idle idempotent producer is remembered.
+    let producerMilliseconds: Int64
     let log: Logger
     let makeGenerator: @Sendable () -> SeededGenerator
 
@@ -100,13 +102,15 @@ final class LeaderTable: Sendable {
 typealias RecoveredGroup = WALRaftStorage
 
 extension LogConfiguration {
-    init(_ topic: EffectiveTopicConfiguration) {
+    init(_ topic: EffectiveTopicConfiguration, producerMilliseconds: Int64) {
         self.init(
             segmentBytes: topic.segmentBytes,
             segmentMilliseconds: topic.segmentMilliseconds,
             indexIntervalBytes: topic.indexIntervalBytes,
+            indexBytes: topic.indexBytes,
             retentionBytes: topic.retentionBytes,
-            retentionMilliseconds: topic.retentionMilliseconds
+            retentionMilliseconds: topic.retentionMilliseconds,
+            producerMilliseconds: producerMilliseconds
         )
     }
 }

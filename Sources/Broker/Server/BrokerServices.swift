@@ -83,6 +83,7 @@ package struct BrokerSettings: Sendable {
     package var maxConnections = 10_000
     package var maxIdleMilliseconds: Int64 = 600_000
     package var retentionCheckMilliseconds: Int64 = 300_000
+    package var producerExpirationMilliseconds: Int64 = 86_400_000
     package var fetchSessionSlots = 1_000
     package var fetchMaxBytes = 57_671_680
     package var connection = ConnectionLimits()

@@ -38,7 +38,10 @@ actor Connection {
         self.router = router
         self.limits = limits
         self.client = client
-        frames = FrameReader(limit: limits.maxRequestBytes)
+        frames = FrameReader(
+            limit: limits.maxRequestBytes,
+            countedBy: .init(budget: router.budget, loop: loop)
+        )
     }
 
     /// Serves the connection until either side ends it.
@@ -47,6 +50,7 @@ actor Connection {
         do {
             while let frame = try await frames.next(from: socket) {
                 client.touch(at: loop.clock.monotonicNanoseconds)
+                await router.waitForLog(frame, on: loop)
                 guard start(frame) else { break }
                 await waitForRoom()
             }
@@ -79,6 +83,7 @@ actor Connection {
         let slot = ResponseSlot(requestBytes: frame.count)
         slots.append(slot)
         inFlightBytes += frame.count
+        router.budget.add(frame.count)
         Task.immediate(executorPreference: loop) {
             self.finish(slot, with: await request.run())
         }
@@ -87,6 +92,7 @@ actor Connection {
 
     private func finish(_ slot: ResponseSlot, with outcome: RequestOutcome) {
         slot.outcome = outcome
+        router.budget.add(-slot.requestBytes)
         while firstSlot < slots.count, let done = slots[firstSlot].outcome {
             inFlightBytes -= slots[firstSlot].requestBytes
             firstSlot += 1
@@ -124,7 +130,7 @@ actor Connection {
         while !hasRoom && !isEnding {
             await withUnsafeContinuation { waitingReader = $0 }
         }
-        await router.waitForMemory(on: loop)
+        await router.budget.waitForRoom()
     }
 
     private func resumeReader() {

@@ -104,6 +104,7 @@ actor KafkaServer {
 
     /// Closes connections that have been silent for too long.
     private func sweepIdle() {
+        guard settings.maxIdleMilliseconds >= 0 else { return }
         _ = loop.schedule(after: Self.sweepNanoseconds) { [weak self] in
             self?.assumeIsolated { $0.closeIdle() }
         }

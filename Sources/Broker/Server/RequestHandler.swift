@@ -9,7 +9,17 @@ protocol RequestHandler: Sendable {
     /// The versions that work, which is what ApiVersions advertises.
     static var versions: ClosedRange<Int16> { get }
     /// `nil` when nothing is to be answered.
-    func handle(_ request: Request, _ context: RequestContext) async -> Request.Response?
+    ///
+    /// - Throws: ``ConnectionEnd`` when the peer can be told of a failure in no other way.
+    func handle(
+        _ request: Request,
+        _ context: RequestContext
+    ) async throws(ConnectionEnd) -> Request.Response?
+}
+
+/// Why a connection is to be closed in place of an answer.
+struct ConnectionEnd: Error {
+    let reason: String
 }
 
 /// Who sent a request, and how.
@@ -39,7 +49,15 @@ struct AnyRequestHandler: Sendable {
         decode = { (reader: inout ByteReader, context) throws(MalformedBytes) in
             let request = try H.Request(from: &reader, version: context.apiVersion)
             return {
-                guard let response = await handler.handle(request, context) else { return .silence }
+                let response: H.Request.Response
+                do throws(ConnectionEnd) {
+                    guard let answer = try await handler.handle(request, context) else {
+                        return .silence
+                    }
+                    response = answer
+                } catch {
+                    return .close(error.reason)
+                }
                 return ResponseFrame.encode(
                     response,
                     version: context.apiVersion,

@@ -6,10 +6,16 @@ import Platform
 /// Finds the handler of a request and turns what it answers into bytes.
 final class RequestRouter: Sendable {
     private let handlers: [AnyRequestHandler?]
-    private let budget: MemoryBudget
+    let budget: MemoryBudget
+    private let gate: ProduceGate?
     private let latencies: [LatencyHistogram?]
 
-    init(handlers registered: [AnyRequestHandler], budget: MemoryBudget, metrics: MetricsRegistry) {
+    init(
+        handlers registered: [AnyRequestHandler],
+        budget: MemoryBudget,
+        gate: ProduceGate? = nil,
+        metrics: MetricsRegistry
+    ) {
         let highest = registered.map { Int($0.api.rawValue) }.max() ?? 0
         var handlers = [AnyRequestHandler?](repeating: nil, count: highest + 1)
         var latencies = [LatencyHistogram?](repeating: nil, count: highest + 1)
@@ -28,6 +34,7 @@ final class RequestRouter: Sendable {
         self.handlers = handlers
         self.latencies = latencies
         self.budget = budget
+        self.gate = gate
     }
 
     /// The request in a frame, ready to run.
@@ -70,8 +77,13 @@ final class RequestRouter: Sendable {
         )
     }
 
-    /// Holds a connection back while the node is short of memory.
-    func waitForMemory(on loop: EventLoop) async { await budget.waitForRoom(on: loop) }
+    /// Holds a request back that the write-ahead log has no room for.
+    func waitForLog(_ frame: ByteSlice, on loop: EventLoop) async {
+        guard let gate, gate.isClosed, frame.count >= 2,
+            frame.loadBigEndian(at: 0, as: Int16.self) == APIKey.produce.rawValue
+        else { return }
+        await gate.wait(on: loop)
+    }
 }
 
 /// Why a request could not be routed.

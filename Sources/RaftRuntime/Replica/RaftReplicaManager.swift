@@ -17,7 +17,7 @@ package final class RaftReplicaManager: @unchecked Sendable {
     private var generator: SeededGenerator
     private var replicas: [UInt64: PartitionReplica] = [:]
     private var dirty: [PartitionReplica] = []
-    private var pressures: [(below: UInt64, relieved: (UInt64) -> Void)] = []
+    private var pressures: [Pressure] = []
     /// While true, what recovery left in the WAL stays there: memory is short.
     package var isThrottled: () -> Bool = { false }
 
@@ -136,32 +136,58 @@ package final class RaftReplicaManager: @unchecked Sendable {
 
     // MARK: WAL space
 
+    private struct Pressure {
+        let below: UInt64
+        /// Replicas that may still need a file below; whoever is looked at and needs none leaves.
+        var behind: [PartitionReplica]
+        let relieved: (UInt64) -> Void
+    }
+
     /// Moves everything the groups need out of the files below `file`, then calls `relieved` with
     /// the lowest file still needed.
+    ///
+    /// A group that starts meanwhile writes into later files.
     package func relieve(below file: UInt64, _ relieved: @escaping (UInt64) -> Void) {
         precondition(loop.isCurrent, "WAL pressure outside the loop")
-        pressures.append((file, relieved))
+        let behind = replicas.values.filter { $0.storage.oldestFile < file }
+            .sorted { $0.group < $1.group }
+        pressures.append(Pressure(below: file, behind: behind, relieved: relieved))
         var records: [WALRecord] = []
         var staged: [Staged] = []
-        let wanted = replicas.values.filter { $0.storage.oldestFile < file }
-        for replica in wanted.sorted(by: { $0.group < $1.group }) {
+        for replica in behind {
+            if replica.storage.isStateOlder(than: file) {
+                let start = records.count
+                replica.storage.stageState()
+                let count = replica.storage.takePending(into: &records)
+                staged.append(Staged(replica: replica, records: start..<start + count, number: 0))
+            }
             replica.onReleaseWanted?()
-            let start = records.count
-            replica.storage.stageState()
-            let count = replica.storage.takePending(into: &records)
-            staged.append(Staged(replica: replica, records: start..<start + count, number: 0))
         }
         submit(records, staged)
+        reportRelief()
+    }
+
+    /// Asks again those that are behind: what they had not applied yet they may have by now.
+    package func urgeRelief() {
+        for replica in pressures.flatMap(\.behind) { replica.onReleaseWanted?() }
         reportRelief()
     }
 
     /// Call after prefixes were dropped.
     package func reportRelief() {
         guard !pressures.isEmpty else { return }
+        var relieved: [Pressure] = []
+        for place in pressures.indices.reversed() {
+            while let replica = pressures[place].behind.last {
+                let isGone = replicas[replica.group] !== replica
+                guard isGone || replica.storage.oldestFile >= pressures[place].below else { break }
+                pressures[place].behind.removeLast()
+            }
+            if pressures[place].behind.isEmpty { relieved.append(pressures.remove(at: place)) }
+        }
+        guard !relieved.isEmpty else { return }
         let oldest = replicas.values.map(\.storage.oldestFile).min() ?? .max
-        let relieved = pressures.filter { $0.below <= oldest }
-        pressures.removeAll { $0.below <= oldest }
-        for pressure in relieved { pressure.relieved(oldest) }
+        for pressure in relieved.reversed() { pressure.relieved(oldest) }
     }
 
     // MARK: After a restart

@@ -169,6 +169,9 @@ package final class WALRaftStorage: RaftLogStorage, @unchecked Sendable {
         }
     }
 
+    /// The file of the group's latest state record is below `file`.
+    func isStateOlder(than file: UInt64) -> Bool { stateFile < file }
+
     /// The lowest WAL file that holds something the group still needs.
     package var oldestFile: UInt64 {
         guard !window.isEmpty, let position = window[window.firstIndex].position else {

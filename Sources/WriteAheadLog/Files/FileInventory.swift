@@ -32,6 +32,9 @@ final class FileInventory: Sendable {
     private let metrics: WALMetrics
     private let state: Mutex<State>
     private let live = Atomic<Int>(0)
+    /// Live bytes over what leaves room for the next file; 0 while the only file is the one being
+    /// written, which cannot be given back.
+    private let excess = Atomic<Int>(0)
     /// Called on the preparer when a file has become available.
     private let onAvailable = Mutex<@Sendable () -> Void>({})
 
@@ -69,6 +72,8 @@ final class FileInventory: Sendable {
     private func countLive(_ state: inout State) {
         let bytes = state.live.reduce(0) { $0 + $1.capacity }
         live.store(bytes, ordering: .relaxed)
+        let over = bytes + configuration.fileBytes - configuration.totalBytes
+        excess.store(state.live.count < 2 ? 0 : max(0, over), ordering: .relaxed)
         metrics.liveBytes.set(bytes)
     }
 
@@ -155,19 +160,24 @@ final class FileInventory: Sendable {
     // MARK: Giving back
 
     /// Files below `sequence` are not needed any more; the one being written always is.
-    func release(before sequence: UInt64) {
-        let shallRelease = state.withLock { state in
+    ///
+    /// - Returns: Whether any was given back.
+    func release(before sequence: UInt64) -> Bool {
+        let (hasReleased, shallRelease) = state.withLock { state in
+            let count = state.live.count
             while state.live.count > 1, state.live[0].sequence < sequence {
                 state.releasing.append(state.live.removeFirst())
             }
             countLive(&state)
+            let hasReleased = state.live.count < count
             guard !state.releasing.isEmpty, !state.isReleasing, !state.isClosed else {
-                return false
+                return (hasReleased, false)
             }
             state.isReleasing = true
-            return true
+            return (hasReleased, true)
         }
         if shallRelease { preparer.execute { [self] in giveBack() } }
+        return hasReleased
     }
 
     private func giveBack() {
@@ -178,9 +188,10 @@ final class FileInventory: Sendable {
             let keep = state.withLock { state in
                 state.releasing.removeFirst()
                 let count = state.live.count + state.next.count + state.free.count
-                guard (count + 1) * configuration.fileBytes <= configuration.totalBytes else {
-                    return false
-                }
+                // One that grew in place would come back that large.
+                guard file.capacity <= configuration.fileBytes,
+                    (count + 1) * configuration.fileBytes <= configuration.totalBytes
+                else { return false }
                 state.free.append(name)
                 return true
             }
@@ -196,7 +207,8 @@ final class FileInventory: Sendable {
 
     // MARK: Space
 
-    var isOverLimit: Bool { liveBytes > configuration.totalBytes }
+    /// Bytes in use above the limit, less one file that is kept ready; 0 below it.
+    var excessBytes: Int { excess.load(ordering: .relaxed) }
 
     /// The sequence below which files are wanted back; `nil` while there is space.
     var pressure: UInt64? {

@@ -23,8 +23,8 @@ final class GroupWriter: @unchecked Sendable {
     private let life: UInt64
     /// What an fdatasync takes, in nanoseconds, averaged over the last few.
     private(set) var typicalSync = Int64.max
-    /// A file was begun since the last look.
-    private var hasRolled = false
+    /// The log has taken more of the disk since the last look.
+    private var hasGrown = false
 
     init(
         _ configuration: WALConfiguration,
@@ -49,10 +49,10 @@ final class GroupWriter: @unchecked Sendable {
         CleanShutdownMarker(sequence: file.sequence, offset: UInt64(end), nextNumber: nextNumber)
     }
 
-    /// True once after each file that was begun.
-    func takeHasRolled() -> Bool {
-        defer { hasRolled = false }
-        return hasRolled
+    /// True once after a file was begun or grew.
+    func takeHasGrown() -> Bool {
+        defer { hasGrown = false }
+        return hasGrown
     }
 
     func commit(_ group: [WALBatch]) -> Outcome {
@@ -112,7 +112,7 @@ final class GroupWriter: @unchecked Sendable {
             if let next = inventory.takeNext() {
                 file = next
                 end = WALBlock.size
-                hasRolled = true
+                hasGrown = true
             } else {
                 inventory.wantNext()
             }
@@ -125,6 +125,7 @@ final class GroupWriter: @unchecked Sendable {
         }
         try file.grow(by: WALBlock.roundedUp(max(missing, configuration.growthBytes)))
         inventory.grew()
+        hasGrown = true
     }
 }
 

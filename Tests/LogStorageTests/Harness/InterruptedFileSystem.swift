@@ -21,6 +21,10 @@ final class InterruptedFileSystem: FileSystem, @unchecked Sendable {
         if operations >= endsAt { throw FileError(.powerCut, operation: operation, path: path) }
     }
 
+    override func availableBytes(_ path: String) throws(FileError) -> Int {
+        try files.availableBytes(path)
+    }
+
     override func open(_ path: String, _ mode: Mode, direct: Bool) throws(FileError) -> File {
         if mode == .replace || mode == .create { try begin("open", path) }
         return InterruptedFile(try files.open(path, mode, direct: direct), of: self)
