@@ -38,6 +38,7 @@ test-clients: ## real client libraries against a real broker
 	@scripts/setup --tests
 	swift build $(SWIFT_FLAGS) --product chronik-server
 	swift build $(SWIFT_FLAGS) --product chronik-bench
+	swift build $(SWIFT_FLAGS) --product codec-probe
 	$(PYTEST) Tests/Clients
 
 lint: ## the formatter has nothing to say

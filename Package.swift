@@ -86,6 +86,12 @@ let package = Package(
         program("chronik-bench", ["Bytes", "Platform", "KafkaMessages", "KafkaProtocol"]),
         program("chronik-sim", ["RaftScript", "RaftSimulation"]),
         program("kafka-codegen", []),
+        .executableTarget(
+            name: "codec-probe",
+            dependencies: ["Bytes", "KafkaMessages"],
+            path: "Tests/CodecProbe",
+            swiftSettings: strict
+        ),
 
         tests("BytesTests", ["Bytes"]),
         tests("PlatformTests", ["Bytes", "Platform", "Simulator"]),
