@@ -195,7 +195,7 @@ def test_make_targets_and_variables_that_are_named_exist(page):
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
     assert set(re.findall(r"(?:`|^)make ([a-z-]+)", text, re.M)) <= targets
     variables = {f"CHRONIK_{key.upper().replace('.', '_')}" for key in reference()[1]}
-    for source in (ROOT / "Tests").rglob("*"):
+    for source in [*(ROOT / "Tests").rglob("*"), *(ROOT / "Sources").rglob("*")]:
         if source.suffix in (".py", ".swift") and source != pathlib.Path(__file__).resolve():
             variables |= set(re.findall(r"CHRONIK_[A-Z_]+", source.read_text()))
     assert set(re.findall(r"`(CHRONIK_[A-Z_]+)`", text)) <= variables
