@@ -39,12 +39,7 @@ struct NodeBoot {
             settings.broker.dataDirectory,
             nodeID: settings.broker.nodeID,
             files: platform.files
-        ) {
-            KafkaUUID(
-                high: generator.next() & ~0xf000 | 0x4000,
-                low: generator.next() & ~(0b11 << 62) | 0b10 << 62
-            )
-        }
+        ) { KafkaUUID(from: &generator) }
         let replicaID = ReplicaID(UInt64(settings.broker.nodeID))
         var groups: [UInt64: RecoveredGroup] = [:]
         wal = try GroupCommitWAL.open(

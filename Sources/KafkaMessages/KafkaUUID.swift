@@ -12,6 +12,12 @@ package struct KafkaUUID: Hashable, Sendable, CustomStringConvertible {
         self.low = low
     }
 
+    /// A random one: version 4 of RFC 9562.
+    package init(from generator: inout some RandomNumberGenerator) {
+        high = generator.next() & ~0xf000 | 0x4000
+        low = generator.next() & ~(0b11 << 62) | 0b10 << 62
+    }
+
     private static let alphabet = Array(
         "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
     )

@@ -132,13 +132,7 @@ actor MetadataService {
         return decision.answer
     }
 
-    func newTopicID() -> KafkaUUID {
-        // Version 4 of RFC 9562.
-        KafkaUUID(
-            high: generator.next() & ~0xf000 | 0x4000,
-            low: generator.next() & ~(0b11 << 62) | 0b10 << 62
-        )
-    }
+    func newTopicID() -> KafkaUUID { KafkaUUID(from: &generator) }
 
     private static let producerIDBlock: Int64 = 1000
 
