@@ -35,10 +35,8 @@ package struct ColdRead: Sendable {
             at: base
         )
         let window = buffer.slice(0..<min(n, segment.size - base))
-        var scan = try BatchScan(window, at: base, of: segment, from: near)
-        var first = try scan.next()
-        while let header = first, header.lastOffset < offset { first = try scan.next() }
-        guard let first else { return nil }
+        var scan = BatchScan(window, at: base, of: file, segment.size, from: near)
+        guard let first = try scan.first(reaching: offset) else { return nil }
         try check(first, from: near)
         guard first.byteCount <= maxBytes || minOneBatch else { return ByteRope() }
         var last = first
@@ -71,9 +69,7 @@ package struct ColdRead: Sendable {
 
     private func fileRegion(from near: Int, _ index: SegmentIndex) throws -> ByteRope {
         var scan = try BatchScan(segment, from: near)
-        var first = try scan.next()
-        while let header = first, header.lastOffset < offset { first = try scan.next() }
-        guard let first else { throw indexPast(near) }
+        guard let first = try scan.first(reaching: offset) else { throw indexPast(near) }
         try check(first, from: near)
         let start = first.position
         guard first.byteCount <= maxBytes || minOneBatch else { return ByteRope() }
@@ -142,19 +138,8 @@ package struct TimeLookup: Sendable {
                 guard header.maxTimestamp >= timestamp, header.lastOffset >= logStart else {
                     continue
                 }
-                let file = try segment.files.log()
-                let storage = ByteStorage(capacity: header.byteCount)
-                let n = try file.read(
-                    into: UnsafeMutableRawBufferPointer(
-                        start: storage.start,
-                        count: header.byteCount
-                    ),
-                    at: header.position
-                )
-                guard n == header.byteCount else {
-                    throw FileError(.inputOutput, operation: "read", path: file.path)
-                }
-                let batch = RecordBatch(committed: storage.slice(0..<n))
+                let bytes = try segment.files.log().read(header.byteCount, at: header.position)
+                let batch = RecordBatch(committed: bytes)
                 if let found = Self.firstRecord(in: batch, from: timestamp, logStart: logStart) {
                     return found
                 }

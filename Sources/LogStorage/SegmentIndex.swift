@@ -56,13 +56,20 @@ struct SegmentIndex {
     }
 
     private func read(_ file: File, _ entry: Int, _ bytes: Int) throws(FileError) -> ByteSlice {
-        let storage = ByteStorage(capacity: bytes)
-        let n = try file.read(
-            into: UnsafeMutableRawBufferPointer(start: storage.start, count: bytes),
-            at: entry * bytes
+        try file.read(bytes, at: entry * bytes)
+    }
+}
+
+extension File {
+    /// Exactly `count` bytes; a file that ends before them is damaged.
+    func read(_ count: Int, at offset: Int) throws(FileError) -> ByteSlice {
+        let storage = ByteStorage(capacity: count)
+        let n = try read(
+            into: UnsafeMutableRawBufferPointer(start: storage.start, count: count),
+            at: offset
         )
-        guard n == bytes else { throw FileError(.inputOutput, operation: "read", path: file.path) }
-        return storage.slice(0..<bytes)
+        guard n == count else { throw FileError(.inputOutput, operation: "read", path: path) }
+        return storage.slice(0..<count)
     }
 }
 
@@ -83,15 +90,11 @@ struct BatchScan {
         self.position = position
     }
 
-    /// Walks over what has been read of a segment at `base`, as far as whole batches go.
-    init(
-        _ window: ByteSlice,
-        at base: Int,
-        of segment: Segment,
-        from position: Int
-    ) throws(FileError) {
-        file = try segment.files.log()
-        end = segment.size
+    /// Walks over what has been read at `base` of a segment's `size` bytes, as far as whole batches
+    /// go.
+    init(_ window: ByteSlice, at base: Int, of file: File, _ size: Int, from position: Int) {
+        self.file = file
+        end = size
         windowEnd = base + window.count
         chunk = window
         chunkStart = base
@@ -104,6 +107,14 @@ struct BatchScan {
         let baseOffset: Offset
         let lastOffset: Offset
         let maxTimestamp: Int64
+    }
+
+    /// The first batch that ends at `offset` or later.
+    mutating func first(reaching offset: Offset) throws(FileError) -> Header? {
+        while let header = try next() {
+            if header.lastOffset >= offset { return header }
+        }
+        return nil
     }
 
     /// The next batch's header; `nil` at the end of the segment or window.
