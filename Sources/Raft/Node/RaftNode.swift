@@ -162,8 +162,9 @@ public struct RaftNode {
     /// Queues a message where its promise puts it.
     ///
     /// Votes and acknowledgements wait for the disk, and so does word of lost entries, which takes
-    /// acknowledgements back. So does every answer in a term that is not yet durable: nothing is said in a term this replica could forget. (Own requests may leave
-    /// earlier: a candidate's own vote counts only once it is durable.)
+    /// acknowledgements back. So does every answer in a term that is not yet durable: nothing is
+    /// said in a term this replica could forget. (Own requests may leave earlier: a candidate's own
+    /// vote counts only once it is durable.)
     mutating func send(_ body: Message.Body, to: ReplicaID, term: Term) {
         let message = Message(from: id, to: to, term: term, body: body)
         switch body {
