@@ -166,6 +166,7 @@ package final class PartitionReplica: @unchecked Sendable {
             if let soft = ready.softState, soft.role != .leader { stopLeading() }
         }
         announceLeadership()
+        if !node.isAbstaining { storage.endAbstention() }
         staged = storage.takePending(into: &records)
         return staged > 0 ? (staged, lastNumber) : nil
     }

@@ -52,7 +52,8 @@ package final class RaftReplicaManager: @unchecked Sendable {
             log: storage,
             hardState: storage.hardState,
             membership: storage.base.membership,
-            applied: stateMachine.lastApplied
+            applied: stateMachine.lastApplied,
+            abstainUntilTerm: storage.abstention?.until
         )
         let replica = PartitionReplica(
             group: group,
@@ -62,6 +63,7 @@ package final class RaftReplicaManager: @unchecked Sendable {
             manager: self
         )
         replicas[group] = replica
+        if storage.hasPending { markDirty(replica) }
         return replica
     }
 
