@@ -116,6 +116,7 @@ import Testing
         let missing = image.records.filter { !Set(expected).contains($0) }
         // Of a tail that is gone altogether nothing tells, but for a clean shutdown.
         let isCut = Array(image.records.suffix(missing.count)) == missing && !image.isClean
+        #expect(harness.damage.count <= 1, note)
         if harness.damage.isEmpty { #expect(missing.isEmpty || isCut, note) }
         if let last = harness.damage.last?.damage, let worst = harness.damage.first {
             let term = missing.map { TestRecord.record($0).term }.max() ?? 0

@@ -262,7 +262,8 @@ package struct WALRecovery: ~Copyable {
             let intact = try scanner.intactBatch(at: header.offset)
             if intact == nil && isTorn(header, index) { continue }
             let known = places[lastPlace]
-            try note(damageIn: known.path, at: known.offset)
+            let follows = header.number == expected && header.offset == places[index].offset
+            if intact == nil || !follows { try note(damageIn: known.path, at: known.offset) }
             guard let intact else {
                 // What lies behind was durable, so this batch was.
                 highestTerm = max(highestTerm, header.highestTerm)
