@@ -41,27 +41,33 @@ struct RaftCoreRun {
     }
 }
 
+private final class InstantReplica {
+    var node: RaftNode
+    let disk: InstantDisk
+
+    init(_ node: RaftNode, _ disk: InstantDisk) {
+        self.node = node
+        self.disk = disk
+    }
+}
+
 /// A group of three whose network and disks take no time.
 private struct InstantGroup {
-    private var nodes: [RaftNode] = []
-    private let disks = [InstantDisk(), InstantDisk(), InstantDisk()]
+    private var replicas: [InstantReplica] = []
     private(set) var committed = 0
     private(set) var messages = 0
 
     init() throws(BenchError) {
         let membership = Membership(voters: [1, 2, 3].map { ReplicaID($0) })
-        for (place, disk) in disks.enumerated() {
+        for id: UInt64 in 1...3 {
+            let disk = InstantDisk()
             do {
-                nodes.append(
-                    try RaftNode(
-                        configuration: RaftNode.Configuration(
-                            id: ReplicaID(UInt64(place + 1)),
-                            randomSeed: UInt64(place)
-                        ),
-                        log: disk,
-                        membership: membership
-                    )
+                let node = try RaftNode(
+                    configuration: RaftNode.Configuration(id: ReplicaID(id), randomSeed: id),
+                    log: disk,
+                    membership: membership
                 )
+                replicas.append(InstantReplica(node, disk))
             } catch {
                 throw .usage("a group of three cannot be made: \(error)")
             }
@@ -69,13 +75,13 @@ private struct InstantGroup {
     }
 
     mutating func elect() {
-        nodes[0].campaign()
+        replicas[0].node.campaign()
         settle()
     }
 
     mutating func propose(_ count: Int) throws(BenchError) {
         do {
-            try nodes[0].propose(Self.payloads(count))
+            try replicas[0].node.propose(Self.payloads(count))
         } catch {
             throw .usage("a proposal was refused: \(error)")
         }
@@ -96,28 +102,28 @@ private struct InstantGroup {
         var isBusy = true
         while isBusy {
             isBusy = false
-            for place in nodes.indices where nodes[place].hasReady {
+            for replica in replicas where replica.node.hasReady {
                 isBusy = true
-                process(place)
+                process(replica)
             }
         }
     }
 
-    private mutating func process(_ place: Int) {
-        let ready = nodes[place].ready()
+    private mutating func process(_ replica: InstantReplica) {
+        let ready = replica.node.ready()
         deliver(ready.messages)
-        if let last = ready.entries.last { disks[place].wrote(last) }
-        nodes[place].onPersisted(ready.number)
+        if let last = ready.entries.last { replica.disk.wrote(last) }
+        replica.node.onPersisted(ready.number)
         deliver(ready.persistedMessages)
         guard let last = ready.committedEntries.last else { return }
-        if place == 0 { committed += ready.committedEntries.count }
-        nodes[place].onApplied(last.index)
+        if replica.node.id == ReplicaID(1) { committed += ready.committedEntries.count }
+        replica.node.onApplied(last.index)
     }
 
     private mutating func deliver(_ sent: [Message]) {
         for message in sent {
             messages += 1
-            try? nodes[Int(message.to.rawValue) - 1].step(message)
+            try? replicas[Int(message.to.rawValue) - 1].node.step(message)
         }
     }
 }
