@@ -12,8 +12,10 @@ import Testing
         var abstained = 0
     }
 
-    /// One replica falls behind; another acknowledges what the leader commits, and forgets part of
-    /// it by damage to its disk. Then the two that are left could outvote what is committed.
+    /// Plays how two replicas could outvote what is committed.
+    ///
+    /// One falls behind; the other acknowledges what the leader commits, and forgets part of it by
+    /// damage to its disk. Then the leader is gone.
     private func play(_ seed: UInt64, _ plant: DamagedCluster.Plant) throws -> Outcome {
         var generator = SeededGenerator(seed: seed &+ 1)
         var outcome = Outcome()
