@@ -194,7 +194,8 @@ import Testing
         #expect(cluster.invariants.violations == [])
     }
 
-    @Test func `27c a replica that knows only its terms abstains until a later one commits`() throws {
+    @Test func `27c a replica that knows only its terms abstains until a later one commits`() throws
+    {
         let cluster = try plain(3)
         cluster.elect(1)
         cluster.isolate(3)
