@@ -62,7 +62,7 @@ import Testing
 
     @Test func `what was committed survives damage to a replica that acknowledged it`() throws {
         var abstained = 0
-        for seed: UInt64 in 0..<60 {
+        for seed: UInt64 in 0..<40 {
             let outcome = try play(seed, .none)
             #expect(outcome.contradictions == 0 && outcome.rivals == 0, "seed \(seed)")
             if outcome.abstained > 0 { abstained += 1 }
@@ -72,11 +72,11 @@ import Testing
 
     @Test func `a replica that votes without what it acknowledged is caught`() throws {
         var caught = 0
-        for seed: UInt64 in 0..<60 {
+        for seed: UInt64 in 0..<40 {
             let outcome = try play(seed, .votesWithoutItsEntries)
             if outcome.contradictions > 0 { caught += 1 }
         }
-        print("votes without its entries: caught in \(caught) of 60 seeds")
+        print("votes without its entries: caught in \(caught) of 40 seeds")
         #expect(caught > 5)
     }
 }
