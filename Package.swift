@@ -50,6 +50,7 @@ let package = Package(
     targets: [
         systemLibrary("CLibUV", apt: "libuv1-dev"),
         systemLibrary("CISAL", apt: "libisal-dev"),
+        systemLibrary("CMicroHTTPD", apt: "libmicrohttpd-dev"),
         .target(name: "CLinux", path: "Sources/C/CLinux"),
         .target(
             name: "CTOML",
@@ -73,15 +74,20 @@ let package = Package(
             "Broker",
             [
                 "Bytes", "Platform", "KafkaMessages", "KafkaProtocol", "Raft", "WriteAheadLog",
-                "RaftRuntime", "LogStorage", "ClusterMetadata", "Coordinators",
+                "RaftRuntime", "LogStorage", "ClusterMetadata", "Coordinators", "Admin",
             ]
         ),
+        module("Admin", ["Platform"]),
+        module("AdminHTTP", ["Platform", "Admin", "CMicroHTTPD"]),
         module("Simulator", ["Bytes", "Platform"]),
         module("Configuration", ["Platform", "CTOML"]),
 
         program(
             "chronik-server",
-            ["Platform", "Broker", "Configuration", "Coordinators", "WriteAheadLog"]
+            [
+                "Platform", "Admin", "AdminHTTP", "Broker", "Configuration", "Coordinators",
+                "WriteAheadLog",
+            ]
         ),
         program("chronik-bench", ["Bytes", "Platform", "KafkaMessages", "KafkaProtocol"]),
         program("chronik-sim", ["RaftScript", "RaftSimulation"]),
@@ -121,7 +127,7 @@ let package = Package(
             [
                 "Bytes", "Platform", "KafkaMessages", "KafkaProtocol", "Raft", "WriteAheadLog",
                 "RaftRuntime", "LogStorage", "ClusterMetadata", "Coordinators", "Broker",
-                "Simulator",
+                "Simulator", "Admin",
             ]
         ),
         tests(
@@ -132,6 +138,7 @@ let package = Package(
             ]
         ),
         tests("ConfigurationTests", ["Platform", "Configuration"]),
+        tests("AdminTests", ["Platform", "Admin", "AdminHTTP"]),
         tests(
             "BenchTests",
             ["Bytes", "Platform", "KafkaMessages", "KafkaProtocol", "chronik-bench"]

@@ -69,6 +69,12 @@ struct ConfigurationLayers {
                     + "expected a name or address that clients reach this machine by"
             )
         }
+        if !it.adminAddress.isLoopback && it.adminTokenFile == nil {
+            problems.append(
+                "admin.addr is \(ValueType.adminAddress.text(it.adminAddress)), which other machines "
+                    + "can reach; that needs admin.token.file, a file with a token that they must send"
+            )
+        }
         if it.walFileBytes > it.walTotalBytes / 2 {
             problems.append(
                 "wal.file.bytes is \(ByteSize.text(it.walFileBytes)); expected at most half of "

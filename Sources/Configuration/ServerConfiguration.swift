@@ -58,7 +58,9 @@ package struct ServerConfiguration: Sendable {
     package var groupMaxSize = Int(Int32.max)
     package var producerIDExpirationMilliseconds = 86_400_000
 
-    // What it says.
+    // What it tells of itself.
+    package var adminAddress = AdminAddress.at(SocketAddress(host: "127.0.0.1", port: 9644))
+    package var adminTokenFile: String?
     package var logLevel = Logger.Level.info
     package var logFormat = Logger.Format.text
 
@@ -115,6 +117,20 @@ extension ServerConfiguration {
         var name = [CChar](repeating: 0, count: 256)
         guard gethostname(&name, name.count - 1) == 0, name[0] != 0 else { return "localhost" }
         return String(decoding: name.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self)
+    }
+}
+
+/// Where the admin server listens, if it does.
+package enum AdminAddress: Sendable, Equatable {
+    case none
+    case at(SocketAddress)
+
+    /// Whether only this machine can reach it.
+    var isLoopback: Bool {
+        guard case .at(let address) = self else { return true }
+        if address.host == "localhost" || address.host == "::1" { return true }
+        let parts = address.host.split(separator: ".", omittingEmptySubsequences: false)
+        return parts.count == 4 && parts[0] == "127" && parts.allSatisfy { UInt8($0) != nil }
     }
 }
 

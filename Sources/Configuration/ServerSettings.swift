@@ -5,7 +5,7 @@ import Platform
 /// Kafka's own name where Kafka has one.
 package enum ServerSettings {
     package static let groups = [
-        place, log, machine, connections, topics, retention, groupsAndProducers, speech,
+        place, log, machine, connections, topics, retention, groupsAndProducers, admin, speech,
     ]
 
     package static let all = groups.flatMap(\.settings)
@@ -301,6 +301,24 @@ package enum ServerSettings {
                 \.producerIDExpirationMilliseconds,
                 .duration(.milliseconds, 1...Int(Int32.max)),
                 "How long an idle idempotent producer is remembered."
+            ),
+        ]
+    )
+
+    private static let admin = SettingGroup(
+        heading: "Admin and metrics",
+        settings: [
+            Setting(
+                "admin.addr",
+                \.adminAddress,
+                .adminAddress,
+                "Address of the admin and metrics server; beyond this machine only with admin.token.file."
+            ),
+            Setting(
+                "admin.token.file",
+                optional: \.adminTokenFile,
+                .text("FILE", "a file"),
+                "File whose first line /admin and /metrics requests must carry as 'Authorization: Bearer'."
             ),
         ]
     )

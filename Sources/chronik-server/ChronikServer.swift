@@ -41,7 +41,15 @@ enum ChronikServer {
         // One core is left to the thread that writes the log: every loop more costs wake-ups.
         let loopCount = configuration.eventLoops ?? max(1, RealPlatform.processorCount - 1)
         let platform = RealPlatform(loopCount: loopCount)
-        let life = NodeLife(platform: platform, settings: NodeSettings.make(configuration))
+        let admin: AdminDoor?
+        do {
+            admin = try AdminDoor.open(configuration, on: platform.loops[0])
+        } catch {
+            printError("chronik-server: " + error.message)
+            exit(ConfigurationError.exitCode)
+        }
+        let settings = NodeSettings.make(configuration)
+        let life = NodeLife(platform: platform, settings: settings, admin: admin)
         platform.onTermination { life.end() }
         life.begin()
         while true { pause() }

@@ -8,7 +8,7 @@ import Testing
         let requests = registry.counter("requests_total", "Requests.", labels: ["api": "Fetch"])
         let other = registry.counter("requests_total", "Requests.", labels: ["api": "Produce"])
         let open = registry.gauge("connections", "Open connections.")
-        registry.sampled("bytes_total", "Bytes.", kind: "counter") { 1.5 }
+        registry.sampled("bytes_total", "Bytes.", kind: .counter) { 1.5 }
         requests.increment()
         requests.increment(by: 41)
         other.increment()
@@ -44,7 +44,7 @@ import Testing
         for nanoseconds in latencies { histogram.record(nanoseconds) }
         let lines = registry.prometheusText().split(separator: "\n")
         #expect(lines[1] == "# TYPE latency_seconds histogram")
-        #expect(lines[2] == #"latency_seconds_bucket{p="q",le="2e-06"} 4"#)
+        #expect(lines[2] == #"latency_seconds_bucket{p="q",le="2e-06"} 5"#)
         #expect(lines[3] == #"latency_seconds_bucket{p="q",le="4e-06"} 5"#)
         #expect(lines.contains(#"latency_seconds_bucket{p="q",le="+Inf"} 7"#))
         #expect(lines.last == #"latency_seconds_count{p="q"} 7"#)

@@ -84,6 +84,7 @@ actor Connection {
         slots.append(slot)
         inFlightBytes += frame.count
         router.budget.add(frame.count)
+        router.traffic.received.increment(by: frame.count + 4)
         Task.immediate(executorPreference: loop) {
             self.finish(slot, with: await request.run())
         }
@@ -153,6 +154,7 @@ actor Connection {
             resumeReader()
             do {
                 try await socket.write(rope)
+                router.traffic.sent.increment(by: rope.count)
             } catch {
                 isEnding = true
                 socket.close()

@@ -1,0 +1,2 @@
+import Admin
+import Testing
