@@ -101,7 +101,14 @@ package final class AdminServer: Sendable {
     // MARK: Called by the daemon's thread
 
     private static let handle: MHD_AccessHandlerCallback = {
-        context, connection, url, method, _, _, bodyCount, slot in
+        context,
+        connection,
+        url,
+        method,
+        _,
+        _,
+        bodyCount,
+        slot in
         guard let context, let connection, let url, let method, let bodyCount, let slot else {
             return .NO
         }

@@ -4,24 +4,33 @@ enum HelpText {
 
     static func help(command: String?) -> String {
         let program = CommandLineParser.program
-        guard command == "standalone" else {
+        guard let command, CommandLineParser.commands.contains(command) else {
             return """
-                Usage: \(program) standalone [options]
+                Usage: \(program) COMMAND [options]
 
                 A Kafka-compatible broker that syncs before it acknowledges.
 
                 Commands:
                   standalone    run a node of its own
+                  cluster       run a node of a cluster
+                  start         run what the configuration describes: a node of a cluster when it
+                                names nodes or peers, else a node of its own
 
-                \(program) standalone --help lists all options.
+                \(program) COMMAND --help lists all options.
 
                 """
         }
+        let purpose =
+            switch command {
+            case "standalone": "Runs a node of its own."
+            case "cluster": "Runs a node of a cluster."
+            default: "Runs a node of a cluster when nodes or peers are named, else one of its own."
+            }
         var text = """
-            Usage: \(program) standalone [options]
+            Usage: \(program) \(command) [options]
 
-            Runs a node of its own. Defaults are overridden by the file, the file by the
-            environment, the environment by options.
+            \(purpose) Defaults are overridden by the file, the file by
+            the environment, the environment by options.
 
             Options:
               --config FILE         read settings from a TOML file (CHRONIK_CONFIG)
@@ -35,10 +44,11 @@ enum HelpText {
             listen.addr, --listen-addr and CHRONIK_LISTEN_ADDR are one.
 
             """
-        for group in ServerSettings.groups {
+        for group in ServerSettings.groups where command != "standalone" || group.scope == .server {
             text += "\n\(group.heading):\n"
             for setting in group.settings {
-                text += "  \(setting.option) \(setting.placeholder)\n"
+                let options = ([setting.option] + setting.otherOptions).joined(separator: ", ")
+                text += "  \(options) \(setting.placeholder)\n"
                 let fallback = setting.defaultText.map { " [\($0)]" } ?? ""
                 text += wrapped(setting.help + fallback, indent: 6)
             }
@@ -47,10 +57,14 @@ enum HelpText {
     }
 
     /// A file that would give this configuration, each line with its origin.
-    static func effective(_ configuration: ServerConfiguration, _ warnings: [String]) -> String {
+    static func effective(
+        _ configuration: ServerConfiguration,
+        _ warnings: [String],
+        scopes: [SettingGroup.Scope]
+    ) -> String {
         var text = ""
         for warning in warnings { text += "# warning: \(warning)\n" }
-        for group in ServerSettings.groups {
+        for group in ServerSettings.groups where scopes.contains(group.scope) {
             text += "\(text.isEmpty ? "" : "\n")# \(group.heading)\n"
             for setting in group.settings {
                 let origin = configuration.origins[setting.key].map { "\($0)" } ?? "default"
@@ -60,6 +74,30 @@ enum HelpText {
                 }
                 text += "\(setting.key) = \(literal(value))  # \(origin)\n"
             }
+        }
+        return text
+    }
+
+    /// The nodes of a cluster; as a table of the file when they were one, else as a remark.
+    static func nodes(_ cluster: ClusterConfiguration, _ given: NodeEntries) -> String {
+        if given.entries.isEmpty {
+            let nodes = cluster.nodes.map { node in
+                "\(node.id)@\(node.raftAddress)" + (node.id == cluster.nodeID ? " (this one)" : "")
+            }
+            return "\n# \(nodes.count) nodes: \(nodes.joined(separator: ", "))\n"
+        }
+        var text = ""
+        for entry in given.entries {
+            text += "\n[[nodes]]  # \(entry.origin)\n"
+            let lines: [(key: String, value: String?)] = [
+                ("id", entry.id.map { "\($0.value)" }),
+                ("kafka_addr", entry.kafkaAddress.map { "\($0.value)" }),
+                ("raft_addr", entry.raftAddress.map { "\($0.value)" }),
+                ("advertised_kafka_addr", entry.advertisedKafkaAddress.map { "\($0.value)" }),
+                ("advertised_raft_addr", entry.advertisedRaftAddress.map { "\($0.value)" }),
+                ("rack", entry.rack?.value),
+            ]
+            for case (let key, let value?) in lines { text += "\(key) = \(literal(value))\n" }
         }
         return text
     }

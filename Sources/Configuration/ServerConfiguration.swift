@@ -1,7 +1,7 @@
 import Glibc
 package import Platform
 
-/// Everything a standalone server can be told; the initial values are the defaults.
+/// Everything a server can be told; the initial values are the defaults.
 ///
 /// What each means, how it is written and what it may be stands in ``ServerSettings``.
 package struct ServerConfiguration: Sendable {
@@ -64,6 +64,9 @@ package struct ServerConfiguration: Sendable {
     package var logLevel = Logger.Level.info
     package var logFormat = Logger.Format.text
 
+    /// What only a node of a cluster is told.
+    package var cluster = ClusterSettings()
+
     /// Where each value that is not a default comes from, by key.
     package internal(set) var origins: [String: ValueOrigin] = [:]
 
@@ -113,7 +116,7 @@ extension ServerConfiguration {
 
     static func isWildcard(_ host: String) -> Bool { host == "0.0.0.0" || host == "::" }
 
-    private static func machineName() -> String {
+    static func machineName() -> String {
         var name = [CChar](repeating: 0, count: 256)
         guard gethostname(&name, name.count - 1) == 0, name[0] != 0 else { return "localhost" }
         return String(decoding: name.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self)

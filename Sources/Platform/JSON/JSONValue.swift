@@ -20,7 +20,9 @@ package enum JSONValue: Sendable {
         number.map { .integer($0) } ?? .null
     }
 
-    package static func optional(_ text: String?) -> JSONValue { text.map(JSONValue.string) ?? .null }
+    package static func optional(_ text: String?) -> JSONValue {
+        text.map(JSONValue.string) ?? .null
+    }
 
     /// On one line, without spaces.
     package var text: String {

@@ -16,4 +16,3 @@ public final class Gauge: Sendable {
     public func add(_ n: Int) { value.add(Int64(n), ordering: .relaxed) }
     public var current: Int64 { value.load(ordering: .relaxed) }
 }
-
