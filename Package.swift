@@ -138,7 +138,7 @@ let package = Package(
             ]
         ),
         tests("ConfigurationTests", ["Platform", "Configuration"]),
-        tests("AdminTests", ["Platform", "Admin", "AdminHTTP"]),
+        tests("AdminTests", ["Bytes", "Platform", "Admin", "AdminHTTP"]),
         tests(
             "BenchTests",
             ["Bytes", "Platform", "KafkaMessages", "KafkaProtocol", "chronik-bench"]

@@ -74,15 +74,16 @@ package final class AdminServer: Sendable {
                 context.toOpaque()
             )
         else {
+            // The listener is not closed: the library may have done so.
             context.release()
-            close(listener.descriptor)
             throw AdminListenProblem(address: address, reason: "the HTTP server does not start")
         }
         server.state.withLock { $0.daemon = Daemon(pointer: daemon) }
         return server
     }
 
-    /// Answers what waits with 503, ends the thread and closes every connection; blocks until done.
+    /// Ends the thread and closes every connection, those of requests that wait too; blocks until
+    /// that is done.
     package func stop() {
         let (daemon, waiting) = state.withLock { state in
             state.isStopping = true
@@ -97,6 +98,9 @@ package final class AdminServer: Sendable {
         MHD_stop_daemon(daemon.pointer)
         Unmanaged.passUnretained(self).release()
     }
+
+    /// Whether a request waits for the node.
+    var isAnyoneWaiting: Bool { state.withLock { !$0.waiting.isEmpty } }
 
     // MARK: Called by the daemon's thread
 

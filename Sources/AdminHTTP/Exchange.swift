@@ -50,10 +50,6 @@ final class Exchange: Sendable {
         }
         return render?()
     }
-
-    var isWaiting: Bool {
-        state.withLock { if case .waiting = $0 { true } else { false } }
-    }
 }
 
 /// A connection of the daemon's; lives until its request is completed.

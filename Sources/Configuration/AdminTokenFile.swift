@@ -18,10 +18,10 @@ extension ServerConfiguration {
         } catch {
             throw ConfigurationError("admin.token.file: \(error.message)")
         }
-        let line = text.split(separator: "\n", omittingEmptySubsequences: false).first ?? ""
-        let token = line.last == "\r" ? line.dropLast() : line
-        guard (16...1024).contains(token.utf8.count),
-            token.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7f })
+        // In bytes: "\r\n" is one character of a Swift string.
+        let line = text.utf8.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)[0]
+        let token = line.last == UInt8(ascii: "\r") ? line.dropLast() : line
+        guard (16...1024).contains(token.count), token.allSatisfy({ $0 > 0x20 && $0 < 0x7f })
         else {
             // The line itself is a secret, and is not shown.
             throw ConfigurationError(
@@ -29,6 +29,6 @@ extension ServerConfiguration {
                     + "1024 printable ASCII characters without spaces"
             )
         }
-        return String(token)
+        return String(Substring(token))
     }
 }

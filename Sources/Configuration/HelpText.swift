@@ -131,21 +131,73 @@ enum HelpText {
             `7d`; a bare number counts in the unit the key ends in.
 
             `chronik-server standalone --config-check` prints the settings that would be used and
-            where each comes from. This page is printed by `--config-reference`.
+            where each comes from; it exits with 0, or with 78 and every problem found. `cluster`
+            and `start` take it too. This page is printed by `--config-reference`.
 
             """
+        text += clusterReference
         for group in ServerSettings.groups {
             text += "\n## \(group.heading)\n\n| key | default | allowed | what it does |\n"
             text += "|---|---|---|---|\n"
             for setting in group.settings {
                 let key =
-                    "`\(setting.key)`" + setting.aliases.map { ", `\($0)`" }.joined(separator: "")
+                    "`\(setting.key)`"
+                    + (setting.aliases + setting.otherOptions).map { ", `\($0)`" }
+                    .joined(separator: "")
                 let fallback = setting.defaultText.map { "`\($0)`" } ?? ""
                 text += "| \(key) | \(fallback) | \(setting.allowed) | \(setting.help) |\n"
             }
         }
         return text
     }
+
+    private static let clusterReference = """
+
+        ## Nodes of a cluster
+
+        `chronik-server cluster` runs one node of several, and `chronik-server start` does so when
+        the configuration names nodes or peers; else it runs a node of its own. Every node of a
+        cluster needs an id of its own, `node.id`, and the list of all nodes, given in one of two
+        ways.
+
+        In the file, which can be the same on every node when `node.id` comes from the environment
+        or the command line:
+
+        ```toml
+        node_id = 1
+
+        [cluster]
+        name = "trial"
+
+        [[nodes]]
+        id = 1
+        kafka_addr = "node1:9092"
+        raft_addr = "node1:5001"
+        rack = "a"
+        ```
+
+        | key of a node | what it says |
+        |---|---|
+        | `id` | Its id, 1 or more. |
+        | `kafka_addr` | Where it accepts Kafka clients, and where they reach it. |
+        | `raft_addr` | Where it accepts other nodes, and where they reach it. |
+        | `advertised_kafka_addr` | Where clients reach it, when that is another address. |
+        | `advertised_raft_addr` | Where nodes reach it, when that is another address. |
+        | `rack` | Its rack. |
+
+        What the entry of a node says of itself is weaker than its own `listen.addr`,
+        `advertised.addr`, `raft.addr`, `advertised.raft.addr` and `broker.rack`, wherever those
+        are set.
+
+        Or by `peers`: `--node-id 1 --raft-addr 0.0.0.0:5001 --peers 2@node2:5001,3@node3:5001`.
+        The older spelling `--node-addr` is `--raft-addr`, and `--seed-nodes` is `--peers`: it needs
+        the ids too, for the nodes it names are the voters. A list that names this node as well is
+        taken, and can be the same everywhere.
+
+        A list of nodes that cannot agree is refused: this node is not in it, two have one id or one
+        address, or an address that nobody can connect to. An even number of nodes is warned of.
+
+        """
 
     private static func wrapped(_ text: String, indent: Int) -> String {
         let margin = String(repeating: " ", count: indent)

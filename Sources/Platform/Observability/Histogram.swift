@@ -7,8 +7,8 @@ import Synchronization
 public final class Histogram: Sendable {
     private let first: UInt64
     private let boundCount: Int
-    /// What one recorded unit is in the unit that is printed.
-    private let scale: Double
+    /// How many recorded units make one that is printed.
+    private let divisor: Double
     private let cells: Cells
 
     /// Buckets, then the sum.
@@ -18,11 +18,11 @@ public final class Histogram: Sendable {
         let count: Int
     }
 
-    public init(first: Int, bounds: Int, scale: Double = 1) {
+    public init(first: Int, bounds: Int, divisor: Double = 1) {
         precondition(first > 0 && (1...62).contains(bounds), "\(bounds) bounds from \(first)")
         self.first = UInt64(first)
         boundCount = bounds
-        self.scale = scale
+        self.divisor = divisor
         let pointer = UnsafeMutablePointer<Atomic<UInt64>>.allocate(capacity: bounds + 2)
         for index in 0..<bounds + 2 { (pointer + index).initialize(to: Atomic(0)) }
         cells = Cells(pointer: pointer, count: bounds + 2)
@@ -50,16 +50,16 @@ public final class Histogram: Sendable {
         var rows: [(Double, UInt64)] = []
         for index in 0...boundCount {
             total += cells.pointer[index].load(ordering: .relaxed)
-            if index < boundCount { rows.append((Double(first << UInt64(index)) * scale, total)) }
+            if index < boundCount { rows.append((Double(first << UInt64(index)) / divisor, total)) }
         }
         let sum = cells.pointer[boundCount + 1].load(ordering: .relaxed)
-        return (rows, total, Double(sum) * scale)
+        return (rows, total, Double(sum) / divisor)
     }
 }
 
 /// Times in nanoseconds, printed in seconds: buckets that double from 2 µs to about 34 s.
 public struct LatencyHistogram: Sendable {
-    let histogram = Histogram(first: 2_000, bounds: 25, scale: 1e-9)
+    let histogram = Histogram(first: 2_000, bounds: 25, divisor: 1e9)
 
     public init() {}
 
