@@ -19,7 +19,11 @@ extension ServerConfiguration {
             throw ConfigurationError("admin.token.file: \(error.message)")
         }
         // In bytes: "\r\n" is one character of a Swift string.
-        let line = text.utf8.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)[0]
+        let lines = text.utf8.split(
+            separator: UInt8(ascii: "\n"),
+            omittingEmptySubsequences: false
+        )
+        let line = lines[0]
         let token = line.last == UInt8(ascii: "\r") ? line.dropLast() : line
         guard (16...1024).contains(token.count), token.allSatisfy({ $0 > 0x20 && $0 < 0x7f })
         else {

@@ -31,7 +31,8 @@ public final class MetricsRegistry: Sendable {
     private struct Family {
         let help: String
         let kind: Kind
-        var members: [(labels: String, metric: Metric)] = []
+        /// By their labels as they are printed.
+        var members: [String: Metric] = [:]
     }
 
     /// The media type of ``prometheusText()``.
@@ -114,7 +115,7 @@ public final class MetricsRegistry: Sendable {
     public func remove(_ name: String, labels: KeyValuePairs<String, String>) {
         let text = Self.text(of: labels)
         families.withLock { families in
-            families[name]?.members.removeAll { $0.labels == text }
+            families[name]?.members[text] = nil
             if families[name]?.members.isEmpty == true { families[name] = nil }
         }
     }
@@ -132,14 +133,12 @@ public final class MetricsRegistry: Sendable {
         )
         let text = Self.text(of: labels)
         return families.withLock { families in
-            var family = families[name] ?? Family(help: help, kind: kind)
-            precondition(family.kind == kind, "\(name) is a \(family.kind) and a \(kind)")
-            if let found = family.members.first(where: { $0.labels == text }) {
-                return found.metric
-            }
+            if families[name] == nil { families[name] = Family(help: help, kind: kind) }
+            let known = families[name]?.kind ?? kind
+            precondition(known == kind, "\(name) is a \(known) and a \(kind)")
+            if let found = families[name]?.members[text] { return found }
             let metric = make()
-            family.members.append((text, metric))
-            families[name] = family
+            families[name]?.members[text] = metric
             return metric
         }
     }
@@ -150,14 +149,16 @@ public final class MetricsRegistry: Sendable {
 
     // MARK: Text
 
-    /// Everything, in the order of names.
+    /// Everything, in the order of names and labels.
     public func prometheusText() -> String {
         let all = families.withLock { $0 }.sorted { $0.key < $1.key }
         var out = ""
         for (name, family) in all {
             out += "# HELP \(name) \(Self.escaped(family.help, quotes: false))\n"
             out += "# TYPE \(name) \(family.kind.rawValue)\n"
-            for (labels, metric) in family.members { Self.write(name, labels, metric, &out) }
+            for (labels, metric) in family.members.sorted(by: { $0.key < $1.key }) {
+                Self.write(name, labels, metric, &out)
+            }
         }
         return out
     }
