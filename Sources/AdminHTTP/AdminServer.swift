@@ -38,29 +38,35 @@ package final class AdminServer: Sendable {
     private let routes: AdminRoutes
     private let loop: EventLoop
     private let limits: Limits
+    private let deadlines: Deadlines
     private let state = Mutex(State())
 
     private init(
         _ address: SocketAddress,
         _ routes: AdminRoutes,
         _ loop: EventLoop,
-        _ limits: Limits
+        _ limits: Limits,
+        _ worker: Worker
     ) {
         self.address = address
         self.routes = routes
         self.loop = loop
         self.limits = limits
+        deadlines = Deadlines(limits.deadlineNanoseconds, on: worker, clock: loop.clock)
     }
 
-    /// Listens on `address` and serves; tasks that ask the node run on `loop`.
+    /// Listens on `address` and serves; tasks that ask the node run on `loop`, and `platform` gives
+    /// the thread that watches the time.
     package static func start(
         _ routes: AdminRoutes,
         on address: SocketAddress,
         loop: EventLoop,
+        platform: any HostPlatform,
         limits: Limits = Limits()
     ) throws(AdminListenProblem) -> AdminServer {
         let listener = try AdminListener.open(address)
-        let server = AdminServer(listener.address, routes, loop, limits)
+        let worker = platform.makeWorker(name: "admin-deadlines")
+        let server = AdminServer(listener.address, routes, loop, limits, worker)
         // Released by ``stop()``; a server that is not stopped lives as long as the process.
         let context = Unmanaged.passRetained(server)
         guard
@@ -95,6 +101,7 @@ package final class AdminServer: Sendable {
         }
         guard let daemon else { return }
         for exchange in waiting.values { exchange.settle { .error(503, "the node is stopping") } }
+        deadlines.stop()
         MHD_stop_daemon(daemon.pointer)
         Unmanaged.passUnretained(self).release()
     }
@@ -192,17 +199,8 @@ package final class AdminServer: Sendable {
         _ exchange: Exchange,
         _ ask: @escaping @Sendable () async -> @Sendable () -> AdminResponse
     ) {
-        let (loop, deadline) = (loop, limits.deadlineNanoseconds)
-        loop.execute {
-            let timer = loop.schedule(after: deadline) {
-                exchange.settle { .error(503, "the node did not answer in time") }
-            }
-            let confined = LoopConfined(timer)
-            Task(executorPreference: loop) {
-                exchange.settle(await ask())
-                confined.value.cancel()
-            }
-        }
+        deadlines.begin(exchange)
+        Task(executorPreference: loop) { exchange.settle(await ask()) }
     }
 
     private func forget(_ exchange: Exchange) {
@@ -229,12 +227,4 @@ package final class AdminServer: Sendable {
     private static func header(_ name: String, of connection: OpaquePointer) -> String? {
         MHD_lookup_connection_value(connection, .HEADER_KIND, name).map { String(cString: $0) }
     }
-}
-
-/// A value that only its loop touches, carried through a task pinned there.
-private struct LoopConfined<Value>: @unchecked Sendable {
-    // Unchecked: made and used on one loop.
-    let value: Value
-
-    init(_ value: Value) { self.value = value }
 }

@@ -12,12 +12,17 @@ struct AdminDoor: Sendable {
     /// `nil` when none is wanted.
     static func open(
         _ configuration: ServerConfiguration,
-        on loop: EventLoop
+        on platform: RealPlatform
     ) throws(ConfigurationError) -> AdminDoor? {
         guard case .at(let address) = configuration.adminAddress else { return nil }
         let routes = AdminRoutes(token: try configuration.readAdminToken().flatMap(AdminToken.init))
         do {
-            let server = try AdminServer.start(routes, on: address, loop: loop)
+            let server = try AdminServer.start(
+                routes,
+                on: address,
+                loop: platform.loops[0],
+                platform: platform
+            )
             return AdminDoor(routes: routes, server: server)
         } catch {
             throw ConfigurationError(

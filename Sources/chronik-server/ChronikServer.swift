@@ -51,7 +51,7 @@ enum ChronikServer {
         let platform = RealPlatform(loopCount: loopCount)
         let admin: AdminDoor?
         do {
-            admin = try AdminDoor.open(configuration, on: platform.loops[0])
+            admin = try AdminDoor.open(configuration, on: platform)
         } catch {
             printError("chronik-server: " + error.message)
             exit(ConfigurationError.exitCode)

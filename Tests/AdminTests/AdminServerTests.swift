@@ -1,6 +1,7 @@
 import Admin
 import Bytes
 import Platform
+import Synchronization
 import Testing
 
 @testable import AdminHTTP
@@ -16,6 +17,7 @@ import Testing
             routes,
             on: SocketAddress(host: "127.0.0.1", port: 0),
             loop: Self.platform.loops[0],
+            platform: Self.platform,
             limits: limits
         )
     }
@@ -87,6 +89,27 @@ import Testing
         #expect(try await get("/admin/cluster/members", with: server).contains(" 200 OK"))
     }
 
+    @Test func `a loop that is stuck keeps nobody waiting, and probes of life do not need it`()
+        async throws
+    {
+        var limits = AdminServer.Limits()
+        limits.deadlineNanoseconds = .milliseconds(50)
+        let server = try start(limits)
+        defer { server.stop() }
+        let stuck = Switch()
+        let begun = Switch()
+        Self.platform.loops[0].execute {
+            begun.turn()
+            while !stuck.isTurned {}
+        }
+        while !begun.isTurned { await Task.yield() }
+        let answer = try await get("/admin/cluster/health", with: server)
+        let alive = try await get("/livez", with: server)
+        stuck.turn()
+        #expect(answer.hasPrefix("HTTP/1.1 503 ") && alive.contains(" 200 OK"))
+        #expect(try await get("/admin/cluster/health", with: server).contains(" 200 OK"))
+    }
+
     @Test func `a stop ends those who wait, and what answers them later is dropped`() async throws {
         let server = try start()
         view.stall()
@@ -152,7 +175,8 @@ import Testing
             _ = try AdminServer.start(
                 AdminRoutes(token: nil),
                 on: server.address,
-                loop: Self.platform.loops[0]
+                loop: Self.platform.loops[0],
+                platform: Self.platform
             )
         }
         #expect(problem.map { "\($0)" } == "\(server.address): Address already in use")
@@ -163,9 +187,19 @@ import Testing
             _ = try AdminServer.start(
                 AdminRoutes(token: nil),
                 on: SocketAddress(host: "no.such.host.invalid", port: 0),
-                loop: Self.platform.loops[0]
+                loop: Self.platform.loops[0],
+                platform: Self.platform
             )
         }
         #expect(problem?.address.host == "no.such.host.invalid")
     }
+}
+
+/// Something one thread does once and others wait for.
+private final class Switch: Sendable {
+    private let state = Atomic(false)
+
+    var isTurned: Bool { state.load(ordering: .sequentiallyConsistent) }
+
+    func turn() { state.store(true, ordering: .sequentiallyConsistent) }
 }
