@@ -5,6 +5,7 @@ import os
 import pathlib
 import re
 import socket
+import struct
 import subprocess
 import time
 import urllib.error
@@ -155,6 +156,29 @@ def test_metrics_are_what_happened(broker, topic):
     kernel = int(re.search(r"VmRSS:\s+(\d+) kB", status).group(1)) * 1024
     assert abs(resident - kernel) < 4 << 20
     assert abs(value(after, "process_start_time_seconds") - time.time()) < 3_600
+
+
+def test_every_byte_in_and_out_is_counted(own_broker):
+    names = [f"chronik_network_{way}_bytes_total" for way in ("received", "sent")]
+    client = b"bytes"
+    request = struct.pack(">hhih", 18, 0, 7, len(client)) + client
+    before = metrics(own_broker)
+    with socket.create_connection(("127.0.0.1", own_broker.port), timeout=SECONDS) as connection:
+        stream = connection.makefile("rb")
+        counts = [0, 0]
+        for _ in range(3):
+            connection.sendall(struct.pack(">i", len(request)) + request)
+            (length,) = struct.unpack(">i", stream.read(4))
+            assert len(stream.read(length)) == length
+            counts = [counts[0] + 4 + len(request), counts[1] + 4 + length]
+        # A response may be read before it is counted.
+        deadline = time.monotonic() + SECONDS
+        while True:
+            after = metrics(own_broker)
+            grown = [value(after, name) - value(before, name) for name in names]
+            if grown == counts or time.monotonic() > deadline:
+                break
+    assert grown == counts
 
 
 def test_buckets_never_shrink(broker):

@@ -150,6 +150,7 @@ actor Connection {
             case .bytes(let bytes) = output.pieces[0]
         else { return }
         let written = socket.writeNow(bytes)
+        router.traffic.sent.increment(by: written)
         output = written == bytes.count ? ByteRope() : ByteRope(bytes.dropFirst(written))
     }
 
