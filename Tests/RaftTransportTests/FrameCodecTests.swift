@@ -98,16 +98,15 @@ import Testing
     }
 
     @Test func `a thousand heartbeats cost a few bytes each`() throws {
-        let messages = (0..<1_000).map { group in
-            GroupMessage(
-                group: UInt64(10_000 + group),
-                message: Message(
-                    from: ReplicaID(1),
-                    to: ReplicaID(2),
-                    term: Term(UInt64(3 + group % 4)),
-                    body: .heartbeat(.init(commit: LogIndex(UInt64(1_000_000 + group)), round: 7))
-                )
+        let messages = (0..<1_000).map { (group: UInt64) -> GroupMessage in
+            let heartbeat = Message.Heartbeat(commit: LogIndex(1_000_000 + group), round: 7)
+            let message = Message(
+                from: ReplicaID(1),
+                to: ReplicaID(2),
+                term: Term(3 + group % 4),
+                body: .heartbeat(heartbeat)
             )
+            return GroupMessage(group: 10_000 + group, message: message)
         }
         let bytes = try Self.bytes(.messages(messages))
         #expect(bytes.count <= 7_100, "\(bytes.count) bytes")
