@@ -53,10 +53,17 @@ final class RealNode: Sendable {
         }
     }
 
-    /// Makes nodes know each other.
-    static func introduce(_ nodes: RealNode...) {
+    /// Makes nodes know each other, and comes back when all are connected.
+    static func introduce(_ nodes: RealNode...) async throws {
         let addresses = Dictionary(uniqueKeysWithValues: nodes.map { ($0.id, $0.address) })
         for node in nodes { node.transport.setPeers(addresses) }
+        let wanted = PeerFrame.Stream.allCases.count * (nodes.count - 1)
+        let line = "raft_transport_connections{direction=\"outgoing\"} \(wanted)"
+        while !nodes.allSatisfy({ $0.counts(line) }) {
+            try Task.checkCancellation()
+            // What there is to do on the loop comes first.
+            try await Machine.on {}
+        }
     }
 
     func counts(_ line: String) -> Bool { metrics.prometheusText().contains(line + "\n") }

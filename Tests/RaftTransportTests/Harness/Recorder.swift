@@ -21,6 +21,7 @@ final class Recorder: RaftTransportDelegate {
     private struct State {
         var seen = Seen()
         var waiters: [Waiter] = []
+        var isCancelled = false
     }
 
     private let state = Mutex(State())
@@ -45,15 +46,24 @@ final class Recorder: RaftTransportDelegate {
         for waiter in done { waiter.continuation.resume() }
     }
 
-    /// Comes back once that holds.
+    /// Comes back once that holds, or the test's time is up.
     func wait(until isDone: @escaping @Sendable (Seen) -> Bool) async {
-        await withCheckedContinuation { continuation in
-            let isThere = state.withLock { state in
-                guard !isDone(state.seen) else { return true }
-                state.waiters.append(Waiter(isDone: isDone, continuation: continuation))
-                return false
+        await withTaskCancellationHandler {
+            await withCheckedContinuation { continuation in
+                let isOver = state.withLock { state in
+                    guard !isDone(state.seen) && !state.isCancelled else { return true }
+                    state.waiters.append(Waiter(isDone: isDone, continuation: continuation))
+                    return false
+                }
+                if isOver { continuation.resume() }
             }
-            if isThere { continuation.resume() }
+        } onCancel: {
+            let waiters = state.withLock { state in
+                state.isCancelled = true
+                defer { state.waiters = [] }
+                return state.waiters
+            }
+            for waiter in waiters { waiter.continuation.resume() }
         }
     }
 }
