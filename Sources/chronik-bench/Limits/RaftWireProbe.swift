@@ -14,6 +14,8 @@ struct RaftWireProbe: Sendable {
         var singleFramesPerSecond = 0.0
         var largeMegabytesPerSecond = 0.0
         var heartbeatBytes = 0.0
+        /// Of both sides, in microseconds.
+        var processorPerRoundTrip = 0.0
     }
 
     /// Messages of a turn, as many as are sent in one frame.
@@ -21,6 +23,7 @@ struct RaftWireProbe: Sendable {
     /// Frames under way, so that a sender never runs into the queue's limit.
     private static let window = 64
     private static let seconds = Int64.seconds(3)
+    private static let rounds = 40_000
 
     func measure() async throws(BenchError) -> Figures {
         let platform = RealPlatform(loopCount: 2)
@@ -36,7 +39,10 @@ struct RaftWireProbe: Sendable {
         }
         var figures = Figures()
         await Self.connect(one, two)
+        let before = ProcessorTime.now()
         figures.roundTrips = await Self.roundTrips(one, two, platform.clock)
+        figures.processorPerRoundTrip =
+            ProcessorTime.now().since(before).total * 1e6 / Double(Self.rounds)
         let batch = PeerFrame.messages((0..<Self.turn).map { Self.append(UInt64($0), bytes: 100) })
         figures.messagesPerSecond =
             await Self.rate(of: batch, one, two, platform.clock) * Double(Self.turn)
@@ -57,7 +63,9 @@ struct RaftWireProbe: Sendable {
         let transport: FramedTransport
         let metrics = MetricsRegistry()
         private let loop: EventLoop
-        private let onFrame = Mutex<(@Sendable () -> Void)?>(nil)
+        /// In a box: a closure that goes in and out of a generic place gains a thunk each time.
+        private struct Handler: Sendable { let body: @Sendable () -> Void }
+        private let onFrame = Mutex<Handler?>(nil)
 
         init(_ number: UInt64, _ platform: RealPlatform, loop index: Int) {
             id = ReplicaID(number)
@@ -78,10 +86,13 @@ struct RaftWireProbe: Sendable {
             }.value
         }
 
-        func handle(_ body: (@Sendable () -> Void)?) { onFrame.withLock { $0 = body } }
+        func handle(_ body: @escaping @Sendable () -> Void) {
+            let handler = Handler(body: body)
+            onFrame.withLock { $0 = handler }
+        }
 
         func received(_ frame: PeerFrame, from peer: ReplicaID) {
-            onFrame.withLock { $0 }?()
+            onFrame.withLock { $0 }?.body()
         }
 
         func peerIsUnreachable(_ peer: ReplicaID) {}
@@ -144,7 +155,6 @@ struct RaftWireProbe: Sendable {
             var sentAt: Int64 = 0
             var count = 0
         }
-        let rounds = 40_000
         let request = PeerFrame.messages([append(1, bytes: 100)])
         let answer = response(1)
         let state = Mutex(State())
@@ -231,7 +241,7 @@ struct RaftWireProbe: Sendable {
             two.handle { done.resume() }
             one.transport.send(.messages(beats), to: two.id)
         }
-        two.handle(nil)
+        two.handle {}
         return (two.metric(name) - before) / 1_000
     }
 
@@ -249,6 +259,7 @@ extension RaftWireProbe.Figures {
             ("command", .text("raft-wire")),
             ("round_trip_p50_us", .number(Double(roundTrips.quantile(0.5)) / 1e3)),
             ("round_trip_p99_us", .number(Double(roundTrips.quantile(0.99)) / 1e3)),
+            ("round_trip_processor_us", .number(processorPerRoundTrip)),
             ("batched_100_byte_messages_per_second", .number(messagesPerSecond)),
             ("single_100_byte_frames_per_second", .number(singleFramesPerSecond)),
             ("64_kib_megabytes_per_second", .number(largeMegabytesPerSecond)),
@@ -259,8 +270,10 @@ extension RaftWireProbe.Figures {
     var table: String {
         let p50 = Decimals.text(Double(roundTrips.quantile(0.5)) / 1e3, 1)
         let p99 = Decimals.text(Double(roundTrips.quantile(0.99)) / 1e3, 1)
+        let processor = Decimals.text(processorPerRoundTrip, 1)
         return """
             append and answer, one in flight                 p50 \(p50) µs, p99 \(p99) µs
+            processor time of both for one                   \(processor) µs
             100-byte messages, 256 a frame                   \(Self.rate(messagesPerSecond))
             100-byte messages, one a frame                   \(Self.rate(singleFramesPerSecond))
             64 KiB messages                                  \(Decimals.text(largeMegabytesPerSecond, 0)) MB/s
