@@ -84,6 +84,7 @@ public final class FramedTransport: RaftTransport {
     ///   - delegate: Kept until ``stop()``.
     ///   - http2: Takes connections that speak HTTP/2, their first bytes unread.
     /// - Returns: Where it listens, with the port the system chose if 0 was asked for.
+    /// - Throws: When it cannot listen there.
     public func start(
         delegate: any RaftTransportDelegate,
         http2: (@Sendable (AcceptedConnection) -> Void)? = nil

@@ -233,6 +233,10 @@ actor OutgoingStream {
         }
         let reader = Task.immediate(executorPreference: loop) { await self.readReceipts(link) }
         linkNumber += 1
+        context.log.debug(
+            "a peer is connected",
+            ["peer": "\(peer)", "address": "\(address)", "stream": "\(stream)"]
+        )
         look(atLink: linkNumber)
         if isStopped { link.end() }
         while !link.isOver {
