@@ -41,7 +41,7 @@ func fuzzer(_ name: String, path: String, _ imports: [Target.Dependency]) -> Tar
 let package = Package(
     name: "chronik",
     products: [
-        .library(name: "Raft", targets: ["Raft", "RaftRuntime"]),
+        .library(name: "Raft", targets: ["Raft", "RaftRuntime", "RaftTransport"]),
         .executable(name: "chronik-server", targets: ["chronik-server"]),
         .executable(name: "chronik-bench", targets: ["chronik-bench"]),
         .executable(name: "chronik-sim", targets: ["chronik-sim"]),
@@ -67,6 +67,7 @@ let package = Package(
         module("RaftSimulation", ["Raft"]),
         module("WriteAheadLog", ["Bytes", "Platform"]),
         module("RaftRuntime", ["Bytes", "Platform", "Raft", "WriteAheadLog"]),
+        module("RaftTransport", ["Bytes", "Platform", "Raft", "RaftRuntime"]),
         module("LogStorage", ["Bytes", "Platform", "KafkaProtocol"]),
         module("ClusterMetadata", ["Bytes", "KafkaMessages", "KafkaProtocol"]),
         module("Coordinators", ["Bytes", "KafkaMessages", "KafkaProtocol", "ClusterMetadata"]),
@@ -89,7 +90,13 @@ let package = Package(
                 "WriteAheadLog",
             ]
         ),
-        program("chronik-bench", ["Bytes", "Platform", "KafkaMessages", "KafkaProtocol"]),
+        program(
+            "chronik-bench",
+            [
+                "Bytes", "Platform", "KafkaMessages", "KafkaProtocol", "Raft", "RaftRuntime",
+                "RaftTransport",
+            ]
+        ),
         program("chronik-sim", ["RaftScript", "RaftSimulation"]),
         program("kafka-codegen", []),
         .executableTarget(
@@ -109,6 +116,10 @@ let package = Package(
         tests(
             "RaftRuntimeTests",
             ["Bytes", "Platform", "Raft", "WriteAheadLog", "RaftRuntime", "Simulator"]
+        ),
+        tests(
+            "RaftTransportTests",
+            ["Bytes", "Platform", "Raft", "RaftRuntime", "RaftTransport", "Simulator"]
         ),
         tests(
             "LogStorageTests",
@@ -169,6 +180,11 @@ if Context.environment["CHRONIK_FUZZ"] != nil {
             "fuzz-groups",
             path: "Groups",
             ["Bytes", "KafkaMessages", "KafkaProtocol", "Coordinators", "FuzzDriver"]
+        ),
+        fuzzer(
+            "fuzz-frames",
+            path: "Frames",
+            ["Bytes", "Raft", "RaftRuntime", "RaftTransport", "FuzzDriver"]
         ),
         fuzzer("fuzz-log", path: "Log", ["Bytes", "Platform", "WriteAheadLog", "FuzzDriver"]),
     ]

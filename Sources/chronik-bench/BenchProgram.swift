@@ -19,7 +19,10 @@ enum BenchProgram {
         if settings.mode == .limits {
             runLimits(settings, platform)
         }
-        _ = Task(executorPreference: platform.loops[0]) { await runLoad(settings, platform) }
+        _ = Task(executorPreference: platform.loops[0]) {
+            if settings.mode == .raftWire { await runRaftWire(settings) }
+            await runLoad(settings, platform)
+        }
         // The loops work and end the process; this thread has nothing to do.
         while true { pause() }
     }
@@ -40,6 +43,16 @@ enum BenchProgram {
             let report = try await LoadRun(settings: settings, platform: platform).run()
             print(settings.isJSON ? report.json.rendered + "\n" : report.table, terminator: "")
             exit(report.isComplete ? 0 : 1)
+        } catch {
+            fail(error)
+        }
+    }
+
+    private static func runRaftWire(_ settings: BenchSettings) async -> Never {
+        do {
+            let figures = try await RaftWireProbe().measure()
+            print(settings.isJSON ? figures.json.rendered + "\n" : figures.table, terminator: "")
+            exit(0)
         } catch {
             fail(error)
         }

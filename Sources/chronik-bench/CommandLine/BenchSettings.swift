@@ -6,6 +6,7 @@ enum BenchMode: String, CaseIterable, Sendable {
     case consume
     case roundTrip = "round-trip"
     case limits
+    case raftWire = "raft-wire"
 
     var summary: String {
         switch self {
@@ -13,6 +14,7 @@ enum BenchMode: String, CaseIterable, Sendable {
         case .consume: "read records and measure how many a second"
         case .roundTrip: "do both at once and measure how soon a record reaches a consumer"
         case .limits: "measure what this machine's disk and loopback can do at best"
+        case .raftWire: "measure the wire between nodes over loopback, two of them in this process"
         }
     }
 }
