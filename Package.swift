@@ -67,7 +67,7 @@ let package = Package(
         module("WriteAheadLog", ["Bytes", "Platform"]),
         module("RaftRuntime", ["Bytes", "Platform", "Raft", "WriteAheadLog"]),
         module("LogStorage", ["Bytes", "Platform", "KafkaProtocol"]),
-        module("ClusterMetadata", ["Bytes", "KafkaMessages", "KafkaProtocol"]),
+        module("ClusterMetadata", ["Bytes", "Platform", "KafkaMessages", "KafkaProtocol"]),
         module("Coordinators", ["Bytes", "KafkaMessages", "KafkaProtocol", "ClusterMetadata"]),
         module(
             "Broker",
@@ -110,7 +110,7 @@ let package = Package(
         ),
         tests(
             "ClusterMetadataTests",
-            ["Bytes", "KafkaMessages", "KafkaProtocol", "ClusterMetadata"]
+            ["Bytes", "Platform", "KafkaMessages", "KafkaProtocol", "ClusterMetadata"]
         ),
         tests(
             "CoordinatorsTests",
