@@ -152,7 +152,7 @@ extension MetadataController {
         return decide([broker.state(isFenced: true)], ())
     }
 
-    /// - Parameter incarnation: Of the process that is heard; another than registered stays out.
+    /// Only the process that registered comes back by being heard.
     package mutating func brokerIsBack(_ id: Int32, incarnation: KafkaUUID) -> Decision<Void> {
         guard let broker = decided.broker(id), broker.isFenced,
             broker.registration.incarnation == incarnation

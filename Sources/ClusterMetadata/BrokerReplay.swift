@@ -85,6 +85,7 @@ extension ReplicaAssignment {
         guard !removing.contains(broker), !renewing.contains(broker) else { return }
         rejoining.removeAll { $0 == broker }
         renewing.append(broker)
+        revision &+= 1
     }
 }
 

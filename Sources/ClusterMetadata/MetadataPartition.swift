@@ -5,8 +5,9 @@ package import KafkaMessages
 /// A move is Raft's: a broker that is added first learns, then votes after a joint change, and
 /// only then do those that leave go.
 package struct ReplicaAssignment: Sendable, Equatable {
-    /// All replicas: the target in its order, then those that leave. The first is preferred as
-    /// leader.
+    /// All replicas: the target in its order, then those that leave.
+    ///
+    /// The first is preferred as leader.
     package var replicas: [Int32]
     /// Of the target, those that are yet to become voters.
     package var adding: [Int32] = []
@@ -16,19 +17,27 @@ package struct ReplicaAssignment: Sendable, Equatable {
     package var renewing: [Int32] = []
     /// Those of them that have left and are to be added again.
     package var rejoining: [Int32] = []
+    /// The replicas before the reassignment under way; empty when there is none.
+    package var original: [Int32] = []
+    /// Rises with every change, so that a leader's report on an earlier one is known as such.
+    package var revision: Int32 = 0
 
     package init(
         replicas: [Int32],
         adding: [Int32] = [],
         removing: [Int32] = [],
         renewing: [Int32] = [],
-        rejoining: [Int32] = []
+        rejoining: [Int32] = [],
+        original: [Int32] = [],
+        revision: Int32 = 0
     ) {
         self.replicas = replicas
         self.adding = adding
         self.removing = removing
         self.renewing = renewing
         self.rejoining = rejoining
+        self.original = original
+        self.revision = revision
     }
 
     /// The replicas once every move is done.
@@ -41,6 +50,11 @@ package struct ReplicaAssignment: Sendable, Equatable {
 
     /// Whether the group's members have to change.
     package var isMoving: Bool { isReassigning || !renewing.isEmpty || !rejoining.isEmpty }
+
+    /// Whether a broker is to have the partition's files.
+    package func isHosted(on broker: Int32) -> Bool {
+        replicas.contains(broker) && !renewing.contains(broker)
+    }
 }
 
 /// Who leads a partition, as its leader last said.
@@ -50,8 +64,10 @@ package struct PartitionLeadership: Sendable, Equatable {
     package var leader: Int32
     /// The leader's Raft term.
     package var epoch: Int32
-    /// Replicas whose log reached the leader's a moment ago, the leader among them: for Kafka's
-    /// clients to read. No acknowledgement depends on it; a majority of the voters is what counts.
+    /// Replicas whose log had reached the leader's a moment ago, the leader among them.
+    ///
+    /// For Kafka's clients to read. No acknowledgement depends on it; a majority of the voters is
+    /// what counts.
     package var inSync: [Int32]
 
     package init(leader: Int32, epoch: Int32, inSync: [Int32]) {
@@ -78,7 +94,7 @@ extension MetadataImage {
             didSet {
                 let asked = assignment
                 founders.removeAll {
-                    !asked.replicas.contains($0) || asked.adding.contains($0)
+                    !asked.target.contains($0) || asked.adding.contains($0)
                         || asked.renewing.contains($0) || asked.rejoining.contains($0)
                 }
             }
@@ -119,8 +135,9 @@ extension MetadataImage {
             case joiner
         }
 
+        /// `nil` when it is not to begin: it has no part, or counts as the voter it was still.
         package func beginning(on broker: Int32) -> Beginning? {
-            guard replicas.contains(broker) else { return nil }
+            guard assignment.isHosted(on: broker) else { return nil }
             return founders.contains(broker) ? .founder(voters: firstReplicas) : .joiner
         }
     }

@@ -270,6 +270,8 @@ extension ByteWriter {
         write(brokers: assignment.removing)
         write(brokers: assignment.renewing)
         write(brokers: assignment.rejoining)
+        write(brokers: assignment.original)
+        write(assignment.revision)
     }
 
     fileprivate mutating func write(_ partition: MetadataImage.Partition) {
@@ -319,7 +321,9 @@ extension ByteReader {
             adding: try readBrokers(),
             removing: try readBrokers(),
             renewing: try readBrokers(),
-            rejoining: try readBrokers()
+            rejoining: try readBrokers(),
+            original: try readBrokers(),
+            revision: try read()
         )
     }
 

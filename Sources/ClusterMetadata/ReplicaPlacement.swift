@@ -21,10 +21,9 @@ package struct ReplicaPlacement {
     private let seed: UInt64
     private let replicationFactor: Int
 
-    /// - Parameters:
-    ///   - topic: The partitions the topic has already.
-    ///   - nodeID: The broker of a cluster in which none has registered yet.
-    /// - Throws: When there are not brokers enough.
+    /// Begins beside the partitions a topic has already.
+    ///
+    /// `nodeID` is the broker of a cluster in which none has registered yet.
     package init(
         of replicationFactor: Int,
         beside topic: PartitionList,

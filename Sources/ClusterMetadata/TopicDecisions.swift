@@ -214,7 +214,7 @@ extension MetadataController {
         return (0..<count).map { placement.next(index: $0) }
     }
 
-    /// - Parameter count: How many there must be, where other partitions say so.
+    /// Checks replicas somebody names; other partitions may say how many there must be.
     func checkReplicas(_ replicas: [Int32], count: Int? = nil) throws(MetadataProblem) {
         guard !replicas.isEmpty else {
             throw .init(.invalidReplicaAssignment, "a partition has at least one replica")
