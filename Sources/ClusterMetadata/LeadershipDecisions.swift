@@ -13,10 +13,16 @@ extension MetadataController {
         epoch: Int64
     ) throws(MetadataProblem) -> Decision<Void> {
         _ = try registered(broker, epoch: epoch)
-        let news = reports.filter { report in
-            guard let partition = decided.partition(ofGroup: report.groupID) else { return false }
-            return report.leadership.leader == broker
-                && report.leadership.supersedes(partition.leadership)
+        let news = reports.compactMap { report -> GroupLeadership? in
+            guard report.leadership.leader == broker,
+                let partition = decided.partition(ofGroup: report.groupID)
+            else { return nil }
+            var report = report
+            // In the order of the replicas, so that the same news is the same.
+            report.leadership.inSync = partition.replicas.filter {
+                report.leadership.inSync.contains($0)
+            }
+            return report.leadership.supersedes(partition.leadership) ? report : nil
         }
         var records: [MetadataRecord] = []
         var first = 0
