@@ -43,6 +43,7 @@ package struct MetadataSnapshotWriter: Sendable {
     /// Sorted, so that the bytes do not depend on the process.
     private let names: [String]
     private var stage = Stage.cluster
+    private var isFinished = false
     private var pieces: UInt32 = 0
     /// Records of the stage that are not written yet, the next one last.
     private var pending: [MetadataRecord] = []
@@ -57,7 +58,7 @@ package struct MetadataSnapshotWriter: Sendable {
 
     /// The next piece; `nil` after the last.
     package mutating func next() -> ByteSlice? {
-        if case .done = stage { return nil }
+        if isFinished { return nil }
         var records = ByteWriter(capacity: MetadataSnapshot.pieceBytes + 4096)
         var count: UInt32 = 0
         while records.count < MetadataSnapshot.pieceBytes, let record = nextRecord() {
@@ -66,11 +67,10 @@ package struct MetadataSnapshotWriter: Sendable {
             records.write(bytes)
             count += 1
         }
-        var isLast = false
-        if case .done = stage, pending.isEmpty { isLast = true }
+        if case .done = stage, pending.isEmpty { isFinished = true }
         var body = ByteWriter(capacity: records.count + 64)
         body.write(pieces)
-        body.write(flag: isLast)
+        body.write(flag: isFinished)
         body.write(position.index)
         body.write(position.term)
         body.write(count)

@@ -5,6 +5,7 @@ import Testing
 
 @Suite struct LeadershipTests {
     private var cluster = Cluster()
+    private var epoch: Int32 = 10
 
     init() { cluster.create("t", assignments: [[1, 2, 3]]) }
 
@@ -103,7 +104,6 @@ import Testing
 
     /// Carries transfers out until none are left; how many rounds that took.
     private mutating func settle(limit: Int = 1_000) -> Int {
-        var epoch: Int32 = 10
         for round in 0..<100 {
             let transfers = transfers(limit: limit)
             if transfers.isEmpty { return round }
