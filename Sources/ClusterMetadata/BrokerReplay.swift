@@ -71,7 +71,7 @@ extension MetadataImage {
             }
         }
         for (groupID, assignment) in affected {
-            modifyPartition(ofGroup: groupID) { partition in
+            modifyAssignment(ofGroup: groupID) { partition in
                 partition.assign(assignment)
                 partition.leadership.inSync.removeAll { $0 == broker }
             }

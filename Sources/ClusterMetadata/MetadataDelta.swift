@@ -33,10 +33,14 @@ package struct MetadataDelta: Sendable {
             if before != nil, let topic = old.topic(id) { deletedTopics.append(topic) }
             if after != nil, let topic = new.topic(id) { createdTopics.append(topic) }
         }
-        new.topics.forEachDifference(from: old.topics) { _, before, after in
+        var topics: [(old: MetadataImage.Topic?, new: MetadataImage.Topic?, name: String)] = []
+        new.topics.forEachDifference(from: old.topics) { topics.append(($1, $2, $0)) }
+        topics.sort { $0.name < $1.name }
+        for (before, after, _) in topics {
             if let before, let after, before.id == after.id {
                 compare(before, after)
             } else {
+                // What goes comes before what is made under the same name.
                 if let before { remove(before) }
                 if let after { add(after) }
             }
@@ -45,12 +49,6 @@ package struct MetadataDelta: Sendable {
         brokerConfigsChanged = old.brokerConfigs != new.brokerConfigs
         createdTopics.sort { $0.name < $1.name }
         deletedTopics.sort { $0.name < $1.name }
-        reconfiguredTopics.sort { $0.name < $1.name }
-        // What goes comes before what is made under the same name.
-        partitions.sort { left, right in
-            if left.id != right.id { return left.id < right.id }
-            return left.new == nil && right.new != nil
-        }
     }
 
     private mutating func compare(_ old: MetadataImage.Topic, _ new: MetadataImage.Topic) {

@@ -52,9 +52,9 @@ package struct MetadataImage: Sendable {
     }
 
     package func partition(_ place: PartitionPlace) -> Partition? {
-        guard let topic = topic(place.topicID), Int(place.index) < topic.partitions.count else {
-            return nil
-        }
+        guard let topic = topics[place.topic], topic.id == place.topicID,
+            Int(place.index) < topic.partitions.count
+        else { return nil }
         return topic.partitions[Int(place.index)]
     }
 
@@ -105,7 +105,7 @@ package struct MetadataImage: Sendable {
             replayBroker(record)
         case .leaderships(let reports): for report in reports { replay(report) }
         case .assignment(let groupID, let assignment):
-            modifyPartition(ofGroup: groupID) { $0.assign(assignment) }
+            modifyAssignment(ofGroup: groupID) { $0.assign(assignment) }
         case .counters(let nextGroupID, let nextProducerID, let nextBrokerEpoch):
             self.nextGroupID = max(self.nextGroupID, nextGroupID)
             self.nextProducerID = max(self.nextProducerID, nextProducerID)
@@ -148,28 +148,40 @@ package struct MetadataImage: Sendable {
             topics[name]?.partitions.count == Int(partition.index)
         else { return }
         topics.modify(name) { $0.partitions.append(partition) }
-        groups[partition.groupID] = PartitionPlace(topicID: topicID, index: partition.index)
+        groups[partition.groupID] = PartitionPlace(
+            topicID: topicID,
+            topic: name,
+            index: partition.index
+        )
         partitionCount += 1
         count(partition, by: 1)
     }
 
-    mutating func modifyPartition(
+    mutating func modifyAssignment(
         ofGroup groupID: UInt64,
         _ change: (inout Partition) -> Void
     ) {
-        guard let place = groups[groupID], let name = topicNames[place.topicID] else { return }
-        let changed = topics.modify(name) { topic in
-            let old = topic.partitions[Int(place.index)].assignment
-            change(&topic.partitions[Int(place.index)])
-            return (old: old, new: topic.partitions[Int(place.index)].assignment)
+        let changed = modifyPartition(ofGroup: groupID) { partition in
+            let old = partition.assignment
+            change(&partition)
+            return (old: old, new: partition.assignment)
         }
-        guard let changed, changed.old != changed.new else { return }
+        guard let changed else { return }
         count(changed.old, by: -1)
         count(changed.new, by: 1)
     }
 
+    /// A precondition: the change leaves the assignment as it is, or the caller counts it.
+    private mutating func modifyPartition<Result>(
+        ofGroup groupID: UInt64,
+        _ change: (inout Partition) -> Result
+    ) -> Result? {
+        guard let place = groups[groupID] else { return nil }
+        return topics.modify(place.topic) { change(&$0.partitions[Int(place.index)]) }
+    }
+
     private mutating func replay(_ report: GroupLeadership) {
-        modifyPartition(ofGroup: report.groupID) { partition in
+        _ = modifyPartition(ofGroup: report.groupID) { partition in
             if report.leadership.supersedes(partition.leadership) {
                 partition.leadership = report.leadership
             }

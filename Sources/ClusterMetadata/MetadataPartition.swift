@@ -145,6 +145,7 @@ extension MetadataImage {
     /// Where the partition of a group is found.
     package struct PartitionPlace: Sendable, Hashable {
         package let topicID: KafkaUUID
+        package let topic: String
         package let index: Int32
     }
 }

@@ -4,9 +4,9 @@
 /// nodes from the root to the entry unless this map alone has them. So an image of the metadata
 /// can be published after every change, and two images be compared by what they do not share.
 package struct PersistentMap<Key: Hashable & Sendable, Value: Sendable>: Sendable {
-    fileprivate typealias Node = TrieNode<Key, Value>
+    @usableFromInline typealias Node = TrieNode<Key, Value>
 
-    private var root: Node?
+    @usableFromInline var root: Node?
     package private(set) var count = 0
 
     package init() {}
@@ -14,21 +14,7 @@ package struct PersistentMap<Key: Hashable & Sendable, Value: Sendable>: Sendabl
     package var isEmpty: Bool { count == 0 }
 
     package subscript(key: Key) -> Value? {
-        get {
-            guard var node = root else { return nil }
-            var hash = UInt(bitPattern: key.hashValue)
-            while true {
-                guard let place = node.place(of: hash) else { return nil }
-                switch node.slots[place] {
-                case .entry(let found, let value): return found == key ? value : nil
-                case .child(let child):
-                    node = child
-                    hash >>= 5
-                case .collision(let entries): return entries.first { $0.key == key }?.value
-                case .taken: preconditionFailure("a slot taken out was not put back")
-                }
-            }
-        }
+        @inlinable get { find(key, hash: UInt(bitPattern: key.hashValue)) }
         set {
             if let newValue {
                 insert(key, newValue)
@@ -36,6 +22,23 @@ package struct PersistentMap<Key: Hashable & Sendable, Value: Sendable>: Sendabl
                 remove(key)
             }
         }
+    }
+
+    @inlinable
+    func find(_ key: Key, hash: UInt) -> Value? {
+        guard var node = root else { return nil }
+        var hash = hash
+        while let place = node.place(of: hash) {
+            switch node.slots[place] {
+            case .entry(let found, let value): return found == key ? value : nil
+            case .child(let child):
+                node = child
+                hash >>= 5
+            case .collision(let entries): return entries.first { $0.key == key }?.value
+            case .taken: preconditionFailure("a slot taken out was not put back")
+            }
+        }
+        return nil
     }
 
     private mutating func insert(_ key: Key, _ value: Value) {
@@ -50,10 +53,11 @@ package struct PersistentMap<Key: Hashable & Sendable, Value: Sendable>: Sendabl
     @discardableResult
     package mutating func remove(_ key: Key) -> Value? {
         // Looked up first, so that nothing is copied for a key that is not there.
-        guard let old = self[key], var node = root else { return nil }
+        let hash = UInt(bitPattern: key.hashValue)
+        guard let old = find(key, hash: hash), var node = root else { return nil }
         root = nil
         if !isKnownUniquelyReferenced(&node) { node = node.copy() }
-        node.remove(key, hash: UInt(bitPattern: key.hashValue))
+        node.remove(key, hash: hash)
         count -= 1
         root = node.slots.isEmpty ? nil : node
         return old
@@ -67,10 +71,11 @@ package struct PersistentMap<Key: Hashable & Sendable, Value: Sendable>: Sendabl
         _ key: Key,
         _ change: (inout Value) -> Result
     ) -> Result? {
-        guard self[key] != nil, var node = root else { return nil }
+        let hash = UInt(bitPattern: key.hashValue)
+        guard find(key, hash: hash) != nil, var node = root else { return nil }
         root = nil
         if !isKnownUniquelyReferenced(&node) { node = node.copy() }
-        let result = node.modify(key, hash: UInt(bitPattern: key.hashValue), change)
+        let result = node.modify(key, hash: hash, change)
         root = node
         return result
     }
@@ -104,7 +109,9 @@ package struct PersistentMap<Key: Hashable & Sendable, Value: Sendable>: Sendabl
 ///
 /// `@unchecked Sendable`: changed only where it is known to be referenced once, as the standard
 /// library's collections are.
-private final class TrieNode<Key: Hashable & Sendable, Value: Sendable>: @unchecked Sendable {
+@usableFromInline
+final class TrieNode<Key: Hashable & Sendable, Value: Sendable>: @unchecked Sendable {
+    @usableFromInline
     enum Slot {
         case entry(Key, Value)
         case child(TrieNode)
@@ -116,8 +123,8 @@ private final class TrieNode<Key: Hashable & Sendable, Value: Sendable>: @unchec
 
     private static var lastLevel: Int { UInt.bitWidth / 5 }
 
-    var bitmap: UInt32 = 0
-    var slots: [Slot] = []
+    @usableFromInline var bitmap: UInt32 = 0
+    @usableFromInline var slots: [Slot] = []
 
     func copy() -> TrieNode {
         let copy = TrieNode()
@@ -126,8 +133,10 @@ private final class TrieNode<Key: Hashable & Sendable, Value: Sendable>: @unchec
         return copy
     }
 
-    private static func bit(_ hash: UInt) -> UInt32 { 1 << UInt32(truncatingIfNeeded: hash & 31) }
+    @inlinable
+    static func bit(_ hash: UInt) -> UInt32 { 1 << UInt32(truncatingIfNeeded: hash & 31) }
 
+    @inlinable
     func place(of hash: UInt) -> Int? {
         let bit = Self.bit(hash)
         return bitmap & bit == 0 ? nil : (bitmap & (bit - 1)).nonzeroBitCount
