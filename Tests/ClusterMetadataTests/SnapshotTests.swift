@@ -35,7 +35,13 @@ import Testing
         for record in history.log[..<cut] { whole.replay(record) }
         var restored = try restore(pieces(whole))
         #expect(restored.fingerprint == whole.fingerprint)
+        // The fingerprint is a snapshot itself: what both leave out shows only so.
         #expect(MetadataDelta(from: whole, to: restored).isEmpty)
+        #expect(restored.removedTopics == whole.removedTopics)
+        #expect(restored.brokers == whole.brokers && restored.brokerConfigs == whole.brokerConfigs)
+        #expect(restored.nextGroupID == whole.nextGroupID)
+        #expect(restored.nextProducerID == whole.nextProducerID)
+        #expect(restored.nextBrokerEpoch == whole.nextBrokerEpoch)
         for record in history.log[cut...] {
             whole.replay(record)
             // Read back from its bytes, as a log has it.
