@@ -69,7 +69,7 @@ let package = Package(
         module("RaftRuntime", ["Bytes", "Platform", "Raft", "WriteAheadLog"]),
         module("RaftTransport", ["Bytes", "Platform", "Raft", "RaftRuntime"]),
         module("LogStorage", ["Bytes", "Platform", "KafkaProtocol"]),
-        module("ClusterMetadata", ["Bytes", "KafkaMessages", "KafkaProtocol"]),
+        module("ClusterMetadata", ["Bytes", "Platform", "KafkaMessages", "KafkaProtocol"]),
         module("Coordinators", ["Bytes", "KafkaMessages", "KafkaProtocol", "ClusterMetadata"]),
         module(
             "Broker",
@@ -127,7 +127,7 @@ let package = Package(
         ),
         tests(
             "ClusterMetadataTests",
-            ["Bytes", "KafkaMessages", "KafkaProtocol", "ClusterMetadata"]
+            ["Bytes", "Platform", "KafkaMessages", "KafkaProtocol", "ClusterMetadata"]
         ),
         tests(
             "CoordinatorsTests",
