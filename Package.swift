@@ -50,6 +50,7 @@ let package = Package(
     targets: [
         systemLibrary("CLibUV", apt: "libuv1-dev"),
         systemLibrary("CISAL", apt: "libisal-dev"),
+        systemLibrary("CGRPC", apt: "libgrpc-dev"),
         .target(name: "CLinux", path: "Sources/C/CLinux"),
         .target(
             name: "CTOML",
@@ -66,6 +67,7 @@ let package = Package(
         module("RaftSimulation", ["Raft"]),
         module("WriteAheadLog", ["Bytes", "Platform"]),
         module("RaftRuntime", ["Bytes", "Platform", "Raft", "WriteAheadLog"]),
+        module("RaftGRPC", ["Bytes", "Platform", "Raft", "RaftRuntime", "CGRPC"]),
         module("LogStorage", ["Bytes", "Platform", "KafkaProtocol"]),
         module("ClusterMetadata", ["Bytes", "KafkaMessages", "KafkaProtocol"]),
         module("Coordinators", ["Bytes", "KafkaMessages", "KafkaProtocol", "ClusterMetadata"]),
@@ -92,6 +94,14 @@ let package = Package(
             path: "Tests/CodecProbe",
             swiftSettings: strict
         ),
+        .executableTarget(
+            name: "grpc-probe",
+            dependencies: [
+                "Bytes", "Platform", "Raft", "WriteAheadLog", "RaftRuntime", "RaftGRPC",
+            ],
+            path: "Tests/GRPCProbe",
+            swiftSettings: strict
+        ),
 
         tests("BytesTests", ["Bytes"]),
         tests("PlatformTests", ["Bytes", "Platform", "Simulator"]),
@@ -103,6 +113,10 @@ let package = Package(
         tests(
             "RaftRuntimeTests",
             ["Bytes", "Platform", "Raft", "WriteAheadLog", "RaftRuntime", "Simulator"]
+        ),
+        tests(
+            "RaftGRPCTests",
+            ["Bytes", "Platform", "Raft", "RaftRuntime", "RaftGRPC"]
         ),
         tests(
             "LogStorageTests",
