@@ -1,5 +1,5 @@
 import Bytes
-import Raft
+package import Raft
 import RaftRuntime
 
 // The Raft core's own types, as the messages of the same names.
@@ -241,6 +241,8 @@ extension Message.Heartbeat: ProtobufMessage {
 }
 
 extension Membership: ProtobufMessage {
+    init() { self.init(voters: []) }
+
     func encode<Sink: ProtobufSink & ~Copyable>(to sink: inout Sink) {
         sink.field(1, voters.map(\.rawValue))
         sink.field(2, outgoingVoters.map(\.rawValue))
@@ -260,7 +262,7 @@ extension Membership: ProtobufMessage {
         case 5: field.read(&leaves)
         default: return
         }
-        self.init(
+        self = Membership(
             voters: sets[0],
             outgoingVoters: sets[1],
             learners: sets[2],
