@@ -1,6 +1,6 @@
 import Bytes
 import Raft
-package import RaftRuntime
+import RaftRuntime
 
 /// One message of the stream between two nodes: a frame, and at first who sends it.
 struct StreamRequest: ProtobufMessage, Equatable {
