@@ -3,6 +3,12 @@
  * A batch is an array of unions in which every pointer must stay where it is until the batch is
  * reported: that is written here once, where the language is made for it. */
 #pragma once
+/* First, because gRPC asks for more of these than Swift's own view of them has. */
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+
 #include <grpc/byte_buffer.h>
 #include <grpc/byte_buffer_reader.h>
 #include <grpc/grpc.h>
@@ -11,15 +17,28 @@
 #include <grpc/slice.h>
 #include <grpc/support/alloc.h>
 #include <grpc/support/time.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
 
 static inline const void *cgrpc_slice_start(const grpc_slice *slice) {
     return GRPC_SLICE_START_PTR(*slice);
 }
 static inline size_t cgrpc_slice_count(const grpc_slice *slice) {
     return GRPC_SLICE_LENGTH(*slice);
+}
+
+static inline void cgrpc_name_thread(const char *name) { prctl(PR_SET_NAME, name, 0, 0, 0); }
+
+/* Copies a whole message, which gRPC keeps in pieces; 0 when it cannot be read. */
+static inline int cgrpc_copy_bytes(grpc_byte_buffer *buffer, void *to) {
+    grpc_byte_buffer_reader reader;
+    if (!grpc_byte_buffer_reader_init(&reader, buffer)) return 0;
+    grpc_slice *piece;
+    char *end = (char *)to;
+    while (grpc_byte_buffer_reader_peek(&reader, &piece)) {
+        memcpy(end, GRPC_SLICE_START_PTR(*piece), GRPC_SLICE_LENGTH(*piece));
+        end += GRPC_SLICE_LENGTH(*piece);
+    }
+    grpc_byte_buffer_reader_destroy(&reader);
+    return 1;
 }
 
 /* nanoseconds < 0: never. */
