@@ -204,8 +204,9 @@ static inline grpc_call_error cgrpc_finish(cgrpc_call *call, grpc_byte_buffer *m
 static inline void cgrpc_open(cgrpc_call *call, grpc_channel *channel,
                               grpc_completion_queue *queue, const char *method,
                               gpr_timespec deadline) {
-    grpc_slice path = grpc_slice_from_static_string(method);
+    grpc_slice path = grpc_slice_from_copied_string(method);
     call->call = grpc_channel_create_call(channel, NULL, 0, queue, path, NULL, deadline, NULL);
+    grpc_slice_unref(path);
 }
 static inline size_t cgrpc_result_ops(cgrpc_call *call, grpc_op *ops) {
     ops[0].op = GRPC_OP_RECV_INITIAL_METADATA;

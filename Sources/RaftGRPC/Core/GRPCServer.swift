@@ -1,6 +1,7 @@
 import CGRPC
 import Glibc
 package import Platform
+import RaftRuntime
 import Synchronization
 
 /// Serves the `RaftService` to connections that are handed over, or on a port of its own.
@@ -41,7 +42,13 @@ package final class GRPCServer: @unchecked Sendable {
     private let configuration: Configuration
     private let service: RaftService
     private let state = Mutex(State.idle)
-    private let calls = Atomic(0)
+    private let calls = Mutex(Calls())
+
+    private struct Calls {
+        var live: [ObjectIdentifier: ServerCall] = [:]
+        /// Set by whoever waits for the last one to go.
+        var whenEmpty: ThreadGate?
+    }
 
     package init(_ service: RaftService, _ configuration: Configuration = Configuration()) {
         self.service = service
@@ -49,7 +56,7 @@ package final class GRPCServer: @unchecked Sendable {
     }
 
     /// Calls under way.
-    package var callCount: Int { calls.load(ordering: .relaxed) }
+    package var callCount: Int { calls.withLock { $0.live.count } }
 
     /// Takes over a connected socket, on which the client has yet to be answered its preface.
     ///
@@ -89,7 +96,15 @@ package final class GRPCServer: @unchecked Sendable {
         let isDown = ThreadGate()
         let tag = Completion.makeTag { _ in isDown.open() }
         grpc_server_shutdown_and_notify(running.server, running.completions.queue, tag)
+        let isEmpty = ThreadGate()
+        let left = calls.withLock { calls -> [ServerCall] in
+            if calls.live.isEmpty { isEmpty.open() } else { calls.whenEmpty = isEmpty }
+            return Array(calls.live.values)
+        }
+        // Whoever still works on one of them finds it finished.
+        for call in left { call.finish(.failure(.raft(.stopped))) }
         grpc_server_cancel_all_calls(running.server)
+        isEmpty.wait()
         isDown.wait()
         grpc_server_destroy(running.server)
         running.completions.stop()
@@ -136,18 +151,34 @@ package final class GRPCServer: @unchecked Sendable {
     }
 
     private func requestCall(_ running: Running) {
-        let call = ServerCall { [self] in calls.subtract(1, ordering: .relaxed) }
+        let call = ServerCall { [self] call in released(call) }
         call.accept(from: running.server, running.completions.queue) { [self] succeeded in
             // Not when the server is being stopped.
             guard succeeded else { return }
             requestCall(running)
-            let count = calls.add(1, ordering: .relaxed).newValue
-            call.begin()
-            guard count <= configuration.maxCalls else {
-                call.finish(.failure(.tooManyCalls(limit: UInt64(configuration.maxCalls))))
-                return
+            let count = calls.withLock { calls in
+                calls.live[ObjectIdentifier(call)] = call
+                return calls.live.count
             }
-            service.serve(call)
+            call.begin()
+            if isStopped {
+                call.finish(.failure(.raft(.stopped)))
+            } else if count > configuration.maxCalls {
+                call.finish(.failure(.tooManyCalls(limit: UInt64(configuration.maxCalls))))
+            } else {
+                service.serve(call)
+            }
+        }
+    }
+
+    private var isStopped: Bool {
+        state.withLock { if case .stopped = $0 { true } else { false } }
+    }
+
+    private func released(_ call: ServerCall) {
+        calls.withLock { calls in
+            calls.live[ObjectIdentifier(call)] = nil
+            if calls.live.isEmpty { calls.whenEmpty?.open() }
         }
     }
 }

@@ -1,0 +1,165 @@
+package import Platform
+package import Raft
+package import RaftRuntime
+import Synchronization
+
+/// Carries frames between nodes over gRPC: a call of `RaftService.Stream` for each kind of frame.
+///
+/// Nothing is connected before there is something to send. Connections are gRPC's to make again,
+/// after a pause that grows to a second; a stream is opened again with the next frame. What was on
+/// its way when a stream broke may or may not have arrived.
+package final class GRPCTransport: RaftTransport {
+    package struct Configuration: Sendable {
+        /// Frames that wait for a peer, in bytes; what comes on top is dropped.
+        package var maxQueuedBytes = 32 << 20
+        /// The same in frames.
+        package var maxQueuedFrames = 4096
+        /// Frames of messages that waited together go as one of up to so many bytes.
+        package var maxMergedBytes = 1 << 20
+        package var maxMessageBytes = 16 << 20
+        /// How long a peer that refused a stream is left alone, in nanoseconds.
+        package var refusalPause = Int64.milliseconds(500)
+
+        package init() {}
+    }
+
+    private struct Peers: ~Copyable {
+        var addresses: [ReplicaID: SocketAddress]
+        var streams: [StreamKey: PeerStream] = [:]
+        var completions: CompletionThread?
+        /// Of streams to peers that are none any more, or elsewhere.
+        var leaving: [ThreadGate] = []
+        var isStopped = false
+    }
+
+    private struct StreamKey: Hashable {
+        let peer: ReplicaID
+        let stream: PeerFrame.Stream
+    }
+
+    private let identity: NodeIdentity
+    private let configuration: Configuration
+    private let events: PeerEvents
+    private let peers: Mutex<Peers>
+
+    /// Makes the transport of a node.
+    ///
+    /// - Parameters:
+    ///   - loop: Where the delegate is told of unreachable peers.
+    ///   - onRefusal: Called on `loop` when a peer refuses this node's stream: for the log.
+    package init(
+        identity: NodeIdentity,
+        peers: [ReplicaID: SocketAddress],
+        delegate: any RaftTransportDelegate,
+        loop: EventLoop,
+        configuration: Configuration = Configuration(),
+        onRefusal: @escaping @Sendable (ReplicaID, RaftCallError) -> Void = { _, _ in }
+    ) {
+        self.identity = identity
+        self.configuration = configuration
+        events = PeerEvents(delegate: delegate, loop: loop, onRefusal: onRefusal)
+        self.peers = Mutex(Peers(addresses: peers))
+    }
+
+    /// Frames dropped so far, for want of room or of a connection.
+    package var droppedFrames: Int { events.dropped.load(ordering: .relaxed) }
+
+    package func send(_ frame: PeerFrame, to peer: ReplicaID) {
+        guard let stream = stream(StreamKey(peer: peer, stream: frame.stream)) else {
+            events.dropped.add(1, ordering: .relaxed)
+            return events.peerIsUnreachable(peer)
+        }
+        stream.send(frame)
+    }
+
+    /// Tells where a peer is, or that it is one no more.
+    package func setAddress(_ address: SocketAddress?, of peer: ReplicaID) {
+        peers.withLock { peers in
+            guard peers.addresses[peer] != address else { return }
+            peers.addresses[peer] = address
+            for kind in PeerFrame.Stream.allCases {
+                let key = StreamKey(peer: peer, stream: kind)
+                guard let stream = peers.streams.removeValue(forKey: key) else { continue }
+                let gate = ThreadGate()
+                peers.leaving.append(gate)
+                stream.stop(gate)
+            }
+        }
+    }
+
+    /// Ends all streams; waits for gRPC's thread.
+    package func stop() {
+        let (gates, completions) = peers.withLock { peers in
+            peers.isStopped = true
+            for stream in peers.streams.values {
+                let gate = ThreadGate()
+                peers.leaving.append(gate)
+                stream.stop(gate)
+            }
+            defer {
+                peers.streams = [:]
+                peers.leaving = []
+                peers.completions = nil
+            }
+            return (peers.leaving, peers.completions)
+        }
+        for gate in gates { gate.wait() }
+        completions?.stop()
+    }
+
+    private func stream(_ key: StreamKey) -> PeerStream? {
+        peers.withLock { peers in
+            if let open = peers.streams[key] { return open }
+            guard !peers.isStopped, let address = peers.addresses[key.peer] else { return nil }
+            let completions = peers.completions ?? CompletionThread(name: "grpc-client")
+            peers.completions = completions
+            let stream = PeerStream(
+                key.stream,
+                header: identity.header(to: key.peer),
+                channel: GRPCChannel(
+                    to: address,
+                    maxMessageBytes: configuration.maxMessageBytes,
+                    completions
+                ),
+                configuration,
+                events
+            )
+            peers.streams[key] = stream
+            return stream
+        }
+    }
+}
+
+/// Whom the streams tell what became of them.
+final class PeerEvents: Sendable {
+    let dropped = Atomic(0)
+    let clock: any Clock
+    private let delegate: any RaftTransportDelegate
+    private let loop: EventLoop
+    private let onRefusal: @Sendable (ReplicaID, RaftCallError) -> Void
+    /// Peers about to be reported: a report stands for all before it.
+    private let pending = Mutex<Set<ReplicaID>>([])
+
+    init(
+        delegate: any RaftTransportDelegate,
+        loop: EventLoop,
+        onRefusal: @escaping @Sendable (ReplicaID, RaftCallError) -> Void
+    ) {
+        self.delegate = delegate
+        self.loop = loop
+        self.onRefusal = onRefusal
+        clock = loop.clock
+    }
+
+    func peerIsUnreachable(_ peer: ReplicaID) {
+        guard pending.withLock({ $0.insert(peer).inserted }) else { return }
+        loop.execute { [self] in
+            pending.withLock { _ = $0.remove(peer) }
+            delegate.peerIsUnreachable(peer)
+        }
+    }
+
+    func refused(by peer: ReplicaID, _ error: RaftCallError) {
+        loop.execute { [self] in onRefusal(peer, error) }
+    }
+}
