@@ -150,6 +150,14 @@ package final class WALRaftStorage: RaftLogStorage, @unchecked Sendable {
         base.term = window.baseTerm
     }
 
+    /// Starts over after a snapshot that the state machine holds durably.
+    package func reset(to snapshot: SnapshotMetadata) {
+        base = snapshot
+        window.reset(base: snapshot.index, term: snapshot.term)
+        hardState.commit = max(hardState.commit, snapshot.index)
+        stageState()
+    }
+
     /// What was staged since the last call, in order.
     func takePending(into records: inout [WALRecord]) -> Int {
         let count = pending.count
