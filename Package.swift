@@ -85,7 +85,13 @@ let package = Package(
             "chronik-server",
             ["Platform", "Broker", "Configuration", "Coordinators", "WriteAheadLog"]
         ),
-        program("chronik-bench", ["Bytes", "Platform", "KafkaMessages", "KafkaProtocol"]),
+        program(
+            "chronik-bench",
+            [
+                "Bytes", "Platform", "KafkaMessages", "KafkaProtocol", "Raft", "WriteAheadLog",
+                "RaftRuntime",
+            ]
+        ),
         program("chronik-sim", ["RaftScript", "RaftSimulation"]),
         program("kafka-codegen", []),
         .executableTarget(
