@@ -24,7 +24,9 @@ package final class GRPCTransport: RaftTransport {
     }
 
     private struct Peers: ~Copyable {
-        var addresses: [ReplicaID: SocketAddress]
+        var addresses: [ReplicaID: SocketAddress] = [:]
+        /// Whom to tell; set by the start.
+        var events: PeerEvents?
         var streams: [StreamKey: PeerStream] = [:]
         var completions: CompletionThread?
         /// Of streams to peers that are none any more, or elsewhere.
@@ -37,43 +39,61 @@ package final class GRPCTransport: RaftTransport {
         let stream: PeerFrame.Stream
     }
 
-    private let identity: NodeIdentity
+    private let identity: ServiceIdentity
     private let configuration: Configuration
-    private let events: PeerEvents
-    private let peers: Mutex<Peers>
+    private let loop: EventLoop
+    private let onRefusal: @Sendable (ReplicaID, RaftCallError) -> Void
+    private let peers = Mutex(Peers())
+    private let dropped = Atomic(0)
 
-    /// Makes the transport of a node.
+    /// Makes the transport of a node; it sends nothing before it is started.
     ///
     /// - Parameters:
     ///   - loop: Where the delegate is told of unreachable peers.
     ///   - onRefusal: Called on `loop` when a peer refuses this node's stream: for the log.
     package init(
-        identity: NodeIdentity,
-        peers: [ReplicaID: SocketAddress],
-        delegate: any RaftTransportDelegate,
+        identity: ServiceIdentity,
         loop: EventLoop,
         configuration: Configuration = Configuration(),
         onRefusal: @escaping @Sendable (ReplicaID, RaftCallError) -> Void = { _, _ in }
     ) {
         self.identity = identity
+        self.loop = loop
         self.configuration = configuration
-        events = PeerEvents(delegate: delegate, loop: loop, onRefusal: onRefusal)
-        self.peers = Mutex(Peers(addresses: peers))
+        self.onRefusal = onRefusal
+    }
+
+    /// Tells from now on what becomes of what is sent; arriving frames come by the `RaftService`.
+    package func start(delegate: any RaftTransportDelegate) {
+        let events = PeerEvents(delegate: delegate, loop: loop, onRefusal: onRefusal)
+        peers.withLock { peers in
+            precondition(peers.events == nil, "a transport started twice")
+            peers.events = events
+        }
     }
 
     /// Frames dropped so far, for want of room or of a connection.
-    package var droppedFrames: Int { events.dropped.load(ordering: .relaxed) }
+    package var droppedFrames: Int {
+        let events = peers.withLock { $0.events }
+        return dropped.load(ordering: .relaxed) + (events?.dropped.load(ordering: .relaxed) ?? 0)
+    }
 
     package func send(_ frame: PeerFrame, to peer: ReplicaID) {
-        guard let stream = stream(StreamKey(peer: peer, stream: frame.stream)) else {
-            events.dropped.add(1, ordering: .relaxed)
-            return events.peerIsUnreachable(peer)
+        if let stream = stream(StreamKey(peer: peer, stream: frame.stream)) {
+            stream.send(frame)
+        } else {
+            dropped.add(1, ordering: .relaxed)
         }
-        stream.send(frame)
+    }
+
+    /// Tells where the other nodes are; callable at any time, from any thread.
+    package func setPeers(_ addresses: [ReplicaID: SocketAddress]) {
+        let known = peers.withLock { Set($0.addresses.keys) }
+        for peer in known.union(addresses.keys) { setAddress(addresses[peer], of: peer) }
     }
 
     /// Tells where a peer is, or that it is one no more.
-    package func setAddress(_ address: SocketAddress?, of peer: ReplicaID) {
+    private func setAddress(_ address: SocketAddress?, of peer: ReplicaID) {
         peers.withLock { peers in
             guard peers.addresses[peer] != address else { return }
             peers.addresses[peer] = address
@@ -110,7 +130,9 @@ package final class GRPCTransport: RaftTransport {
     private func stream(_ key: StreamKey) -> PeerStream? {
         peers.withLock { peers in
             if let open = peers.streams[key] { return open }
-            guard !peers.isStopped, let address = peers.addresses[key.peer] else { return nil }
+            guard !peers.isStopped, let events = peers.events,
+                let address = peers.addresses[key.peer]
+            else { return nil }
             let completions = peers.completions ?? CompletionThread(name: "grpc-client")
             peers.completions = completions
             let stream = PeerStream(

@@ -33,6 +33,13 @@ struct ErrorDetail: ProtobufMessage, Equatable, Sendable {
         case tooManyCalls
         case noAnswer
         case notSupported
+        case timedOut
+        case logLost
+        case logConflict
+        case snapshotFailed
+        case unknownGroup
+        case changeUnderWay
+        case logHasNoBase
     }
 
     /// A number of a later version stands as it came.

@@ -206,10 +206,12 @@ package struct RequestVoteResponse: ProtobufMessage, Equatable, Sendable {
     }
 }
 
-/// A piece of a snapshot, and in the first message who sends it.
+/// A piece of a snapshot; in the first message what it is and who offers it.
 package struct InstallSnapshotRequest: ProtobufMessage, Equatable, Sendable {
     package var header: CallHeader?
     package var route: GroupRoute?
+    package var term: UInt64 = 0
+    package var snapshot: Snapshot?
     package var chunk: SnapshotChunk?
 
     package init() {}
@@ -217,7 +219,9 @@ package struct InstallSnapshotRequest: ProtobufMessage, Equatable, Sendable {
     func encode<Sink: ProtobufSink & ~Copyable>(to sink: inout Sink) {
         sink.field(1, header)
         sink.field(2, route)
-        sink.field(3, chunk)
+        sink.field(3, term)
+        sink.field(4, snapshot)
+        sink.field(5, chunk)
     }
 
     mutating func decode(
@@ -227,7 +231,9 @@ package struct InstallSnapshotRequest: ProtobufMessage, Equatable, Sendable {
         switch field.number {
         case 1: try field.read(&header, &budget)
         case 2: try field.read(&route, &budget)
-        case 3: try field.read(&chunk, &budget)
+        case 3: field.read(&term)
+        case 4: try field.read(&snapshot, &budget)
+        case 5: try field.read(&chunk, &budget)
         default: break
         }
     }
@@ -235,12 +241,17 @@ package struct InstallSnapshotRequest: ProtobufMessage, Equatable, Sendable {
 
 /// How far the follower has the snapshot.
 package struct InstallSnapshotResponse: ProtobufMessage, Equatable, Sendable {
-    package var answer: SnapshotAnswer = SnapshotAnswer()
+    package var answer: SnapshotAnswer?
+    /// Set once the follower's log is durable through the snapshot.
+    package var installed: Message.AppendResponse?
+    package var term: UInt64 = 0
 
     package init() {}
 
     func encode<Sink: ProtobufSink & ~Copyable>(to sink: inout Sink) {
         sink.field(1, answer)
+        sink.field(2, installed)
+        sink.field(3, term)
     }
 
     mutating func decode(
@@ -249,6 +260,8 @@ package struct InstallSnapshotResponse: ProtobufMessage, Equatable, Sendable {
     ) throws(ProtobufError) {
         switch field.number {
         case 1: try field.read(&answer, &budget)
+        case 2: try field.read(&installed, &budget)
+        case 3: field.read(&term)
         default: break
         }
     }

@@ -5,14 +5,14 @@ package import RaftRuntime
 import Synchronization
 
 /// Who a node is, to those it calls and those that call it.
-package struct NodeIdentity: Sendable, Equatable {
-    package let clusterID: String
+package struct ServiceIdentity: Sendable, Equatable {
+    package let cluster: String
     package let node: ReplicaID
     /// When this process started, in nanoseconds of the wall clock; 0 if it does not say.
     package let incarnation: UInt64
 
-    package init(clusterID: String, node: ReplicaID, incarnation: UInt64 = 0) {
-        self.clusterID = clusterID
+    package init(cluster: String, node: ReplicaID, incarnation: UInt64 = 0) {
+        self.cluster = cluster
         self.node = node
         self.incarnation = incarnation
     }
@@ -20,7 +20,7 @@ package struct NodeIdentity: Sendable, Equatable {
     /// What calls of a node start with.
     package func header(to peer: ReplicaID) -> CallHeader {
         CallHeader(
-            clusterID: clusterID,
+            clusterID: cluster,
             from: node.rawValue,
             to: peer.rawValue,
             incarnation: incarnation
@@ -42,7 +42,7 @@ package final class RaftService: Sendable {
         case stream = "/chronik.raft.RaftService/Stream"
     }
 
-    let identity: NodeIdentity
+    let identity: ServiceIdentity
     let handler: any RaftServiceHandler
     let answers: CallAnswers
     let delegate: any RaftTransportDelegate
@@ -50,6 +50,7 @@ package final class RaftService: Sendable {
     private let loops: [EventLoop]
     private let nextLoop = Atomic(0)
     private let answerTimeout: Int64
+    private let installTimeout: Int64
     private let malformed = Atomic(0)
 
     /// Makes the service of a node.
@@ -60,13 +61,15 @@ package final class RaftService: Sendable {
     ///   - loops: Where calls are worked on.
     ///   - answerTimeout: How long a replica may take to answer, in nanoseconds; Raft passes over
     ///     much in silence.
+    ///   - installTimeout: How long it may take to make a snapshot its state.
     package init(
-        identity: NodeIdentity,
+        identity: ServiceIdentity,
         handler: any RaftServiceHandler,
         answers: CallAnswers,
         delegate: any RaftTransportDelegate,
         loops: [EventLoop],
-        answerTimeout: Int64 = .seconds(2)
+        answerTimeout: Int64 = .seconds(2),
+        installTimeout: Int64 = .seconds(60)
     ) {
         precondition(!loops.isEmpty, "a service without a loop")
         self.identity = identity
@@ -75,6 +78,7 @@ package final class RaftService: Sendable {
         self.delegate = delegate
         self.loops = loops
         self.answerTimeout = answerTimeout
+        self.installTimeout = installTimeout
     }
 
     /// Messages and calls refused because they were not what they should be.
@@ -101,6 +105,11 @@ package final class RaftService: Sendable {
     /// How long an answer may take.
     func patience(for call: ServerCall) -> Int64 {
         max(0, min(answerTimeout, call.nanosecondsLeft))
+    }
+
+    /// How long a whole snapshot may take to become the state.
+    func installPatience(for call: ServerCall) -> Int64 {
+        max(0, min(installTimeout, call.nanosecondsLeft))
     }
 
     func decode<Request: ProtobufMessage>(
@@ -171,8 +180,8 @@ package final class RaftService: Sendable {
 
     /// Refuses calls meant for others, and of nodes that are none of ours.
     func check(_ header: CallHeader, nodesOnly: Bool = false) async throws(RaftCallError) {
-        guard header.clusterID == identity.clusterID else {
-            throw .wrongCluster(theirs: header.clusterID, ours: identity.clusterID)
+        guard header.clusterID == identity.cluster else {
+            throw .wrongCluster(theirs: header.clusterID, ours: identity.cluster)
         }
         guard header.to == 0 || header.to == identity.node.rawValue else {
             throw .wrongNode(asked: header.to, this: identity.node.rawValue)

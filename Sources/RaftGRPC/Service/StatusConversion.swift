@@ -124,7 +124,8 @@ extension RaftCallError {
         case .notLeader, .overloaded, .outcomeUnknown, .storageFailed, .stopped,
             .transferInProgress, .removed, .tooManyUncommittedBytes, .changePending,
             .mustLeaveJoint, .notJoint, .invalidChange, .tooManyPendingReads, .notAVoter,
-            .nothingToTransfer, .rejectedNotLeader:
+            .nothingToTransfer, .rejectedNotLeader, .timedOut, .logLost, .logConflict,
+            .snapshotFailed, .unknownGroup, .changeUnderWay, .logHasNoBase:
             guard let error = RaftError(code, detail) else { return nil }
             self = .raft(error)
         }
@@ -163,6 +164,41 @@ extension RaftError {
             return CallStatus(.dataLoss, .storageFailed, "this replica's log cannot be written")
         case .stopped:
             return CallStatus(.unavailable, .stopped, "this replica was stopped or removed")
+        case .timedOut:
+            return CallStatus(.deadlineExceeded, .timedOut, "the read was not confirmed in time")
+        case .logLost(let commit, let last):
+            var detail = ErrorDetail(.logLost)
+            (detail.expected, detail.actual) = (commit.rawValue, last.rawValue)
+            return CallStatus(
+                .dataLoss,
+                "this replica's log ends at \(last), but should reach \(commit)",
+                detail
+            )
+        case .logConflict(let index, let commit):
+            var detail = ErrorDetail(.logConflict)
+            (detail.actual, detail.expected) = (index.rawValue, commit.rawValue)
+            return CallStatus(
+                .dataLoss,
+                "the leader contradicts entry \(index) of a log committed through \(commit)",
+                detail
+            )
+        case .snapshotFailed(let text): return CallStatus(.internal, .snapshotFailed, text)
+        case .unknownGroup(let group):
+            var detail = ErrorDetail(.unknownGroup)
+            detail.actual = group
+            return CallStatus(.notFound, "no replica of group \(group) here", detail)
+        case .changePending:
+            return CallStatus(
+                .failedPrecondition,
+                .changeUnderWay,
+                "a change of the membership is under way: try again once it is through"
+            )
+        case .logHasNoBase:
+            return CallStatus(
+                .failedPrecondition,
+                .logHasNoBase,
+                "nobody can join a group whose log starts from nothing"
+            )
         case .rejected(let error): return error.status
         }
     }
@@ -179,6 +215,15 @@ extension RaftError {
         case .outcomeUnknown: self = .outcomeUnknown
         case .storageFailed: self = .storageFailed
         case .stopped: self = .stopped
+        case .timedOut: self = .timedOut
+        case .logLost:
+            self = .logLost(commit: LogIndex(detail.expected), last: LogIndex(detail.actual))
+        case .logConflict:
+            self = .logConflict(index: LogIndex(detail.actual), commit: LogIndex(detail.expected))
+        case .snapshotFailed: self = .snapshotFailed(detail.actualText)
+        case .unknownGroup: self = .unknownGroup(detail.actual)
+        case .changeUnderWay: self = .changePending
+        case .logHasNoBase: self = .logHasNoBase
         default:
             guard let error = RaftProposalError(code, detail, leader: leader) else { return nil }
             self = .rejected(error)
