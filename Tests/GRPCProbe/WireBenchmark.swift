@@ -1,0 +1,3 @@
+enum WireBenchmark {
+    static func run() async throws {}
+}
