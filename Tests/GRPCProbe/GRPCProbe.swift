@@ -27,6 +27,7 @@ enum GRPCProbe {
         var config = RaftConfig()
         config.electionTicks = 100_000
         let node = try await start(platform, config)
+        await node.lead(0)
         let adopts = CommandLine.arguments.contains("--adopt")
         let port = adopts ? try await accept(node, platform) : try listen(node)
         print(port)

@@ -131,12 +131,23 @@ package final class ProbeNode: @unchecked Sendable {
         )
         let state = MemoryStateMachine()
         states[group.group] = state
-        let replica = try manager.start(
-            group: group.group,
-            storage: storage,
-            stateMachine: state
-        )
-        if group.voters == [id.rawValue] { replica.campaign() }
+        _ = try manager.start(group: group.group, storage: storage, stateMachine: state)
+    }
+
+    /// Campaigns in a group, and waits until this replica leads it.
+    package func lead(_ group: UInt64) async {
+        await withUnsafeContinuation { (continuation: UnsafeContinuation<Void, Never>) in
+            loop.execute { [self] in
+                guard let replica = manager.replica(group) else {
+                    preconditionFailure("no replica of group \(group)")
+                }
+                replica.onLeadership = { [unowned replica] _, _ in
+                    replica.onLeadership = nil
+                    continuation.resume()
+                }
+                replica.campaign()
+            }
+        }
     }
 
     /// Talks to the other nodes from now on.

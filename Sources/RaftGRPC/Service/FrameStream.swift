@@ -78,10 +78,13 @@ final class FrameStream: Sendable {
         service.delegate.received(frame, from: ReplicaID(header.from))
     }
 
-    /// The sender is done, or gone.
+    /// The sender is done, or gone; what it sent before is taken first.
     private func end() {
-        close()
-        call.finish(.success(Numbers(frames.load(ordering: .relaxed)).encoded()))
+        let header = header.withLock { $0 }
+        service.loop(of: header?.from ?? 0).execute { [self] in
+            close()
+            call.finish(.success(Numbers(frames.load(ordering: .relaxed)).encoded()))
+        }
     }
 
     private func fail(_ error: RaftCallError) {

@@ -31,6 +31,7 @@ extension RaftService {
     ) async -> GroupAppendAnswer {
         var group = append.route.group ?? 0
         do throws(RaftCallError) {
+            guard append.term > 0 else { throw .malformed("a leader without a term") }
             group = try await handler.group(at: append.route)
             let term = try await handler.term(of: group)
             let body: Message.Body
@@ -67,6 +68,7 @@ extension RaftService {
         _ work: Work
     ) async throws(RaftCallError) -> RequestVoteResponse {
         try await check(request.header, nodesOnly: true)
+        guard request.term > 0 else { throw .malformed("a candidate without a term") }
         let group = try await handler.group(at: request.route)
         var response = RequestVoteResponse()
         let term = try await handler.term(of: group)

@@ -106,6 +106,7 @@ final class SnapshotStream: Sendable {
         guard let header = request.header, let route = request.route,
             let snapshot = request.snapshot
         else { throw .malformed("a snapshot without header, route and what it is") }
+        guard request.term > 0 else { throw .malformed("a leader without a term") }
         try await service.check(header, nodesOnly: true)
         let group = try await service.handler.group(at: route)
         let term = try await service.handler.term(of: group)
