@@ -6,6 +6,7 @@ other nodes, 2 and 3, are this test: it is a follower in three groups and leads 
 
 import os
 import pathlib
+import random
 import struct
 import subprocess
 import sys
@@ -442,3 +443,110 @@ def test_many_calls_at_once(pb, stub, header):
     calls = [stub.ForwardWrite.future(request(number), timeout=30) for number in range(500)]
     indices = [call.result().index for call in calls]
     assert len(set(indices)) == 500 and max(indices) - min(indices) == 499
+
+
+class Codec:
+    def __init__(self):
+        self.process = subprocess.Popen(
+            [PROBE, "codec"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def reencoded(self, name, data):
+        self.process.stdin.write(f"{name} {data.hex()}\n")
+        self.process.stdin.flush()
+        answer = self.process.stdout.readline().rstrip("\n")
+        assert self.process.poll() is None, f"{name} ended the probe: {data.hex()}"
+        return None if answer == "error" else bytes.fromhex(answer)
+
+
+@pytest.fixture(scope="module")
+def codec():
+    codec = Codec()
+    yield codec
+    codec.process.stdin.close()
+    assert codec.process.wait(timeout=10) == 0
+
+
+NAMES = """CallHeader Route AppendEntriesRequest RequestVoteRequest RequestVoteResponse
+InstallSnapshotRequest InstallSnapshotResponse ReadIndexRequest ReadIndexResponse
+QueryMetadataRequest QueryMetadataResponse ForwardWriteRequest ForwardWriteResponse StreamRequest
+ErrorDetail""".split()
+INTEGERS = [0, 1, 127, 128, 300, 1 << 31, 1 << 35, (1 << 62) - 1, (1 << 64) - 1]
+
+
+def value(draw, field):
+    kinds = type(field)
+    if field.type == kinds.TYPE_UINT64:
+        return draw.choice(INTEGERS)
+    if field.type == kinds.TYPE_UINT32:
+        return draw.choice([0, 1, 9092, (1 << 32) - 1])
+    if field.type == kinds.TYPE_INT32:
+        return draw.choice([0, 1, -1, (1 << 31) - 1, -(1 << 31)])
+    if field.type == kinds.TYPE_BOOL:
+        return draw.random() < 0.5
+    if field.type == kinds.TYPE_STRING:
+        return draw.choice(["", "orders", "größer", "x" * 200])
+    if field.type == kinds.TYPE_BYTES:
+        return draw.randbytes(draw.choice([0, 1, 30, 5000]))
+    assert field.type == kinds.TYPE_ENUM
+    return draw.choice(field.enum_type.values).number
+
+
+def fill(draw, message):
+    """Sets a random choice of fields; in a body that must be one, exactly one."""
+    descriptor = message.DESCRIPTOR
+    bodies = [one for one in descriptor.oneofs if one.name in ("body", "frame")]
+    chosen = {one: draw.choice(one.fields) for one in bodies}
+    for field in descriptor.fields:
+        if field.containing_oneof in chosen:
+            if chosen[field.containing_oneof] is not field:
+                continue
+        elif draw.random() < 0.2:
+            continue
+        if field.is_repeated:
+            for _ in range(draw.choice([0, 1, 3])):
+                if field.message_type:
+                    fill(draw, getattr(message, field.name).add())
+                else:
+                    getattr(message, field.name).append(value(draw, field))
+        elif field.message_type:
+            getattr(message, field.name).SetInParent()
+            fill(draw, getattr(message, field.name))
+        else:
+            setattr(message, field.name, value(draw, field))
+    if descriptor.name == "Membership":  # is a set: sorted, without repetition
+        for field in descriptor.fields:
+            if field.is_repeated:
+                ids = sorted(set(getattr(message, field.name)))
+                message.ClearField(field.name)
+                getattr(message, field.name).extend(ids)
+    return message
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_our_codec_agrees_with_pythons(pb, codec, name):
+    draw = random.Random(name)
+    for _ in range(200):
+        message = fill(draw, getattr(pb, name)())
+        ours = codec.reencoded(name, message.SerializeToString())
+        assert ours is not None, message
+        assert getattr(pb, name).FromString(ours) == message
+        assert len(ours) <= message.ByteSize()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_our_codec_makes_of_damage_python_can_read(pb, codec, name):
+    draw = random.Random(name)
+    read = 0
+    for _ in range(300):
+        data = bytearray(fill(draw, getattr(pb, name)()).SerializeToString()[:2000])
+        for _ in range(draw.choice([1, 1, 3])):
+            if data:
+                data[draw.randrange(len(data))] = draw.randrange(256)
+        if draw.random() < 0.3:
+            data = data[: draw.randrange(len(data) + 1)]
+        ours = codec.reencoded(name, bytes(data))
+        if ours is not None:
+            getattr(pb, name).FromString(ours)
+            read += 1
+    assert read > 0

@@ -7,7 +7,8 @@ import RaftRuntime
 ///
 /// `grpc-probe [--adopt]` prints the port it listens on and serves until its input ends. With
 /// `--adopt` it accepts connections itself and hands them over, as a node does on its Raft port.
-/// `grpc-probe bench` measures instead.
+/// `grpc-probe codec` answers each line `<message> <hexadecimal bytes>` by the bytes encoded again, or
+/// by `error`. `grpc-probe bench` measures.
 @main
 enum GRPCProbe {
     static let groups = [
@@ -18,9 +19,10 @@ enum GRPCProbe {
     ]
 
     static func main() async throws {
-        if CommandLine.arguments.dropFirst().first == "bench" {
-            try await WireBenchmark.run()
-            return
+        switch CommandLine.arguments.dropFirst().first {
+        case "bench": return try await WireBenchmark.run()
+        case "codec": return CodecLines.serve()
+        default: break
         }
         let platform = RealPlatform(loopCount: 2)
         // It stays a follower: the test leads.
