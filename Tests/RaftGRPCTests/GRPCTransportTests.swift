@@ -118,7 +118,7 @@ import Testing
         let (second, _) = try serve(sink, port: port)
         while sink.flat(.liveness).isEmpty {
             transport.send(beat, to: peer)
-            try await Task.sleep(for: .milliseconds(5))
+            await Task.yield()
         }
         transport.stop()
         second.stop()
@@ -162,19 +162,25 @@ import Testing
         )
         transport.start(delegate: sink)
         let peer = ReplicaID(1)
-        // An address that swallows what is sent to it.
-        transport.setPeers([peer: SocketAddress(host: "192.0.2.1", port: 1)])
+        // It takes connections and never says a word on them.
+        let silent = try await on(Self.platform.loops[0]) {
+            try Self.platform.loops[0].listen(SocketAddress(host: "127.0.0.1", port: 0))
+        }
+        let port = try await on(Self.platform.loops[0]) { silent.address.port }
+        transport.setPeers([peer: SocketAddress(host: "127.0.0.1", port: port)])
+        let content = [UInt8](repeating: 1, count: 9_000)
         let message = Message(
             from: ReplicaID(2),
             to: peer,
             term: Term(1),
-            body: .propose([Message.Proposal(payload: RaftPayload(copying: [UInt8](repeating: 1, count: 9_000)))])
+            body: .propose([Message.Proposal(payload: RaftPayload(copying: content))])
         )
         let frame = PeerFrame.messages([GroupMessage(group: 1, message: message)])
         for _ in 0..<100 { transport.send(frame, to: peer) }
         #expect(transport.droppedFrames >= 80)
         while sink.unreachable.isEmpty { await Task.yield() }
         transport.stop()
+        try await on(Self.platform.loops[0]) { silent.close() }
     }
 
     @Test(.timeLimit(.minutes(1)))

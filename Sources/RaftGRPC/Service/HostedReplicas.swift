@@ -15,7 +15,6 @@ package final class HostedReplicas: Sendable {
         _ managers: [RaftReplicaManager],
         placement: @escaping RaftDispatcher.Placement
     ) {
-        precondition(!managers.isEmpty, "no managers")
         self.managers = managers
         self.placement = placement
     }
@@ -80,6 +79,7 @@ package final class HostedReplicas: Sendable {
                 PartitionReplica, @escaping @Sendable (Result<Answer, RaftError>) -> Void
             ) -> Void
     ) async throws(RaftCallError) -> Answer {
+        guard !managers.isEmpty else { throw .raft(.unknownGroup(group)) }
         let manager = managers[placement(group)]
         let answer = Promise<Answer>()
         let run: @Sendable () -> Void = {
