@@ -49,7 +49,9 @@ package final class GRPCTransport: RaftTransport {
     /// Makes the transport of a node; it sends nothing before it is started.
     ///
     /// - Parameters:
+    ///   - identity: Who the node is.
     ///   - loop: Where the delegate is told of unreachable peers.
+    ///   - configuration: Limits.
     ///   - onRefusal: Called on `loop` when a peer refuses this node's stream: for the log.
     package init(
         identity: ServiceIdentity,

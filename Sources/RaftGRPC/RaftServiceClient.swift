@@ -1,5 +1,6 @@
 import Bytes
 package import Platform
+package import Raft
 package import RaftRuntime
 
 /// Calls the `RaftService` of one node.
@@ -52,13 +53,15 @@ package final class RaftServiceClient: Sendable {
         try await call(.forwardWrite, request, within: nanoseconds)
     }
 
-    /// Sends a snapshot, piece by piece.
+    /// Sends a snapshot, piece by piece, and tells how far the follower has it.
     ///
-    /// - Parameter next: The next piece; `nil` after the last.
-    /// - Returns: How far the follower has it, which may be less than was sent.
+    /// `next` gives the next piece, and `nil` after the last. The follower may have less than was
+    /// sent, or want no more.
     package func installSnapshot(
         _ header: CallHeader,
         _ route: GroupRoute,
+        term: Term,
+        _ metadata: SnapshotMetadata,
         within nanoseconds: Int64,
         next: () async -> SnapshotChunk?
     ) async throws(RaftCallError) -> InstallSnapshotResponse {
@@ -68,6 +71,8 @@ package final class RaftServiceClient: Sendable {
         var request = InstallSnapshotRequest()
         request.header = header
         request.route = route
+        request.term = term.rawValue
+        request.snapshot = Snapshot(metadata: metadata, payload: .empty)
         while let chunk = await next() {
             request.chunk = chunk
             let piece = request.encoded()

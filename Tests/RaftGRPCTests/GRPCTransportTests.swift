@@ -184,6 +184,48 @@ import Testing
     }
 
     @Test(.timeLimit(.minutes(1)))
+    func `a snapshot sent by a call becomes the follower's state`() async throws {
+        let orders = ProbeGroup("orders", 1, group: 9, voters: [])
+        let node = try await Self.node(1, [orders], ticks: 100_000)
+        let client = RaftServiceClient(at: try address(node))
+        var writer = ByteWriter()
+        writer.write(UInt32(1))
+        for text in ["key", "value"] {
+            writer.write(UInt32(text.utf8.count))
+            writer.write(utf8: text)
+        }
+        let content = writer.finishContiguous()
+        let metadata = SnapshotMetadata(
+            index: LogIndex(50),
+            term: Term(3),
+            membership: Membership(voters: [1, 2].map { ReplicaID($0) })
+        )
+        var offset = 0
+        let answer = try await client.installSnapshot(
+            CallHeader(clusterID: ProbeNode.cluster, from: 2),
+            GroupRoute(topic: "orders", partition: 1),
+            term: Term(4),
+            metadata,
+            within: .seconds(20)
+        ) {
+            guard offset < content.count else { return nil }
+            let piece = content.dropFirst(offset).prefix(5)
+            defer { offset += piece.count }
+            return SnapshotChunk(
+                group: 0,
+                index: .zero,
+                term: .zero,
+                offset: UInt64(offset),
+                bytes: piece,
+                isLast: offset + piece.count == content.count
+            )
+        }
+        #expect(answer.installed?.index == LogIndex(50) && answer.term == 4)
+        #expect(try await on(node.loop) { node.states[9]?.values } == ["key": "value"])
+        node.stop()
+    }
+
+    @Test(.timeLimit(.minutes(1)))
     func `a server that stops ends its calls, and late answers harm nobody`() async throws {
         let node = try await Self.node(1, [Self.orders], ticks: 100_000)
         let client = RaftServiceClient(at: try address(node))

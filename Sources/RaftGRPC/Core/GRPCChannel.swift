@@ -35,9 +35,7 @@ final class GRPCChannel: @unchecked Sendable {
 
     deinit { grpc_channel_destroy(channel) }
 
-    /// A call with one request and one answer.
-    ///
-    /// - Parameter body: Called on gRPC's thread.
+    /// A call with one request and one answer; `body` is called on gRPC's thread.
     func call(
         _ method: RaftService.Method,
         _ request: ByteRope,

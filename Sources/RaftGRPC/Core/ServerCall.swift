@@ -109,10 +109,13 @@ final class ServerCall: @unchecked Sendable {
                 ordering: .acquiringAndReleasing
             )
             if exchanged {
-                Completion.expect({ [self] succeeded in
-                    body(succeeded)
-                    release()
-                }, from: batch)
+                Completion.expect(
+                    { [self] succeeded in
+                        body(succeeded)
+                        release()
+                    },
+                    from: batch
+                )
                 return true
             }
             known = now

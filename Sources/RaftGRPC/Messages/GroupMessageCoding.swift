@@ -21,12 +21,13 @@ struct WireMessage: ProtobufMessage {
     }
 
     func groupMessage() throws(ProtobufError) -> GroupMessage {
-        guard var body else { throw .invalid("a message without a body") }
-        if case .append(var append) = body {
-            append.numberEntries()
-            body = .append(append)
-        }
-        let message = Message(from: ReplicaID(from), to: ReplicaID(to), term: Term(term), body: body)
+        guard let body else { throw .invalid("a message without a body") }
+        let message = Message(
+            from: ReplicaID(from),
+            to: ReplicaID(to),
+            term: Term(term),
+            body: body
+        )
         return GroupMessage(group: group, message: message)
     }
 
@@ -78,7 +79,10 @@ struct WireMessage: ProtobufMessage {
     ) throws(ProtobufError) -> Message.Body? {
         guard case .bytes(let bytes) = field.value else { return nil }
         switch field.number {
-        case 5: return .append(try Message.Append(bytes, &budget))
+        case 5:
+            var append = try Message.Append(bytes, &budget)
+            append.numberEntries()
+            return .append(append)
         case 6: return .appendResponse(try Message.AppendResponse(bytes, &budget))
         case 7: return .vote(try Message.VoteRequest(bytes, &budget))
         case 8:

@@ -68,7 +68,7 @@ package final class CallAnswers: RaftTransport {
 
     /// Asks a replica something and waits for what it answers.
     ///
-    /// - Parameter deliver: Hands the question to the replica; called when an answer can be taken.
+    /// `deliver` hands the question over; it is called when an answer can be taken.
     func ask(
         group: UInt64,
         as peer: ReplicaID,

@@ -10,7 +10,7 @@ package final class HostedReplicas: Sendable {
     private let managers: [RaftReplicaManager]
     private let placement: RaftDispatcher.Placement
 
-    /// - Parameter placement: The same as the dispatcher's.
+    /// Reaches the groups of these managers, placed as the dispatcher places them.
     package init(
         _ managers: [RaftReplicaManager],
         placement: @escaping RaftDispatcher.Placement

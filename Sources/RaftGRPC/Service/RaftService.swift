@@ -56,6 +56,8 @@ package final class RaftService: Sendable {
     /// Makes the service of a node.
     ///
     /// - Parameters:
+    ///   - identity: Who the node is.
+    ///   - handler: What it does for callers.
     ///   - answers: What the replicas send through, so that calls hear what they answer.
     ///   - delegate: Whom the transport would tell what arrived.
     ///   - loops: Where calls are worked on.

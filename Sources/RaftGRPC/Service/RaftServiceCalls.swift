@@ -104,7 +104,9 @@ extension RaftService {
             within: work.patience,
             on: work.loop,
             isAnsweredBy: { answer in
-                if case .message(let message) = answer { question.isAnswered(by: message) } else {
+                if case .message(let message) = answer {
+                    question.isAnswered(by: message)
+                } else {
                     false
                 }
             },

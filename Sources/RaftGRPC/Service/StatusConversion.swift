@@ -28,11 +28,7 @@ extension RaftCallError {
         case .unknownNode(let node):
             var detail = ErrorDetail(.unknownNode)
             detail.node = node
-            let text =
-                node == 0
-                ? "only a node of the cluster may call this"
-                : "node \(node) does not belong to the cluster"
-            return CallStatus(.permissionDenied, text, detail)
+            return CallStatus(.permissionDenied, Self.text(unknownNode: node), detail)
         case .duplicateNode(let node):
             var detail = ErrorDetail(.duplicateNode)
             detail.node = node
@@ -77,6 +73,12 @@ extension RaftCallError {
             let known = StatusCode(rawValue: code) ?? .unknown
             return CallStatus(known == .ok ? .unknown : known, text, nil)
         }
+    }
+
+    private static func text(unknownNode node: UInt64) -> String {
+        node == 0
+            ? "only a node of the cluster may call this"
+            : "node \(node) does not belong to the cluster"
     }
 
     /// What came over the wire: never success, whatever it says.
