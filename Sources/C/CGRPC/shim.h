@@ -16,7 +16,17 @@
 #include <grpc/grpc_security.h>
 #include <grpc/slice.h>
 #include <grpc/support/alloc.h>
+#include <grpc/support/log.h>
 #include <grpc/support/time.h>
+
+static inline void cgrpc_log_nothing(gpr_log_func_args *arguments) { (void)arguments; }
+
+/* gRPC would write to standard error in a form of its own; what matters comes as a status. Whoever
+ * looks into gRPC itself sets GRPC_VERBOSITY. */
+static inline void cgrpc_initialize(void) {
+    if (!getenv("GRPC_VERBOSITY")) gpr_set_log_function(cgrpc_log_nothing);
+    grpc_init();
+}
 
 static inline const void *cgrpc_slice_start(const grpc_slice *slice) {
     return GRPC_SLICE_START_PTR(*slice);

@@ -95,5 +95,5 @@ private final class ThreadContext {
 
 /// The library's own state, made on first use and kept.
 enum GRPCLibrary {
-    static let initialized: Void = grpc_init()
+    static let initialized: Void = cgrpc_initialize()
 }
