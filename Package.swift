@@ -122,7 +122,7 @@ let package = Package(
         ),
         tests(
             "RaftGRPCTests",
-            ["Bytes", "Platform", "Raft", "RaftRuntime", "RaftGRPC"]
+            ["Bytes", "Platform", "Raft", "RaftRuntime", "RaftGRPC", "grpc-probe"]
         ),
         tests(
             "LogStorageTests",
