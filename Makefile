@@ -39,6 +39,7 @@ test-clients: ## real client libraries against a real broker
 	swift build $(SWIFT_FLAGS) --product chronik-server
 	swift build $(SWIFT_FLAGS) --product chronik-bench
 	swift build $(SWIFT_FLAGS) --product codec-probe
+	swift build $(SWIFT_FLAGS) --product grpc-probe
 	$(PYTEST) Tests/Clients
 
 lint: ## the formatter has nothing to say

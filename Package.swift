@@ -51,6 +51,7 @@ let package = Package(
         systemLibrary("CLibUV", apt: "libuv1-dev"),
         systemLibrary("CISAL", apt: "libisal-dev"),
         systemLibrary("CMicroHTTPD", apt: "libmicrohttpd-dev"),
+        systemLibrary("CGRPC", apt: "libgrpc-dev"),
         .target(name: "CLinux", path: "Sources/C/CLinux"),
         .target(
             name: "CTOML",
@@ -68,6 +69,7 @@ let package = Package(
         module("WriteAheadLog", ["Bytes", "Platform"]),
         module("RaftRuntime", ["Bytes", "Platform", "Raft", "WriteAheadLog"]),
         module("RaftTransport", ["Bytes", "Platform", "Raft", "RaftRuntime"]),
+        module("RaftGRPC", ["Bytes", "Platform", "Raft", "RaftRuntime", "CGRPC"]),
         module("LogStorage", ["Bytes", "Platform", "KafkaProtocol"]),
         module("ClusterMetadata", ["Bytes", "Platform", "KafkaMessages", "KafkaProtocol"]),
         module("Coordinators", ["Bytes", "KafkaMessages", "KafkaProtocol", "ClusterMetadata"]),
@@ -93,8 +95,8 @@ let package = Package(
         program(
             "chronik-bench",
             [
-                "Bytes", "Platform", "KafkaMessages", "KafkaProtocol", "Raft", "RaftRuntime",
-                "RaftTransport",
+                "Bytes", "Platform", "KafkaMessages", "KafkaProtocol", "Raft", "WriteAheadLog",
+                "RaftRuntime", "RaftTransport",
             ]
         ),
         program("chronik-sim", ["RaftScript", "RaftSimulation"]),
@@ -103,6 +105,14 @@ let package = Package(
             name: "codec-probe",
             dependencies: ["Bytes", "KafkaMessages"],
             path: "Tests/CodecProbe",
+            swiftSettings: strict
+        ),
+        .executableTarget(
+            name: "grpc-probe",
+            dependencies: [
+                "Bytes", "Platform", "Raft", "WriteAheadLog", "RaftRuntime", "RaftGRPC",
+            ],
+            path: "Tests/GRPCProbe",
             swiftSettings: strict
         ),
 
@@ -120,6 +130,10 @@ let package = Package(
         tests(
             "RaftTransportTests",
             ["Bytes", "Platform", "Raft", "RaftRuntime", "RaftTransport", "Simulator"]
+        ),
+        tests(
+            "RaftGRPCTests",
+            ["Bytes", "Platform", "Raft", "RaftRuntime", "RaftGRPC", "grpc-probe"]
         ),
         tests(
             "LogStorageTests",

@@ -306,12 +306,15 @@ import Testing
                     learnersNext: [ids[2]],
                     autoLeave: true
                 )
-            )
+            ),
+            last: LogIndex(12),
+            lastTerm: Term(5),
+            abstention: Abstention(until: Term(8), reason: .damagedLog)
         )
         #expect(try GroupStateRecord(decoding: record.encoded(), term: 5) == record)
         var bytes = record.encoded().array
-        bytes[0] = 1
-        #expect(throws: MalformedBytes.unsupportedVersion(1)) {
+        bytes[0] = 2
+        #expect(throws: MalformedBytes.unsupportedVersion(2)) {
             try GroupStateRecord(decoding: ByteSlice(bytes), term: 5)
         }
     }

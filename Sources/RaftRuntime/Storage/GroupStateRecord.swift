@@ -5,24 +5,35 @@ import Raft
 ///
 /// Layout, integers most significant byte first:
 ///
-///     version u8 (0)
+///     version u8 (1)
 ///     vote u64 (0: none) | commit u64
 ///     base index u64 | base term u64
+///     last index u64 | last term u64: where the log ended when the record was written
+///     abstains: reason u8 (0: it does not) | until term u64
 ///     voters | outgoing voters | learners | learners next: each a u16 count and u64 ids
 ///     leaves the joint configuration by itself: u8
 ///
 /// The term is the record header's. The last such record of a group counts.
 struct GroupStateRecord: Equatable {
+    private static let version: UInt8 = 1
+
     var hardState: HardState
     var base: SnapshotMetadata
+    var last: LogIndex
+    var lastTerm: Term
+    var abstention: Abstention?
 
     func encoded() -> ByteSlice {
-        var writer = ByteWriter(capacity: 96)
-        writer.write(UInt8(0))
+        var writer = ByteWriter(capacity: 128)
+        writer.write(Self.version)
         writer.write(hardState.vote?.rawValue ?? 0)
         writer.write(hardState.commit.rawValue)
         writer.write(base.index.rawValue)
         writer.write(base.term.rawValue)
+        writer.write(last.rawValue)
+        writer.write(lastTerm.rawValue)
+        writer.write(abstention?.reason.rawValue ?? 0)
+        writer.write(abstention?.until.rawValue ?? 0)
         let membership = base.membership
         for ids in [
             membership.voters, membership.outgoingVoters, membership.learners,
@@ -35,19 +46,36 @@ struct GroupStateRecord: Equatable {
         return writer.finishContiguous()
     }
 
-    init(hardState: HardState, base: SnapshotMetadata) {
+    init(
+        hardState: HardState,
+        base: SnapshotMetadata,
+        last: LogIndex,
+        lastTerm: Term,
+        abstention: Abstention? = nil
+    ) {
         self.hardState = hardState
         self.base = base
+        self.last = last
+        self.lastTerm = lastTerm
+        self.abstention = abstention
     }
 
     init(decoding slice: ByteSlice, term: UInt64) throws(MalformedBytes) {
         var reader = ByteReader(slice)
         let version: UInt8 = try reader.read()
-        guard version == 0 else { throw .unsupportedVersion(Int16(version)) }
+        guard version == Self.version else { throw .unsupportedVersion(Int16(version)) }
         let vote: UInt64 = try reader.read()
         let commit: UInt64 = try reader.read()
         let baseIndex: UInt64 = try reader.read()
         let baseTerm: UInt64 = try reader.read()
+        last = LogIndex(try reader.read())
+        lastTerm = Term(try reader.read())
+        let reason: UInt8 = try reader.read()
+        let until: UInt64 = try reader.read()
+        abstention = Abstention.Reason(rawValue: reason).map {
+            Abstention(until: Term(until), reason: $0)
+        }
+        guard reason == 0 || abstention != nil else { throw .invalidLength(Int64(reason)) }
         let voters = try Self.readIDs(&reader)
         let outgoing = try Self.readIDs(&reader)
         let learners = try Self.readIDs(&reader)

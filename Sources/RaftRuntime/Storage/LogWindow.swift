@@ -66,6 +66,9 @@ struct LogWindow<Slot> {
         }
     }
 
+    /// Recovery did not know it: the entry was gone with its file.
+    mutating func setBaseTerm(_ term: Term) { baseTerm = term }
+
     /// Starts over after a snapshot.
     mutating func reset(base: LogIndex, term: Term) {
         self.base = base

@@ -51,9 +51,19 @@ public final class MemoryLogStorage: RaftLogStorage {
     public func truncateSuffix(from index: LogIndex) { window.truncateSuffix(from: index) }
 
     public func truncatePrefix(through index: LogIndex) {
+        guard index > window.base else { return }
+        var next = window.firstIndex
+        while next <= index {
+            base.pass(window[next])
+            next = next + 1
+        }
         window.truncatePrefix(through: index)
-        base.index = window.base
-        base.term = window.baseTerm
+    }
+
+    public func reset(to snapshot: SnapshotMetadata) {
+        base = snapshot
+        window.reset(base: snapshot.index, term: snapshot.term)
+        hardState.commit = max(hardState.commit, snapshot.index)
     }
 }
 

@@ -18,4 +18,22 @@ public protocol RaftLogStorage: RaftLogReader {
     func truncateSuffix(from index: LogIndex)
     /// Drops the entries up to and including `index`, which the state machine holds durably.
     func truncatePrefix(through index: LogIndex)
+    /// Starts over after a snapshot: no entry is kept, whatever the log held.
+    func reset(to snapshot: SnapshotMetadata)
+}
+
+extension SnapshotMetadata {
+    /// Moves on over an entry: a change of membership is carried out.
+    ///
+    /// One that cannot be read or does not fit changes nothing, as in the core.
+    mutating func pass(_ entry: RaftEntry) {
+        if entry.kind == .configuration,
+            let change = try? ConfigurationChange(decoding: entry.payload),
+            let next = try? membership.applying(change)
+        {
+            membership = next
+        }
+        index = entry.index
+        term = entry.term
+    }
 }

@@ -1,6 +1,6 @@
-package import Bytes
+import Bytes
 package import Raft
-package import WriteAheadLog
+import WriteAheadLog
 
 /// The log of one group, kept in the WAL that all groups of the node share.
 ///
@@ -10,7 +10,7 @@ package import WriteAheadLog
 /// page, on a worker.
 package final class WALRaftStorage: RaftLogStorage, @unchecked Sendable {
     // Unchecked: filled while the node starts, then handed to the loop of its group for good.
-    private struct Slot {
+    struct Slot {
         var term: Term
         var kind: RaftEntry.Kind
         var isLoaded: Bool
@@ -20,12 +20,22 @@ package final class WALRaftStorage: RaftLogStorage, @unchecked Sendable {
     }
 
     package let group: UInt64
-    package private(set) var hardState: HardState
-    package private(set) var base: SnapshotMetadata
-    private var window: LogWindow<Slot>
+    package internal(set) var hardState: HardState
+    package internal(set) var base: SnapshotMetadata
+    /// Set while this replica must neither vote nor campaign.
+    package internal(set) var abstention: Abstention?
+    /// The replica was removed from this node; only its term and vote are still remembered.
+    package internal(set) var isRemoved = false
+    var window: LogWindow<Slot>
+    /// Changes of membership in the log, by rising index.
+    var changes: [LogIndex] = []
+    /// What recovery could not make sure of; `nil` when nothing is missing.
+    var doubt: Doubt?
     private var pending: [WALRecord] = []
+    /// A file that is needed until a state record from this base on is durable.
+    private var held: (file: UInt64, until: LogIndex)?
     /// The file that holds the group's latest state record.
-    private var stateFile: UInt64 = 0
+    var stateFile: UInt64 = 0
     /// Fetches `count` entries starting at a place the caller remembers; set by the replica.
     var fetch: ((_ range: ClosedRange<LogIndex>, _ positions: [WALPosition]) -> Void)?
     private var isFetching = false
@@ -64,15 +74,13 @@ package final class WALRaftStorage: RaftLogStorage, @unchecked Sendable {
             startFetching(range)
             throw .temporarilyUnavailable
         }
-        return page(of: range.lowerBound..<loadedEnd, maxBytes: maxBytes) { index in
-            let slot = window[index]
-            return RaftEntry(
-                index: index,
-                term: slot.term,
-                kind: slot.kind,
-                payload: slot.payload
-            )
-        }
+        return page(of: range.lowerBound..<loadedEnd, maxBytes: maxBytes) { entry(at: $0) }
+    }
+
+    /// An entry that is in memory.
+    private func entry(at index: LogIndex) -> RaftEntry {
+        let slot = window[index]
+        return RaftEntry(index: index, term: slot.term, kind: slot.kind, payload: slot.payload)
     }
 
     package func kind(at index: LogIndex) throws(RaftLogReadError) -> RaftEntry.Kind {
@@ -109,6 +117,7 @@ package final class WALRaftStorage: RaftLogStorage, @unchecked Sendable {
                     position: nil
                 )
             )
+            if entry.kind == .configuration { changes.append(entry.index) }
             pending.append(
                 WALRecord(
                     group: group,
@@ -127,12 +136,20 @@ package final class WALRaftStorage: RaftLogStorage, @unchecked Sendable {
     }
 
     /// Writes the group's state again, so that the file of the last such record can go.
-    package func stageState() {
-        let record = GroupStateRecord(hardState: hardState, base: base)
+    package func stageState() { stage(isRemoved ? .groupRemoved : .hardState) }
+
+    private func stage(_ kind: WALRecord.Kind) {
+        let record = GroupStateRecord(
+            hardState: hardState,
+            base: base,
+            last: lastIndex,
+            lastTerm: lastTerm,
+            abstention: abstention
+        )
         pending.append(
             WALRecord(
                 group: group,
-                kind: .hardState,
+                kind: kind,
                 term: hardState.term.rawValue,
                 index: base.index.rawValue,
                 payload: record.encoded()
@@ -140,15 +157,87 @@ package final class WALRaftStorage: RaftLogStorage, @unchecked Sendable {
         )
     }
 
+    var lastTerm: Term { window.isEmpty ? window.baseTerm : window[lastIndex].term }
+
     /// The entries from `index` on are replaced by those written after them; the WAL needs no
     /// record of it, because on recovery a later entry at an index drops all from there on.
-    package func truncateSuffix(from index: LogIndex) { window.truncateSuffix(from: index) }
+    package func truncateSuffix(from index: LogIndex) {
+        window.truncateSuffix(from: index)
+        while let last = changes.last, last >= index { changes.removeLast() }
+    }
 
     package func truncatePrefix(through index: LogIndex) {
+        guard index > window.base else { return }
+        let file = oldestFile
+        guard dropPrefix(through: index) else { return }
+        // Nothing but a state record knows the membership at the new base.
+        hold(file)
+        stageState()
+    }
+
+    /// Moves the base; true if the membership there is another.
+    @discardableResult
+    func dropPrefix(through index: LogIndex) -> Bool {
+        guard index > window.base else { return false }
+        let count = changes.firstIndex { $0 > index } ?? changes.count
+        for change in changes[..<count] { base.pass(entry(at: change)) }
+        changes.removeFirst(count)
         window.truncatePrefix(through: index)
         base.index = window.base
         base.term = window.baseTerm
+        return count > 0
     }
+
+    /// Keeps a file until the state as it is now is durable.
+    private func hold(_ file: UInt64) { held = (min(file, held?.file ?? .max), base.index) }
+
+    /// Starts over after a snapshot that the state machine holds durably.
+    ///
+    /// The record of it makes recovery start there too: nothing that was written before it is
+    /// looked at, so that an entry that conflicts with the snapshot cannot come back.
+    package func reset(to snapshot: SnapshotMetadata) {
+        let file = oldestFile
+        startOver(at: snapshot)
+        hold(file)
+        hardState.commit = max(hardState.commit, snapshot.index)
+        stage(.snapshotMetadata)
+    }
+
+    func startOver(at snapshot: SnapshotMetadata) {
+        base = snapshot
+        window.reset(base: snapshot.index, term: snapshot.term)
+        changes = []
+    }
+
+    /// The replica leaves this node: log and membership go, term and vote stay, should a replica of
+    /// the group ever come back here.
+    ///
+    /// The record must be kept, and written again when its file is to go, until the whole group is
+    /// deleted.
+    package func remove() {
+        startOver(at: SnapshotMetadata(index: .zero, term: .zero, membership: Membership()))
+        hardState.commit = .zero
+        isRemoved = true
+        stageState()
+    }
+
+    /// A replica of a group that was here before comes back, with nothing but its term and vote.
+    package func comeBack(as membership: Membership) {
+        precondition(isRemoved, "group \(group) comes back and was not removed")
+        isRemoved = false
+        base.membership = membership
+        stageState()
+    }
+
+    /// The core abstains no longer: what was missing was repaired from a leader.
+    package func endAbstention() {
+        guard abstention != nil else { return }
+        abstention = nil
+        stageState()
+    }
+
+    /// Whether something waits to be written.
+    package var hasPending: Bool { !pending.isEmpty }
 
     /// What was staged since the last call, in order.
     func takePending(into records: inout [WALRecord]) -> Int {
@@ -161,7 +250,9 @@ package final class WALRaftStorage: RaftLogStorage, @unchecked Sendable {
     /// A record of this group is durable.
     func recordIsDurable(_ record: WALRecord, at position: WALPosition) {
         switch record.kind {
-        case .hardState: stateFile = max(stateFile, position.file)
+        case .hardState, .snapshotMetadata, .groupRemoved:
+            stateFile = max(stateFile, position.file)
+            if let held, record.index >= held.until.rawValue { self.held = nil }
         default:
             let index = LogIndex(record.index)
             guard window.contains(index), window[index].term.rawValue == record.term else { return }
@@ -174,73 +265,11 @@ package final class WALRaftStorage: RaftLogStorage, @unchecked Sendable {
 
     /// The lowest WAL file that holds something the group still needs.
     package var oldestFile: UInt64 {
+        let needed = min(stateFile, held?.file ?? .max)
         guard !window.isEmpty, let position = window[window.firstIndex].position else {
-            return stateFile
+            return needed
         }
-        return min(stateFile, position.file)
-    }
-
-    // MARK: Recovery
-
-    /// Takes in a record the WAL found on start; called in log order.
-    package func recover(
-        kind: WALRecord.Kind,
-        term: UInt64,
-        index: UInt64,
-        payload: ByteSlice,
-        at position: WALPosition
-    ) throws(MalformedBytes) {
-        switch kind {
-        case .hardState:
-            let record = try GroupStateRecord(decoding: payload, term: term)
-            hardState = record.hardState
-            stateFile = position.file
-            guard record.base.index > window.base else { return }
-            base = record.base
-            if window.contains(record.base.index) {
-                window.truncatePrefix(through: record.base.index)
-            } else {
-                window.reset(base: record.base.index, term: record.base.term)
-            }
-        case .entry, .configurationEntry:
-            let at = LogIndex(index)
-            guard at > window.base else { return }
-            if at <= lastIndex { window.truncateSuffix(from: at) }
-            if at > lastIndex + 1 {
-                // The entries between went with a file that was freed: the state machine has them,
-                // or ``openGap(after:)`` will tell.
-                window.reset(base: at - 1, term: .zero)
-            }
-            window.append(
-                Slot(
-                    term: Term(term),
-                    kind: kind == .entry ? .normal : .configuration,
-                    isLoaded: false,
-                    payload: .empty,
-                    position: position
-                )
-            )
-        default: return
-        }
-    }
-
-    /// Ends recovery: the state machine holds everything through `index`.
-    ///
-    /// - Throws: when entries that were acknowledged are nowhere, which is damage: `.compacted` if
-    ///   they should lie between there and the first that was found, `.beyondLastIndex` if after
-    ///   the last.
-    package func finishRecovery(applied index: LogIndex, term: Term) throws(RaftLogReadError) {
-        if index >= lastIndex {
-            window.reset(base: index, term: term)
-        } else {
-            guard index >= window.base else { throw .compacted }
-            window.truncatePrefix(through: index)
-        }
-        guard hardState.commit <= lastIndex else { throw .beyondLastIndex }
-        base.index = window.base
-        base.term = term
-        hardState.commit = max(hardState.commit, window.base)
-        if hardState.term < term { hardState.term = term }
+        return min(needed, position.file)
     }
 
     // MARK: Fetching what recovery left in the WAL

@@ -1,0 +1,204 @@
+package import Bytes
+package import Raft
+package import WriteAheadLog
+
+/// What of a group may have been lost with a damaged part of the WAL.
+///
+/// | doubt | ends with | because |
+/// |---|---|---|
+/// | entries | an entry that follows the last one in its term, or the committed ones | none before it was replaced |
+/// | entries | a state record that names the log's end as it was found | equal ends are equal logs |
+/// | votes | a state record | it has term and vote as of then |
+///
+/// Until then entries are passed over: what lies between them and the log's end is not known.
+struct Doubt {
+    /// Above every term that the group may have been in when it wrote what is lost.
+    var fence: Term
+    /// Known before the damage: up to here no entry was ever replaced.
+    var committed: LogIndex
+    var entries = true
+    var votes = true
+}
+
+extension WALRaftStorage {
+    /// Takes in a record the WAL found on start; called in log order.
+    package func recover(
+        kind: WALRecord.Kind,
+        term: UInt64,
+        index: UInt64,
+        payload: ByteSlice,
+        at position: WALPosition
+    ) throws(MalformedBytes) {
+        switch kind {
+        case .entry:
+            recover(index, term, .normal, .empty, at: position)
+        case .configurationEntry:
+            // Few and small; needed to know the membership where the log begins.
+            recover(index, term, .configuration, RaftPayload(copying: payload.array), at: position)
+        case .hardState:
+            let record = try GroupStateRecord(decoding: payload, term: term)
+            take(record, at: position)
+            isRemoved = false
+            recover(base: record.base)
+            resolveDoubt(record)
+        case .snapshotMetadata, .groupRemoved:
+            let record = try GroupStateRecord(decoding: payload, term: term)
+            take(record, at: position)
+            isRemoved = kind == .groupRemoved
+            startOver(at: record.base)
+            doubt = nil
+        case .truncateSuffix: return
+        }
+    }
+
+    private func take(_ record: GroupStateRecord, at position: WALPosition) {
+        hardState = record.hardState
+        abstention = record.abstention
+        stateFile = position.file
+    }
+
+    private func recover(base recorded: SnapshotMetadata) {
+        guard recorded.index >= window.base else { return }
+        if recorded.index == window.base {
+            base = recorded
+            window.setBaseTerm(recorded.term)
+        } else if window.contains(recorded.index), window[recorded.index].term == recorded.term {
+            dropPrefix(through: recorded.index)
+            base = recorded
+        } else {
+            startOver(at: recorded)
+        }
+        if let committed = doubt?.committed { doubt?.committed = max(committed, recorded.index) }
+    }
+
+    private func recover(
+        _ rawIndex: UInt64,
+        _ rawTerm: UInt64,
+        _ kind: RaftEntry.Kind,
+        _ payload: RaftPayload,
+        at position: WALPosition
+    ) {
+        let index = LogIndex(rawIndex)
+        let term = Term(rawTerm)
+        guard index > window.base else { return }
+        if let doubt, doubt.entries {
+            let follows = index == lastIndex + 1 && term == lastTerm
+            guard follows || index <= doubt.committed + 1 else { return }
+            self.doubt?.entries = false
+        }
+        if index <= lastIndex { truncateSuffix(from: index) }
+        if index > lastIndex + 1 {
+            // The entries between went with a file that was freed: the state machine has them, or
+            // ``finishRecovery(applied:term:)`` will tell.
+            startOver(
+                at: SnapshotMetadata(index: index - 1, term: .zero, membership: base.membership)
+            )
+        }
+        if kind == .configuration { changes.append(index) }
+        window.append(
+            Slot(
+                term: term,
+                kind: kind,
+                isLoaded: kind == .configuration,
+                payload: payload,
+                position: position
+            )
+        )
+    }
+
+    // MARK: Damage
+
+    /// Records of this group may have been lost here, none of a term above `highestTerm`.
+    package func recoverDamage(highestTerm: Term) {
+        let committed = min(max(hardState.commit, window.base), lastIndex)
+        let fence = max(highestTerm.next, doubt?.fence ?? .zero)
+        doubt = Doubt(fence: fence, committed: min(committed, doubt?.committed ?? committed))
+    }
+
+    private func resolveDoubt(_ record: GroupStateRecord) {
+        guard var doubt else { return }
+        doubt.votes = false
+        if doubt.entries, record.last >= window.base, record.last <= lastIndex,
+            (try? window.term(at: record.last)) == record.lastTerm
+        {
+            truncateSuffix(from: record.last + 1)
+            doubt.entries = false
+        }
+        self.doubt = doubt.entries ? doubt : nil
+    }
+
+    /// Whether entries or a vote may have been lost that this replica had promised to keep.
+    package var isInDoubt: Bool { doubt != nil }
+
+    /// Whether any other replica has what this one may have lost.
+    package func hasOtherVoters(than replica: ReplicaID) -> Bool {
+        var known = base
+        for change in changes where change <= hardState.commit {
+            known.pass(
+                RaftEntry(
+                    index: change,
+                    term: window[change].term,
+                    kind: .configuration,
+                    payload: window[change].payload
+                )
+            )
+        }
+        let membership = known.membership
+        return (membership.voters + membership.outgoingVoters).contains { $0 != replica }
+    }
+
+    /// Everything this replica may ever have promised was in terms below `until`.
+    func abstain(until term: Term, _ reason: Abstention.Reason) {
+        abstention = Abstention(until: max(term, abstention?.until ?? .zero), reason: reason)
+    }
+
+    /// Goes on without what may be lost, in a way that breaks no promise.
+    ///
+    /// A vote it forgot was for a term below the fence, and it takes part in none of those any
+    /// more. The new state is staged at once: read after the damage, it says that this log is all
+    /// there is.
+    private func settleDoubt() {
+        guard let doubt else { return }
+        self.doubt = nil
+        if doubt.entries { abstain(until: doubt.fence, .damagedLog) }
+        if hardState.term < doubt.fence {
+            hardState.term = doubt.fence
+            hardState.vote = nil
+        }
+        hardState.commit = min(hardState.commit, lastIndex)
+        stageState()
+    }
+
+    /// Ends recovery: the state machine holds everything through `index`.
+    ///
+    /// - Parameters:
+    ///   - index: The last entry applied.
+    ///   - term: Its term.
+    ///   - membership: The membership as of there, if the state machine keeps it; else it is what
+    ///     the log knows.
+    /// - Throws: when entries that were acknowledged are nowhere and there was no damage to explain
+    ///   it: `.compacted` if they should lie between there and the first that was found,
+    ///   `.beyondLastIndex` if after the last.
+    package func finishRecovery(
+        applied index: LogIndex,
+        term: Term,
+        membership: Membership? = nil
+    ) throws(RaftLogReadError) {
+        guard index >= window.base else { throw .compacted }
+        dropPrefix(through: min(index, lastIndex))
+        // A snapshot was installed that the log knows nothing of, or contradicts.
+        if window.base < index || (window.baseTerm != .zero && window.baseTerm != term) {
+            startOver(
+                at: SnapshotMetadata(index: index, term: term, membership: base.membership)
+            )
+        }
+        window.setBaseTerm(term)
+        base.term = term
+        if let membership { base.membership = membership }
+        settleDoubt()
+        if abstention != nil { hardState.commit = min(hardState.commit, lastIndex) }
+        guard hardState.commit <= lastIndex else { throw .beyondLastIndex }
+        hardState.commit = max(hardState.commit, window.base)
+        if hardState.term < term { hardState.term = term }
+    }
+}
