@@ -282,11 +282,12 @@ struct AppendProblem: Error {
 
     init(proposing error: RaftError) {
         switch error {
-        case .notLeader, .stopped: self.init(.notLeaderOrFollower)
+        case .notLeader, .stopped, .unknownGroup: self.init(.notLeaderOrFollower)
         // Retriable, and true: it did not get in before its time.
-        case .overloaded, .outcomeUnknown: self.init(.requestTimedOut)
-        case .storageFailed: self.init(.kafkaStorageError)
-        case .rejected: self.init(.notLeaderOrFollower)
+        case .overloaded, .outcomeUnknown, .timedOut: self.init(.requestTimedOut)
+        case .storageFailed, .logLost, .logConflict, .snapshotFailed:
+            self.init(.kafkaStorageError)
+        case .rejected, .changePending, .logHasNoBase: self.init(.notLeaderOrFollower)
         }
     }
 

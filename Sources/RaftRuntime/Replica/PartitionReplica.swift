@@ -1,51 +1,105 @@
 package import Bytes
+import Platform
 package import Raft
 import WriteAheadLog
 
 /// One replica of one Raft group: the core, its log and its state machine, on one event loop.
 ///
-/// `propose` only hands the entry to the core and marks the group dirty; at the end of the turn the
+/// What is asked only changes the core and marks the group dirty; at the end of the turn the
 /// ``RaftReplicaManager`` takes what the core wants done, for all dirty groups at once.
 package final class PartitionReplica: @unchecked Sendable {
     // Unchecked: confined to the manager's loop.
     package struct Info: Sendable, Equatable {
+        package let role: RaftRole
         package let term: Term
         package let commit: LogIndex
         package let applied: LogIndex
+        package let firstIndex: LogIndex
+        package let lastIndex: LogIndex
         package let leader: ReplicaID?
-        package let isLeader: Bool
+        package let membership: Membership
+        package let isQuiescent: Bool
+
+        package var isLeader: Bool { role == .leader }
     }
 
     package let group: UInt64
     package let storage: WALRaftStorage
     package let stateMachine: any StateMachine
-    private var node: RaftNode
-    private unowned let manager: RaftReplicaManager
+    var node: RaftNode
+    unowned let manager: RaftReplicaManager
 
     /// Called when this replica becomes leader of a term with its no-op committed, or stops leading.
     package var onLeadership: ((_ leads: Bool, _ term: Term) -> Void)?
-    /// Called after a turn's committed entries were applied.
+    /// Called when another replica is known to lead, or none.
+    package var onLeaderChanged: ((_ leader: ReplicaID?, _ term: Term) -> Void)?
+    /// Called when a change of the membership was applied, or came with a snapshot.
+    ///
+    /// A replica that is no member any more may be stopped.
+    package var onMembershipChanged: ((Membership) -> Void)?
+    /// Called after a turn's committed entries were applied, or a snapshot was installed.
     package var onApplied: (() -> Void)?
     /// Called when the WAL wants its space back: make what is applied durable elsewhere, then
     /// ``truncatePrefix(through:)``.
     package var onReleaseWanted: (() -> Void)?
-    /// Called once when the log can no longer be written.
+    /// Called once when the log can no longer be written, or is not what it was promised to be.
     package var onStorageFailed: ((any Error) -> Void)?
 
+    /// Messages this replica refused; see `RaftStepError`.
+    package internal(set) var refusedMessages = 0
+
+    // MARK: What the manager keeps here
+
     var isDirty = false
+    /// Whether it is among those that are ticked.
+    var isAwake = false
+    var election = ElectionPlace.outside
+
+    // MARK: Time; see ReplicaTime
+
+    /// Ticks since the leader was last heard of.
+    var silentTicks = 0
+    /// Ticks since there was last something to do.
+    var idleTicks = 0
+    /// Whether it campaigns as soon as it may, instead of when its timeout is over.
+    var isFirstInLine = false
+
+    // MARK: Membership
+
+    /// Whether it is the only member: then nobody is sent anything, and no time passes.
+    private(set) var isAlone = false
+    private(set) var hasLearners = false
+    /// The memberships from the log's base on, each from the entry that made it.
+    private(set) var memberships: [(index: LogIndex, membership: Membership)] = []
+
+    // MARK: Private parts
+
     /// A campaign waits until what is known to be committed is applied: a change of the membership
     /// may be among it.
     private var campaignIsDue = false
-    private var isStopped = false
+    var isStopped = false
     private(set) var hasFailed = false
     private var announcedTerm: Term?
+    private var announcedLeader: ReplicaID?
     private var waiting:
         [(index: LogIndex, term: Term, resume: (Result<ByteSlice, RaftError>) -> Void)] =
             []
+    var reads = PendingReads()
+    let receiving = SnapshotReceiver()
 
-    /// Readies whose writes are under way: the number of each, and of the last that follows it
-    /// without writes of its own.
-    private var inFlight: [(number: UInt64, covers: UInt64)] = []
+    /// Readies whose writes are under way, oldest first.
+    private var inFlight: [Write] = []
+    private var stagedNumber: UInt64 = 0
+    /// A snapshot the state machine is taking over, and what was wanted since.
+    private var installing: (ready: Ready, held: [Ready])?
+
+    private struct Write {
+        let number: UInt64
+        /// The last Ready that follows it without writes of its own.
+        var covers: UInt64
+        /// What may be said once it is durable.
+        var messages: [Message]
+    }
 
     init(
         group: UInt64,
@@ -59,26 +113,42 @@ package final class PartitionReplica: @unchecked Sendable {
         self.storage = storage
         self.stateMachine = stateMachine
         self.manager = manager
+        memberships = [(node.applied, node.membership)]
+        followMembership()
         storage.fetch = { [unowned self] range, positions in
             self.manager.fetch(range, positions, for: self)
         }
     }
 
     package var info: Info {
-        let status = node.status
-        return Info(
-            term: status.term,
-            commit: status.commit,
-            applied: status.applied,
-            leader: status.leader,
-            isLeader: status.role == .leader
+        Info(
+            role: node.role,
+            term: node.term,
+            commit: node.commit,
+            applied: node.applied,
+            firstIndex: node.firstIndex,
+            lastIndex: node.lastIndex,
+            leader: node.leader,
+            membership: node.membership,
+            isQuiescent: node.isQuiescent
         )
     }
+
+    /// Everything the core knows, what a leader knows of its followers included.
+    package var status: RaftStatus { node.status }
 
     /// Whether proposals are taken: it leads, and everything of earlier terms is applied.
     package var isReadyLeader: Bool { announcedTerm != nil }
 
+    var id: ReplicaID { node.id }
+
     // MARK: Requests
+
+    /// Why nothing can be asked of it any more.
+    func checkUsable() throws(RaftError) {
+        guard !isStopped else { throw .stopped }
+        guard !hasFailed else { throw .storageFailed }
+    }
 
     /// Appends an entry to the leader's log, without waiting for anything.
     ///
@@ -87,11 +157,10 @@ package final class PartitionReplica: @unchecked Sendable {
     /// - Throws: ``RaftError`` when nothing was appended.
     @discardableResult
     package func propose(_ payload: RaftPayload) throws(RaftError) -> LogIndex {
-        guard !isStopped else { throw .stopped }
-        guard !hasFailed else { throw .storageFailed }
+        try checkUsable()
         let index: LogIndex
         do {
-            index = try node.propose([payload]).first
+            index = try node.propose(payload).first
         } catch {
             throw RaftError(error)
         }
@@ -102,7 +171,26 @@ package final class PartitionReplica: @unchecked Sendable {
     /// Appends an entry and waits until it is applied; returns what the state machine answered.
     package func proposeAndWait(_ payload: RaftPayload) async throws(RaftError) -> ByteSlice {
         let index = try propose(payload)
-        let term = node.status.term
+        return try await applied(index)
+    }
+
+    /// Like ``proposeAndWait(_:)``, for callers that do not wait themselves; `completion` is called
+    /// on the loop.
+    package func propose(
+        _ payload: RaftPayload,
+        _ completion: @escaping (Result<ByteSlice, RaftError>) -> Void
+    ) {
+        do {
+            let index = try propose(payload)
+            waiting.append((index, node.term, completion))
+        } catch {
+            completion(.failure(error))
+        }
+    }
+
+    /// Waits until the entry that was just proposed is applied.
+    func applied(_ index: LogIndex) async throws(RaftError) -> ByteSlice {
+        let term = node.term
         let result: Result<ByteSlice, RaftError> = await withUnsafeContinuation { continuation in
             waiting.append((index, term, { continuation.resume(returning: $0) }))
         }
@@ -116,65 +204,156 @@ package final class PartitionReplica: @unchecked Sendable {
     }
 
     private func startDueCampaign() {
-        guard campaignIsDue, node.status.applied == node.status.commit else { return }
+        guard campaignIsDue, node.applied == node.commit else { return }
         campaignIsDue = false
         node.campaign()
     }
 
-    package func tick() {
-        node.tick()
-        if node.hasReady { manager.markDirty(self) }
+    /// Hands leadership to another voter, once that has the whole log.
+    ///
+    /// Proposals are refused meanwhile, and taken again after an election timeout if that fails.
+    package func transferLeadership(to target: ReplicaID) throws(RaftError) {
+        try checkUsable()
+        do {
+            try node.transferLeadership(to: target)
+        } catch {
+            throw RaftError(error)
+        }
+        manager.markDirty(self)
     }
 
     /// Tells that the state machine holds everything through `index` durably by itself.
     package func truncatePrefix(through index: LogIndex) {
-        storage.truncatePrefix(through: min(index, node.status.applied))
+        storage.truncatePrefix(through: min(index, node.applied))
+        while memberships.count > 1, memberships[1].index <= storage.base.index {
+            memberships.removeFirst()
+        }
     }
 
     /// Takes no further part; whoever waits learns that the outcome is unknown.
     package func stop() {
+        guard !isStopped else { return }
+        let wasLeading = node.role == .leader && !isAlone
         isStopped = true
         fail(waitingWith: .stopped)
+        failReads(with: .stopped)
+        receiving.abandon(in: manager)
+        if wasLeading && !hasFailed { manager.resign(self) }
         manager.remove(self)
+    }
+
+    // MARK: Messages
+
+    /// Takes a message of another replica; one that makes no sense is counted and forgotten.
+    package func step(_ message: Message) {
+        guard !isStopped && !hasFailed else { return }
+        switch message.body {
+        case .propose(let proposals) where proposals.isEmpty:
+            // Somebody asks whether this group's leader still leads; see ReplicaTime.
+            node.wake()
+            manager.markDirty(self)
+            return
+        case .snapshot(let snapshot)
+        where message.to == id && message.term >= node.term
+            && snapshot.metadata.index > node.commit:
+            receiving.offered(message, snapshot.metadata, to: self)
+            return
+        default: break
+        }
+        stepCore(message)
+        if message.from == node.leader { silentTicks = 0 }
+        if !message.body.isRoutine { idleTicks = 0 }
+        manager.markDirty(self)
+    }
+
+    private func stepCore(_ message: Message) {
+        do throws(RaftStepError) {
+            try node.step(message)
+        } catch {
+            refusedMessages += 1
+            manager.metrics.refusedMessages.increment()
+            switch error {
+            // Said of a replica that knows what it lost: the core has told the leader.
+            case .commitBeyondLog where node.isAbstaining: break
+            case .commitBeyondLog(let commit, let last): fail(.logLost(commit: commit, last: last))
+            case .conflictsWithCommitted(let index, let commit):
+                fail(.logConflict(index: index, commit: commit))
+            default: break
+            }
+        }
+    }
+
+    func send(_ messages: [Message]) {
+        for message in messages {
+            if case .snapshot = message.body {
+                manager.sending.offer(message, from: self)
+            } else {
+                manager.post(message, of: group)
+            }
+        }
     }
 
     // MARK: The turn
 
-    /// Takes everything the core wants done; true when records were added for the WAL.
+    /// Takes everything the core wants done; tells how many records were added for the WAL.
     func process(into records: inout [WALRecord]) -> (count: Int, number: UInt64)? {
         guard !isStopped && !hasFailed else { return nil }
-        var staged = 0
-        var lastNumber: UInt64 = 0
         while true {
             startDueCampaign()
             guard node.hasReady else { break }
             let ready = node.ready()
-            precondition(ready.messages.isEmpty, "group \(group) has no peers to send to")
-            precondition(ready.snapshot == nil, "group \(group) was sent a snapshot")
-            let mustWrite = ready.mustSync || !ready.entries.isEmpty
-            if mustWrite {
-                storage.append(ready.entries)
-                if let hardState = ready.hardState { storage.setHardState(hardState) }
-                lastNumber = ready.number
-                inFlight.append((ready.number, ready.number))
-            } else if inFlight.isEmpty {
-                node.onPersisted(ready.number)
+            if !ready.messages.isEmpty { send(ready.messages) }
+            if installing != nil {
+                installing?.held.append(ready)
+            } else if ready.snapshot != nil {
+                install(ready)
             } else {
-                inFlight[inFlight.count - 1].covers = ready.number
+                stage(ready)
             }
+            if !ready.readStates.isEmpty { reads.confirmed(ready.readStates) }
             apply(ready.committedEntries)
-            if let soft = ready.softState, soft.role != .leader { stopLeading() }
+            if let soft = ready.softState { follow(soft) }
+            if isStopped || hasFailed { return nil }
         }
-        announceLeadership()
+        if announcedTerm == nil { announceLeadership() }
+        if !reads.isEmpty { serveReads() }
+        if !isAwake && needsTicks { manager.keepAwake(self) }
         if !node.isAbstaining { storage.endAbstention() }
-        staged = storage.takePending(into: &records)
-        return staged > 0 ? (staged, lastNumber) : nil
+        let staged = storage.takePending(into: &records)
+        return staged > 0 ? (staged, stagedNumber) : nil
+    }
+
+    /// Puts what must be written into the turn's batch.
+    private func stage(_ ready: Ready) {
+        if ready.mustSync || !ready.entries.isEmpty {
+            storage.append(ready.entries)
+            if let hardState = ready.hardState { storage.setHardState(hardState) }
+            expect(ready)
+            if !isAlone { idleTicks = 0 }
+        } else if inFlight.isEmpty {
+            node.onPersisted(ready.number)
+            if !ready.persistedMessages.isEmpty { send(ready.persistedMessages) }
+        } else {
+            let last = inFlight.count - 1
+            inFlight[last].covers = ready.number
+            if !ready.persistedMessages.isEmpty {
+                inFlight[last].messages += ready.persistedMessages
+            }
+        }
+    }
+
+    private func expect(_ ready: Ready) {
+        stagedNumber = ready.number
+        inFlight.append(
+            Write(number: ready.number, covers: ready.number, messages: ready.persistedMessages)
+        )
     }
 
     private func apply(_ entries: [RaftEntry]) {
         guard let last = entries.last else { return }
         for entry in entries {
             let answer = stateMachine.apply(entry)
+            if entry.kind == .configuration { changeMembership(at: entry.index) }
             if let first = waiting.first, first.index <= entry.index {
                 waiting.removeFirst()
                 first.resume(
@@ -188,48 +367,198 @@ package final class PartitionReplica: @unchecked Sendable {
 
     /// Leadership counts once an entry of its own term is applied: then all before it are, too.
     private func announceLeadership() {
-        let status = node.status
-        guard announcedTerm == nil, status.role == .leader,
-            (try? storage.term(at: status.applied)) == status.term
-        else { return }
-        announcedTerm = status.term
-        onLeadership?(true, status.term)
+        guard node.role == .leader, (try? storage.term(at: node.applied)) == node.term else {
+            return
+        }
+        announcedTerm = node.term
+        manager.metrics.elections.increment()
+        onLeadership?(true, node.term)
+    }
+
+    private func follow(_ soft: SoftState) {
+        if soft.role != .leader { stopLeading() }
+        if soft.leader != nil, election != .outside { manager.electionEnded(self) }
+        if soft.leader != announcedLeader {
+            announcedLeader = soft.leader
+            if soft.leader != nil {
+                silentTicks = 0
+                isFirstInLine = false
+            }
+            onLeaderChanged?(soft.leader, node.term)
+        }
     }
 
     private func stopLeading() {
-        guard let term = announcedTerm else { return }
-        announcedTerm = nil
-        onLeadership?(false, term)
-        fail(waitingWith: .outcomeUnknown)
+        if let term = announcedTerm {
+            announcedTerm = nil
+            onLeadership?(false, term)
+        }
+        if !waiting.isEmpty { fail(waitingWith: .outcomeUnknown) }
     }
 
     /// The records staged with Ready `number` are durable.
     func persisted(_ number: UInt64) {
-        guard !isStopped else { return }
+        guard !isStopped && !hasFailed else { return }
         while let first = inFlight.first, first.number <= number {
             inFlight.removeFirst()
             node.onPersisted(first.covers)
+            if !first.messages.isEmpty { send(first.messages) }
         }
         manager.markDirty(self)
     }
 
-    /// The log could not be written: nothing is acknowledged any more.
-    func storageFailed(_ error: any Error) {
-        guard !hasFailed else { return }
-        hasFailed = true
-        stopLeading()
-        fail(waitingWith: .storageFailed)
-        onStorageFailed?(error)
-    }
-
     func logIsReadable() {
+        guard !isStopped && !hasFailed else { return }
         node.onLogReadable()
         manager.markDirty(self)
+    }
+
+    // MARK: Ends
+
+    /// The log could not be written: nothing is acknowledged any more.
+    func storageFailed(_ error: any Error) { fail(.storageFailed, because: error) }
+
+    /// Takes no part any more, and lets the others know.
+    func fail(_ error: RaftError, because reason: (any Error)? = nil) {
+        guard !hasFailed && !isStopped else { return }
+        hasFailed = true
+        if node.role == .leader && !isAlone { manager.resign(self) }
+        if election != .outside { manager.electionEnded(self) }
+        stopLeading()
+        fail(waitingWith: error)
+        failReads(with: error)
+        receiving.abandon(in: manager)
+        onStorageFailed?(reason ?? error)
     }
 
     private func fail(waitingWith error: RaftError) {
         let all = waiting
         waiting = []
         for waiter in all { waiter.resume(.failure(error)) }
+    }
+}
+
+// MARK: - Membership
+
+extension PartitionReplica {
+    /// The core carries out the change at `index` once that is applied.
+    private func changeMembership(at index: LogIndex) {
+        let before = node.membership
+        node.onApplied(index)
+        guard node.membership != before else { return }
+        memberships.append((index, node.membership))
+        followMembership()
+        onMembershipChanged?(node.membership)
+    }
+
+    private func followMembership() {
+        let membership = node.membership
+        let members = membership.members
+        isAlone = members.count == 1 && members[0] == id
+        hasLearners = !membership.learners.isEmpty
+        // Nobody is left whose silence it could wait for.
+        if isAlone && node.role != .leader && node.applied > .zero && memberships.count > 1 {
+            campaign()
+        }
+    }
+
+    /// Who belonged to the group at an index from the log's base on.
+    func membership(at index: LogIndex) -> Membership {
+        (memberships.last { $0.index <= index } ?? memberships[0]).membership
+    }
+
+    /// Changes who belongs to the group; returns once the change is applied here.
+    ///
+    /// One change at a time. A joint one that ends by itself is through when it is left, of which
+    /// ``onMembershipChanged`` tells.
+    package func changeMembership(_ change: ConfigurationChange) async throws(RaftError) {
+        let index = try proposeChange(change)
+        _ = try await applied(index)
+    }
+
+    /// Proposes a change of the membership, without waiting for anything.
+    @discardableResult
+    package func proposeChange(_ change: ConfigurationChange) throws(RaftError) -> LogIndex {
+        try checkUsable()
+        let addsMember = change.steps.contains {
+            $0.kind != .removeReplica && !node.membership.contains($0.replica)
+        }
+        if addsMember && storage.base.index == .zero { throw .logHasNoBase }
+        let index: LogIndex
+        do {
+            index = try node.propose(change).first
+        } catch {
+            throw RaftError(error)
+        }
+        manager.markDirty(self)
+        return index
+    }
+
+    /// Makes a voter of a learner that caught up; one at a time.
+    func promoteLearners() {
+        guard hasLearners, !node.membership.isJoint else { return }
+        let ready = node.status.promotableLearners(maxLag: manager.config.promotionLag)
+        guard let learner = ready.first(where: manager.peers.isLinked) else { return }
+        _ = try? proposeChange(
+            ConfigurationChange([ConfigurationChange.Step(.addVoter, learner)])
+        )
+    }
+}
+
+// MARK: - Snapshots
+
+extension PartitionReplica {
+    /// The content of a snapshot is complete: the core decides whether it is still wanted.
+    func snapshotArrived(_ message: Message, _ metadata: SnapshotMetadata) {
+        stepCore(message)
+        // The log may have caught up meanwhile, or the term may be over.
+        if node.firstIndex != metadata.index + 1 { receiving.discardArrived(in: manager) }
+        manager.markDirty(self)
+    }
+
+    private func install(_ ready: Ready) {
+        guard let metadata = ready.snapshot?.metadata, let sink = receiving.takeSink(metadata)
+        else {
+            preconditionFailure("group \(group) was handed a snapshot that did not arrive")
+        }
+        installing = (ready, [])
+        sink.install { [self] result in
+            precondition(manager.loop.isCurrent, "a snapshot installed outside the loop")
+            receiving.finished(in: manager)
+            guard !isStopped && !hasFailed else { return }
+            switch result {
+            case .success: installed(metadata)
+            case .failure(let error): fail(.snapshotFailed("\(error)"), because: error)
+            }
+        }
+    }
+
+    private func installed(_ metadata: SnapshotMetadata) {
+        guard let (ready, held) = installing else { return }
+        installing = nil
+        precondition(
+            stateMachine.lastApplied == metadata.index,
+            "group \(group) restored to \(stateMachine.lastApplied), not \(metadata.index)"
+        )
+        storage.reset(to: metadata)
+        storage.append(ready.entries)
+        if let hardState = ready.hardState { storage.setHardState(hardState) }
+        expect(ready)
+        for later in held { stage(later) }
+        memberships = [(metadata.index, metadata.membership)]
+        followMembership()
+        manager.markDirty(self)
+        onMembershipChanged?(metadata.membership)
+        onApplied?()
+    }
+}
+
+extension Message.Body {
+    /// What goes to and fro in a group where nothing happens.
+    var isRoutine: Bool {
+        switch self {
+        case .heartbeat, .heartbeatResponse: true
+        default: false
+        }
     }
 }

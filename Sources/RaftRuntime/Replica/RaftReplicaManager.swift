@@ -5,54 +5,107 @@ package import WriteAheadLog
 
 /// The Raft groups of one event loop.
 ///
-/// Works once a turn: the dirty groups only, one WAL batch for all of them, and one completion that
-/// marks them dirty again, so that the next turn applies what has become durable.
+/// Works once a turn: the dirty groups only, one frame for each peer, one WAL batch for all of them,
+/// and one completion that marks them dirty again, so that the next turn says and applies what has
+/// become durable. A tick touches only the groups that are awake.
 package final class RaftReplicaManager: @unchecked Sendable {
     // Unchecked: confined to `loop`.
     package let loop: EventLoop
+    package let config: RaftConfig
+    package let metrics: RaftRuntimeMetrics
     private let wal: GroupCommitWAL
     /// Reads what recovery left in the WAL.
     private let reader: Worker
-    private let replicaID: ReplicaID
+    package let replicaID: ReplicaID
     private var generator: SeededGenerator
     private var replicas: [UInt64: PartitionReplica] = [:]
     private var dirty: [PartitionReplica] = []
+    private var awake: [PartitionReplica] = []
     private var pressures: [Pressure] = []
     /// While true, what recovery left in the WAL stays there: memory is short.
     package var isThrottled: () -> Bool = { false }
 
+    /// Messages of a group this node has no replica of; without it they are only counted.
+    package var onUnknownGroup: ((_ group: UInt64, _ message: Message) -> Void)?
+    /// Called once when the WAL can no longer be written.
+    package var onLogPoisoned: ((any Error) -> Void)?
+
+    private var outbox: Outbox
+    private var elections: Elections
+    private var resignations = Resignations()
+    private(set) var peers = PeerView()
+    let sending = SnapshotSenders()
+    private var receivingSnapshots: [PartitionReplica] = []
+    let snapshotLimits: SnapshotLimits
+    private(set) var ticks: UInt64 = 0
+    private var hasTimer = false
+    private var isPoisoned = false
+
+    /// - Parameters:
+    ///   - loop: Where all groups of this manager live.
+    ///   - wal: Shared with the managers of other loops.
+    ///   - reader: For blocking reads of what recovery left in the WAL.
+    ///   - replicaID: This node.
+    ///   - generator: The randomness of election timeouts.
+    ///   - config: Validated by whoever read it.
+    ///   - transport: To the other nodes; without it every group has this replica alone.
+    ///   - snapshotLimits: Shared with the managers of other loops; `nil`: limits of its own.
     package init(
         loop: EventLoop,
         wal: GroupCommitWAL,
         reader: Worker,
         replicaID: ReplicaID,
-        generator: SeededGenerator
+        generator: SeededGenerator,
+        config: RaftConfig = RaftConfig(),
+        transport: (any RaftTransport)? = nil,
+        snapshotLimits: SnapshotLimits? = nil,
+        metrics: RaftRuntimeMetrics = RaftRuntimeMetrics()
     ) {
         precondition(loop.isCurrent, "a manager made outside its loop")
+        precondition(config.tickMilliseconds > 0, "a RaftConfig that was not validated")
         self.loop = loop
         self.wal = wal
         self.reader = reader
         self.replicaID = replicaID
         self.generator = generator
+        self.config = config
+        self.metrics = metrics
+        self.snapshotLimits = snapshotLimits ?? SnapshotLimits(config)
+        outbox = Outbox(transport, maxFrameBytes: config.maxFrameBytes)
+        elections = Elections(limit: config.maxConcurrentElections)
         loop.atEndOfTurn { [unowned self] in turn() }
     }
 
-    /// Starts a replica from its log; a group of one voter campaigns at once.
+    // MARK: Groups come and go
+
+    /// Starts a replica from its log.
+    ///
+    /// The membership is that of the storage's base: for a new group of several, see
+    /// ``WALRaftStorage/bootstrapped(group:membership:)``. A group of one voter leads as soon as
+    /// ``PartitionReplica/campaign()`` is called; others find their leader by themselves, sooner if
+    /// one of them is told to campaign.
+    ///
+    /// - Parameters:
+    ///   - group: A number that no other group ever had.
+    ///   - storage: Its log, recovered or new.
+    ///   - stateMachine: As far as it is durable by itself.
+    ///   - abstainUntil: See `RaftNode.init`.
+    ///   - priority: See `RaftNode.Configuration.priority`.
     package func start(
         group: UInt64,
         storage: WALRaftStorage,
-        stateMachine: any StateMachine
+        stateMachine: any StateMachine,
+        abstainUntil: LogIndex? = nil,
+        priority: Int = 1
     ) throws(RaftConfigurationError) -> PartitionReplica {
         precondition(replicas[group] == nil, "group \(group) started twice")
-        var configuration = RaftNode.Configuration(id: replicaID, randomSeed: generator.next())
-        configuration.maxCommittedBytesPerReady = 64 << 20
-        configuration.maxUncommittedBytes = 256 << 20
         let node = try RaftNode(
-            configuration: configuration,
+            configuration: configuration(priority: priority),
             log: storage,
             hardState: storage.hardState,
             membership: storage.base.membership,
             applied: stateMachine.lastApplied,
+            abstainUntil: abstainUntil,
             abstainUntilTerm: storage.abstention?.until
         )
         let replica = PartitionReplica(
@@ -64,13 +117,36 @@ package final class RaftReplicaManager: @unchecked Sendable {
         )
         replicas[group] = replica
         if storage.hasPending { markDirty(replica) }
+        resignations.end(group)
+        if replica.needsTicks { keepAwake(replica) }
         return replica
+    }
+
+    private func configuration(priority: Int) -> RaftNode.Configuration {
+        var raft = RaftNode.Configuration(id: replicaID, randomSeed: generator.next())
+        raft.electionTicks = config.electionTicks
+        raft.heartbeatTicks = config.heartbeatTicks
+        raft.maxInflightMessages = config.maxInflightMessages
+        raft.maxInflightBytes = config.maxInflightBytes
+        raft.maxMessageBytes = config.maxMessageBytes
+        raft.maxCommittedBytesPerReady = config.maxCommittedBytesPerTurn
+        raft.maxUncommittedBytes = config.maxUncommittedBytes
+        raft.readMode = config.usesLeases ? .lease : .readIndex
+        raft.priority = priority
+        // Progress is reported while a snapshot is on its way, and its end always.
+        raft.snapshotTicks = 40 * config.snapshotRetryTicks
+        return raft
     }
 
     package func replica(_ group: UInt64) -> PartitionReplica? { replicas[group] }
 
+    /// All replicas, by rising group.
+    package var all: [PartitionReplica] { replicas.values.sorted { $0.group < $1.group } }
+
     func remove(_ replica: PartitionReplica) {
         replicas[replica.group] = nil
+        if replica.election != .outside { electionEnded(replica) }
+        sending.drop(group: replica.group)
         reportRelief()
     }
 
@@ -79,6 +155,39 @@ package final class RaftReplicaManager: @unchecked Sendable {
         replica.isDirty = true
         dirty.append(replica)
     }
+
+    // MARK: What arrives
+
+    /// Takes what one frame brought for the groups of this loop.
+    package func receive(_ messages: [GroupMessage], from peer: ReplicaID) {
+        precondition(loop.isCurrent, "messages taken outside the loop")
+        for message in messages where message.message.from == peer {
+            resignations.heard(message.group, message.message.term)
+            guard let replica = replicas[message.group] else {
+                metrics.strayMessages.increment()
+                onUnknownGroup?(message.group, message.message)
+                continue
+            }
+            replica.step(message.message)
+        }
+    }
+
+    package func receive(_ chunk: SnapshotChunk, from peer: ReplicaID) {
+        precondition(loop.isCurrent, "a snapshot taken outside the loop")
+        guard let replica = replicas[chunk.group] else { return }
+        replica.receiving.received(chunk, from: peer, for: replica)
+    }
+
+    package func receive(_ answer: SnapshotAnswer, from peer: ReplicaID) {
+        precondition(loop.isCurrent, "a snapshot's answer taken outside the loop")
+        sending.received(answer, from: peer)
+    }
+
+    // MARK: What leaves
+
+    func post(_ message: Message, of group: UInt64) { outbox.post(message, of: group) }
+
+    func send(_ frame: PeerFrame, to peer: ReplicaID) { outbox.send(frame, to: peer) }
 
     // MARK: The turn
 
@@ -90,11 +199,14 @@ package final class RaftReplicaManager: @unchecked Sendable {
     }
 
     private func turn() {
-        guard !dirty.isEmpty else { return }
+        if dirty.isEmpty && elections.isIdle {
+            outbox.flush()
+            return
+        }
         var records: [WALRecord] = []
         var staged: [Staged] = []
         // Applying may make groups dirty again; they are taken in the same turn.
-        while !dirty.isEmpty {
+        repeat {
             let now = dirty
             dirty = []
             for replica in now {
@@ -109,7 +221,10 @@ package final class RaftReplicaManager: @unchecked Sendable {
                     )
                 )
             }
-        }
+            beginElections()
+        } while !dirty.isEmpty
+        // The others write while this node does.
+        outbox.flush()
         submit(records, staged)
     }
 
@@ -131,9 +246,131 @@ package final class RaftReplicaManager: @unchecked Sendable {
                     reportRelief()
                 case .failure(let error):
                     for work in staged { work.replica.storageFailed(error) }
+                    if case .poisoned = error { logIsPoisoned(error) }
                 }
             }
         )
+    }
+
+    /// Nothing can be written any more: no group with other replicas goes on here.
+    package func logIsPoisoned(_ error: any Error) {
+        guard !isPoisoned else { return }
+        isPoisoned = true
+        for replica in all where !replica.isAlone { replica.storageFailed(error) }
+        onLogPoisoned?(error)
+    }
+
+    // MARK: Time
+
+    func keepAwake(_ replica: PartitionReplica) {
+        guard !replica.isAwake else { return }
+        replica.isAwake = true
+        awake.append(replica)
+        keepTime()
+    }
+
+    /// Groups that are ticked.
+    package var awakeCount: Int { awake.count }
+
+    private func keepTime() {
+        guard !hasTimer else { return }
+        hasTimer = true
+        _ = loop.schedule(after: .milliseconds(Int64(config.tickMilliseconds))) { [weak self] in
+            self?.hasTimer = false
+            self?.tick()
+        }
+    }
+
+    private func tick() {
+        ticks += 1
+        var place = 0
+        while place < awake.count {
+            let replica = awake[place]
+            replica.tick()
+            if replica.mayRest() {
+                replica.isAwake = false
+                awake.swapAt(place, awake.count - 1)
+                awake.removeLast()
+            } else {
+                place += 1
+            }
+        }
+        elections.expire(ticks)
+        sending.tick(self)
+        receivingSnapshots.removeAll { !$0.receiving.tick(self) }
+        for (group, message) in resignations.due(ticks, every: UInt64(config.electionTicks)) {
+            post(message, of: group)
+        }
+        if !awake.isEmpty || !sending.isEmpty || !receivingSnapshots.isEmpty
+            || !resignations.isEmpty
+        {
+            keepTime()
+        }
+    }
+
+    /// Starts the clock for a snapshot that is sent.
+    func snapshotIsUnderWay() { keepTime() }
+
+    /// Starts the clock for a snapshot that is received.
+    func snapshotIsUnderWay(to replica: PartitionReplica) {
+        if !receivingSnapshots.contains(where: { $0 === replica }) {
+            receivingSnapshots.append(replica)
+        }
+        keepTime()
+    }
+
+    // MARK: Elections
+
+    /// Whether the replica may campaign now; if not, it is called when it may.
+    func mayHoldElection(_ replica: PartitionReplica) -> Bool {
+        elections.enter(replica, until: ticks + 2 * UInt64(config.electionTicks))
+    }
+
+    func electionEnded(_ replica: PartitionReplica) { elections.leave(replica) }
+
+    private func beginElections() {
+        let until = ticks + 2 * UInt64(config.electionTicks)
+        while let replica = elections.next(until: until) { replica.electionMayBegin() }
+    }
+
+    /// A replica that leads ends, and the others must know.
+    func resign(_ replica: PartitionReplica) {
+        let first = resignations.begin(replica, linked: peers.linked, now: ticks)
+        for message in first { post(message, of: replica.group) }
+        keepTime()
+    }
+
+    // MARK: Other nodes
+
+    /// Takes what the ``RaftDispatcher`` knows of the other nodes.
+    ///
+    /// - Parameters:
+    ///   - view: Who is there now.
+    ///   - returned: Those that may have missed something that was sent before.
+    ///   - restarted: Those that run another process than before.
+    package func peersChanged(
+        _ view: PeerView,
+        returned: [ReplicaID] = [],
+        restarted: [ReplicaID] = []
+    ) {
+        precondition(loop.isCurrent, "peers changed outside the loop")
+        let before = peers
+        peers = view
+        let gone = before.heard.filter { !view.isHeard($0) } + restarted
+        let unlinked = before.linked.filter { !view.isLinked($0) }
+        let back = view.linked.filter { !before.isLinked($0) || returned.contains($0) } + restarted
+        guard !gone.isEmpty || !unlinked.isEmpty || !back.isEmpty else { return }
+        for replica in all {
+            for peer in gone { replica.leaderIsGone(peer) }
+            for peer in unlinked { replica.peerIsGone(peer) }
+            for peer in back { replica.peerIsBack(peer) }
+        }
+    }
+
+    /// What was sent to a peer may be lost.
+    package func peerIsUnreachable(_ peer: ReplicaID) {
+        precondition(loop.isCurrent, "a peer reported outside the loop")
+        for replica in awake { replica.peerIsUnreachable(peer) }
     }
 
     // MARK: WAL space

@@ -20,4 +20,16 @@ public protocol StateMachine: AnyObject {
 
     /// Replaces the whole state.
     func restore(_ snapshot: ByteSlice, lastIndex: LogIndex, lastTerm: Term) throws
+
+    /// The state for a follower that is too far behind for entries.
+    ///
+    /// As of the last entry applied, or of an earlier one that the log still has or starts after.
+    /// By default it is made whole in memory by `snapshot`.
+    func openSnapshot(lastIndex: LogIndex, lastTerm: Term) throws -> any SnapshotSource
+
+    /// Where such a state arrives; by default it is gathered in memory and given to `restore`.
+    ///
+    /// A state machine that outlives the process keeps the metadata's membership with the state:
+    /// after a crash before the log has it, nobody else would know it.
+    func makeSnapshotSink(_ metadata: SnapshotMetadata) throws -> any SnapshotSink
 }

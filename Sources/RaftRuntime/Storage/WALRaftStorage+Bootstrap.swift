@@ -1,0 +1,21 @@
+package import Raft
+
+extension WALRaftStorage {
+    /// The log of a new group whose first members all start it with the same membership.
+    ///
+    /// It begins after an entry 1 that nobody ever wrote: whoever joins later, with nothing, is
+    /// brought a snapshot and with it the membership.
+    package static func bootstrapped(group: UInt64, membership: Membership) -> WALRaftStorage {
+        let storage = WALRaftStorage(group: group, membership: membership)
+        storage.reset(
+            to: SnapshotMetadata(index: LogIndex(1), term: Term(1), membership: membership)
+        )
+        storage.setHardState(HardState(term: Term(1), vote: nil, commit: LogIndex(1)))
+        return storage
+    }
+
+    /// The log of a replica that joins a group: empty, until the leader brings what is in it.
+    package static func joining(group: UInt64) -> WALRaftStorage {
+        WALRaftStorage(group: group, membership: Membership())
+    }
+}
