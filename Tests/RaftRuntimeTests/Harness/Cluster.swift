@@ -84,14 +84,15 @@ final class Cluster: @unchecked Sendable {
     /// Whether all replicas that are up hold and applied the same, and one leads.
     func isWhole(_ group: UInt64 = 1) -> Bool {
         let replicas = nodes.filter(\.isOn).compactMap { $0.replica(group) }
-        guard let first = replicas.first, replicas.count { $0.info.isLeader } == 1 else {
+        guard let first = replicas.first, replicas.filter(\.info.isLeader).count == 1 else {
             return false
         }
         let values = nodes.filter(\.isOn).compactMap { $0.machines[group]?.values }
+        guard values.allSatisfy({ $0 == values[0] }) else { return false }
         return replicas.allSatisfy {
             !$0.hasFailed && $0.info.term == first.info.term && $0.info.leader == first.info.leader
                 && $0.info.lastIndex == first.info.lastIndex && $0.info.applied == $0.info.lastIndex
-        } && values.allSatisfy { $0 == values[0] }
+        }
     }
 
     /// Proposes on the leader, again until it is acknowledged.
@@ -105,6 +106,13 @@ final class Cluster: @unchecked Sendable {
         }
         throw ClusterProblem.notAcknowledged(key)
     }
+}
+
+/// Carries what is not Sendable into a closure that says it must be.
+final class Box<Value>: @unchecked Sendable {
+    // Unchecked: a test runs on one thread.
+    var value: Value
+    init(_ value: Value) { self.value = value }
 }
 
 enum ClusterProblem: Error {
@@ -193,11 +201,11 @@ final class ClusterNode: @unchecked Sendable {
         wal = try open(platform)
         let limits = SnapshotLimits(cluster.config)
         for loop in platform.loops {
-            var made: RaftReplicaManager?
-            loop.execute { [self] in made = makeManager(loop, platform, transport, limits) }
-            cluster.run(1_000) { made != nil }
-            guard let made else { throw ClusterProblem.notStarted("node \(id)") }
-            managers.append(made)
+            let made = Box<RaftReplicaManager?>(nil)
+            loop.execute { [self] in made.value = makeManager(loop, platform, transport, limits) }
+            cluster.run(1_000) { made.value != nil }
+            guard let manager = made.value else { throw ClusterProblem.notStarted("node \(id)") }
+            managers.append(manager)
         }
         let dispatcher = RaftDispatcher(
             managers: managers,
@@ -285,11 +293,13 @@ final class ClusterNode: @unchecked Sendable {
 
     /// Runs `body` on the loop of a group, and the simulation until it did.
     func on<T>(_ group: UInt64 = 1, _ body: @escaping (PartitionReplica?) throws -> T) throws -> T {
-        var result: Result<T, any Error>?
-        let manager = manager(of: group)
-        manager.loop.execute { [self] in result = Result { try body(replica(group)) } }
-        cluster.run(1_000) { result != nil }
-        guard let result else { throw ClusterProblem.notStarted("node \(id), group \(group)") }
+        let box = Box<Result<T, any Error>?>(nil)
+        let work = Box(body)
+        manager(of: group).loop.execute { [self] in
+            box.value = Result { try work.value(replica(group)) }
+        }
+        cluster.run(1_000) { box.value != nil }
+        guard let result = box.value else { throw ClusterProblem.notStarted("node \(id), group \(group)") }
         return try result.get()
     }
 
@@ -318,7 +328,7 @@ final class ClusterNode: @unchecked Sendable {
             )
             let replica = try manager.start(group: group, storage: storage, stateMachine: machine)
             machine.replica = replica
-            replica.onStorageFailed = { failures[group] = $0 }
+            replica.onStorageFailed = { [unowned self] in failures[group] = $0 }
             replica.onReleaseWanted = { machine.keep() }
         }
     }
@@ -330,17 +340,18 @@ final class ClusterNode: @unchecked Sendable {
         _ completion: @escaping (Result<ByteSlice, RaftError>) -> Void
     ) {
         let payload = RaftPayload(MemoryStateMachine.Command.set(key: key, value: value).encoded)
+        let answer = Box(completion)
         manager(of: group).loop.execute { [self] in
             guard let replica = replica(group) else {
-                completion(.failure(.unknownGroup(group)))
+                answer.value(.failure(.unknownGroup(group)))
                 return
             }
-            replica.propose(payload, completion)
+            replica.propose(payload, answer.value)
         }
     }
 
     /// Makes what is applied durable and drops the log up to there.
-    func compact(_ group: UInt64 = 1) throws { try on(group) { _ in machines[group]?.keep() } }
+    func compact(_ group: UInt64 = 1) throws { try on(group) { [self] _ in machines[group]?.keep() } }
 }
 
 /// What a state machine keeps on its own disk.
