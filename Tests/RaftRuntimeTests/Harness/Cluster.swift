@@ -292,6 +292,7 @@ final class ClusterNode: @unchecked Sendable {
     // MARK: Groups
 
     /// Runs `body` on the loop of a group, and the simulation until it did.
+    @discardableResult
     func on<T>(_ group: UInt64 = 1, _ body: @escaping (PartitionReplica?) throws -> T) throws -> T {
         let box = Box<Result<T, any Error>?>(nil)
         let work = Box(body)
