@@ -260,6 +260,7 @@ package final class PartitionReplica: @unchecked Sendable {
             return
         default: break
         }
+        if isEcho(message) { return }
         stepCore(message)
         if message.from == node.leader { silentTicks = 0 }
         if !message.body.isRoutine { idleTicks = 0 }

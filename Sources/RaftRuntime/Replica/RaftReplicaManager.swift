@@ -324,6 +324,9 @@ package final class RaftReplicaManager: @unchecked Sendable {
         elections.enter(replica, until: ticks + 2 * UInt64(config.electionTicks))
     }
 
+    /// Elections under way.
+    package var runningElections: Int { elections.runningCount }
+
     func electionEnded(_ replica: PartitionReplica) { elections.leave(replica) }
 
     private func beginElections() {
