@@ -275,7 +275,7 @@ import Testing
         try leader.on { try $0?.proposeChange(change) }
         #expect(cluster.run(2_000) { leader.replica()?.info.membership.voters.count == 2 })
         try cluster.write(1, "a", "1")
-        for node in cluster.nodes { if node !== gone { try node.compact() } }
+        for node in cluster.nodes where node !== gone { try node.compact() }
         cluster.run(100)
         try gone.on { $0?.stop() }
         for node in cluster.nodes { node.cutPower() }

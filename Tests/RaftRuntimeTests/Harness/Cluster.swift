@@ -74,7 +74,9 @@ final class Cluster: @unchecked Sendable {
     /// The one that leads in the highest term.
     func readyLeader(_ group: UInt64 = 1) -> ClusterNode? {
         nodes.filter { $0.isOn && $0.replica(group)?.isReadyLeader == true }
-            .max { ($0.replica(group)?.info.term ?? .zero) < ($1.replica(group)?.info.term ?? .zero) }
+            .max {
+                ($0.replica(group)?.info.term ?? .zero) < ($1.replica(group)?.info.term ?? .zero)
+            }
     }
 
     func followers(_ group: UInt64 = 1) -> [ClusterNode] {
@@ -138,10 +140,14 @@ final class AppliedLedger {
 
     func count(_ group: UInt64 = 1) -> Int { entries[group]?.count ?? 0 }
 
-    /// How often a command was committed.
-    func occurrences(of payload: ByteSlice, in group: UInt64 = 1) -> Int {
-        let wanted = RaftPayload(payload)
-        return entries[group]?.values.count { $0.payload == wanted } ?? 0
+    /// Where each value of a key was committed.
+    func indices(of key: String, in group: UInt64 = 1) -> [String: [LogIndex]] {
+        var found: [String: [LogIndex]] = [:]
+        for (index, entry) in entries[group] ?? [:] where entry.kind == .normal {
+            let command = try? MemoryStateMachine.Command(decoding: ByteSlice(entry.payload))
+            if case .set(key, let value) = command { found[value, default: []].append(index) }
+        }
+        return found
     }
 }
 
@@ -300,7 +306,9 @@ final class ClusterNode: @unchecked Sendable {
             box.value = Result { try work.value(replica(group)) }
         }
         cluster.run(1_000) { box.value != nil }
-        guard let result = box.value else { throw ClusterProblem.notStarted("node \(id), group \(group)") }
+        guard let result = box.value else {
+            throw ClusterProblem.notStarted("node \(id), group \(group)")
+        }
         return try result.get()
     }
 
@@ -352,7 +360,9 @@ final class ClusterNode: @unchecked Sendable {
     }
 
     /// Makes what is applied durable and drops the log up to there.
-    func compact(_ group: UInt64 = 1) throws { try on(group) { [self] _ in machines[group]?.keep() } }
+    func compact(_ group: UInt64 = 1) throws {
+        try on(group) { [self] _ in machines[group]?.keep() }
+    }
 }
 
 /// What a state machine keeps on its own disk.
