@@ -12,7 +12,7 @@ import Testing
     private static let groups: ClosedRange<UInt64> = 1...20
 
     /// A cluster of several groups that have fallen silent, all led by one node.
-    private func silentCluster(seed: UInt64 = 1) throws -> (Cluster, ClusterNode) {
+    private func silentCluster(seed: UInt64 = 1) throws -> (Cluster, SimulatedNode) {
         let cluster = try Cluster(seed: seed)
         for group in Self.groups {
             try cluster.createGroup(group)
@@ -37,7 +37,7 @@ import Testing
     private func expectLeaders(
         _ cluster: Cluster,
         within milliseconds: Int64,
-        _ accept: @escaping (ClusterNode) -> Bool
+        _ accept: @escaping (SimulatedNode) -> Bool
     ) {
         let done = cluster.run(milliseconds) {
             Self.groups.allSatisfy { cluster.readyLeader($0).map(accept) ?? false }

@@ -22,6 +22,8 @@ package final class RaftReplicaManager: @unchecked Sendable {
     private var dirty: [PartitionReplica] = []
     private var awake: [PartitionReplica] = []
     private var pressures: [Pressure] = []
+    /// What is kept of groups whose replica was removed from this node: term and vote.
+    private var removed: [UInt64: WALRaftStorage] = [:]
     /// While true, what recovery left in the WAL stays there: memory is short.
     package var isThrottled: () -> Bool = { false }
 
@@ -89,13 +91,11 @@ package final class RaftReplicaManager: @unchecked Sendable {
     ///   - group: A number that no other group ever had.
     ///   - storage: Its log, recovered or new.
     ///   - stateMachine: As far as it is durable by itself.
-    ///   - abstainUntil: See `RaftNode.init`.
     ///   - priority: See `RaftNode.Configuration.priority`.
     package func start(
         group: UInt64,
         storage: WALRaftStorage,
         stateMachine: any StateMachine,
-        abstainUntil: LogIndex? = nil,
         priority: Int = 1
     ) throws(RaftConfigurationError) -> PartitionReplica {
         precondition(replicas[group] == nil, "group \(group) started twice")
@@ -105,7 +105,7 @@ package final class RaftReplicaManager: @unchecked Sendable {
             hardState: storage.hardState,
             membership: storage.base.membership,
             applied: stateMachine.lastApplied,
-            abstainUntil: abstainUntil
+            abstainUntilTerm: storage.abstention?.until
         )
         let replica = PartitionReplica(
             group: group,
@@ -115,8 +115,10 @@ package final class RaftReplicaManager: @unchecked Sendable {
             manager: self
         )
         replicas[group] = replica
+        removed[group] = nil
         resignations.end(group)
         if replica.needsTicks { keepAwake(replica) }
+        if storage.hasPending { markDirty(replica) }
         return replica
     }
 
@@ -146,6 +148,55 @@ package final class RaftReplicaManager: @unchecked Sendable {
         if replica.election != .outside { electionEnded(replica) }
         sending.drop(group: replica.group)
         reportRelief()
+    }
+
+    /// Keeps what is remembered of a replica that was removed from this node, until the whole group
+    /// is deleted; found again by recovery.
+    package func keepRemoved(_ storage: WALRaftStorage) {
+        precondition(storage.isRemoved, "group \(storage.group) was not removed")
+        removed[storage.group] = storage
+        writeRemoved([storage])
+    }
+
+    /// Forgets a removed replica: its group is deleted everywhere, and its number is never used
+    /// again.
+    package func forgetRemoved(_ group: UInt64) {
+        removed[group] = nil
+        reportRelief()
+    }
+
+    /// What is kept of a removed replica, for one that comes back; see
+    /// ``WALRaftStorage/comeBack(as:)``.
+    package func takeRemoved(_ group: UInt64) -> WALRaftStorage? {
+        removed.removeValue(forKey: group)
+    }
+
+    private func writeRemoved(_ storages: [WALRaftStorage]) {
+        var records: [WALRecord] = []
+        var places: [(storage: WALRaftStorage, records: Range<Int>)] = []
+        for storage in storages {
+            let start = records.count
+            let count = storage.takePending(into: &records)
+            places.append((storage, start..<start + count))
+        }
+        if !records.isEmpty { submit(records, of: places) }
+    }
+
+    private func submit(
+        _ records: [WALRecord],
+        of places: [(storage: WALRaftStorage, records: Range<Int>)]
+    ) {
+        wal.submit(
+            WALBatch(records: records, loop: loop) { [self] result in
+                guard case .success(let positions) = result else { return }
+                for (storage, range) in places {
+                    for record in range {
+                        storage.recordIsDurable(records[record], at: positions[record])
+                    }
+                }
+                reportRelief()
+            }
+        )
     }
 
     func markDirty(_ replica: PartitionReplica) {
@@ -380,7 +431,10 @@ package final class RaftReplicaManager: @unchecked Sendable {
         let below: UInt64
         /// Replicas that may still need a file below; whoever is looked at and needs none leaves.
         var behind: [PartitionReplica]
+        var removed: [WALRaftStorage]
         let relieved: (UInt64) -> Void
+
+        var isOver: Bool { behind.isEmpty && removed.isEmpty }
     }
 
     /// Moves everything the groups need out of the files below `file`, then calls `relieved` with
@@ -391,7 +445,12 @@ package final class RaftReplicaManager: @unchecked Sendable {
         precondition(loop.isCurrent, "WAL pressure outside the loop")
         let behind = replicas.values.filter { $0.storage.oldestFile < file }
             .sorted { $0.group < $1.group }
-        pressures.append(Pressure(below: file, behind: behind, relieved: relieved))
+        let old = removed.values.filter { $0.oldestFile < file }.sorted { $0.group < $1.group }
+        pressures.append(
+            Pressure(below: file, behind: behind, removed: old, relieved: relieved)
+        )
+        for storage in old { storage.stageState() }
+        writeRemoved(old)
         var records: [WALRecord] = []
         var staged: [Staged] = []
         for replica in behind {
@@ -423,10 +482,17 @@ package final class RaftReplicaManager: @unchecked Sendable {
                 guard isGone || replica.storage.oldestFile >= pressures[place].below else { break }
                 pressures[place].behind.removeLast()
             }
-            if pressures[place].behind.isEmpty { relieved.append(pressures.remove(at: place)) }
+            let below = pressures[place].below
+            pressures[place].removed.removeAll { storage in
+                removed[storage.group] !== storage || storage.oldestFile >= below
+            }
+            if pressures[place].isOver { relieved.append(pressures.remove(at: place)) }
         }
         guard !relieved.isEmpty else { return }
-        let oldest = replicas.values.map(\.storage.oldestFile).min() ?? .max
+        let oldest = min(
+            replicas.values.map(\.storage.oldestFile).min() ?? .max,
+            removed.values.map(\.oldestFile).min() ?? .max
+        )
         for pressure in relieved.reversed() { pressure.relieved(oldest) }
     }
 

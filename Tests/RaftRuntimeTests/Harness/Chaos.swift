@@ -106,7 +106,7 @@ final class Chaos: @unchecked Sendable {
         }
     }
 
-    private func revive(_ node: ClusterNode) throws {
+    private func revive(_ node: SimulatedNode) throws {
         node.disk.failure = nil
         if node.isOn { node.cutPower() }
         try node.start()

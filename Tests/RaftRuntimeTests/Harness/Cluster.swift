@@ -14,7 +14,7 @@ final class Cluster: @unchecked Sendable {
     let wire: Wire
     let ledger = AppliedLedger()
     let config: RaftConfig
-    private(set) var nodes: [ClusterNode] = []
+    private(set) var nodes: [SimulatedNode] = []
     var members: [ReplicaID] { nodes.map(\.id) }
 
     init(
@@ -27,7 +27,7 @@ final class Cluster: @unchecked Sendable {
         self.config = config
         wire = Wire(simulation)
         for number in 1...count {
-            nodes.append(ClusterNode(ReplicaID(UInt64(number)), loops: loops, in: self))
+            nodes.append(SimulatedNode(ReplicaID(UInt64(number)), loops: loops, in: self))
         }
         for node in nodes { try node.start() }
     }
@@ -35,15 +35,15 @@ final class Cluster: @unchecked Sendable {
     deinit { for node in nodes { node.platform?.end() } }
 
     /// A node that is no member of anything yet.
-    func addNode() throws -> ClusterNode {
-        let node = ClusterNode(ReplicaID(UInt64(nodes.count + 1)), loops: 1, in: self)
+    func addNode() throws -> SimulatedNode {
+        let node = SimulatedNode(ReplicaID(UInt64(nodes.count + 1)), loops: 1, in: self)
         nodes.append(node)
         try node.start()
         for node in nodes where node.isOn { node.dispatcher?.follow(members) }
         return node
     }
 
-    func node(_ id: ReplicaID) -> ClusterNode { nodes[Int(id.rawValue) - 1] }
+    func node(_ id: ReplicaID) -> SimulatedNode { nodes[Int(id.rawValue) - 1] }
 
     /// Starts a new group on the first `count` nodes.
     func createGroup(_ group: UInt64 = 1, on count: Int = 3) throws {
@@ -61,8 +61,8 @@ final class Cluster: @unchecked Sendable {
     }
 
     /// Runs until one replica leads and is ready, and returns its node.
-    func leader(_ group: UInt64 = 1, within milliseconds: Int64 = 5_000) throws -> ClusterNode {
-        var found: ClusterNode?
+    func leader(_ group: UInt64 = 1, within milliseconds: Int64 = 5_000) throws -> SimulatedNode {
+        var found: SimulatedNode?
         run(milliseconds) {
             found = readyLeader(group)
             return found != nil
@@ -72,14 +72,14 @@ final class Cluster: @unchecked Sendable {
     }
 
     /// The one that leads in the highest term.
-    func readyLeader(_ group: UInt64 = 1) -> ClusterNode? {
+    func readyLeader(_ group: UInt64 = 1) -> SimulatedNode? {
         nodes.filter { $0.isOn && $0.replica(group)?.isReadyLeader == true }
             .max {
                 ($0.replica(group)?.info.term ?? .zero) < ($1.replica(group)?.info.term ?? .zero)
             }
     }
 
-    func followers(_ group: UInt64 = 1) -> [ClusterNode] {
+    func followers(_ group: UInt64 = 1) -> [SimulatedNode] {
         nodes.filter { $0.isOn && $0.replica(group)?.info.isLeader == false }
     }
 
@@ -152,7 +152,7 @@ final class AppliedLedger {
 }
 
 /// One node: what outlives its lives, and its life of now.
-final class ClusterNode: @unchecked Sendable {
+final class SimulatedNode: @unchecked Sendable {
     // Unchecked: the simulation runs on one thread.
     let id: ReplicaID
     let disk: SimulatedFileSystem
