@@ -52,6 +52,7 @@ package final class RaftReplicaManager: @unchecked Sendable {
     ///   - config: Validated by whoever read it.
     ///   - transport: To the other nodes; without it every group has this replica alone.
     ///   - snapshotLimits: Shared with the managers of other loops; `nil`: limits of its own.
+    ///   - metrics: Shared with the managers of other loops.
     package init(
         loop: EventLoop,
         wal: GroupCommitWAL,
@@ -92,6 +93,8 @@ package final class RaftReplicaManager: @unchecked Sendable {
     ///   - storage: Its log, recovered or new.
     ///   - stateMachine: As far as it is durable by itself.
     ///   - priority: See `RaftNode.Configuration.priority`.
+    /// - Returns: The replica, which lives until it is stopped.
+    /// - Throws: when log, state machine and settings do not belong together.
     package func start(
         group: UInt64,
         storage: WALRaftStorage,

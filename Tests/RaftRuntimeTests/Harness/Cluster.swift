@@ -6,8 +6,10 @@ import WriteAheadLog
 
 @testable import RaftRuntime
 
-/// Nodes with Raft groups in one process and virtual time: their loops, logs and disks are
-/// simulated, and so is what lies between them. One seed is one run.
+/// Nodes with Raft groups in one process and virtual time.
+///
+/// Their loops, logs and disks are simulated, and so is what lies between them. One seed is one
+/// run.
 final class Cluster: @unchecked Sendable {
     // Unchecked: the simulation runs on one thread.
     let simulation: Simulation
