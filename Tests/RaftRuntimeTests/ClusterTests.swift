@@ -140,6 +140,26 @@ import Testing
         }
     }
 
+    @Test func `reads by lease need no majority, and end with the lease`() throws {
+        var config = RaftConfig()
+        config.usesLeases = true
+        config.quiesceTicks = 0
+        let cluster = try Cluster(config: config)
+        try cluster.createGroup()
+        let leader = try cluster.leader()
+        cluster.run(500)
+        cluster.wire.isolate(leader.id, from: cluster.members)
+        var answers: [Result<LogIndex, RaftError>] = []
+        try leader.on { $0?.readIndex { answers.append($0) } }
+        #expect(answers.count == 1)
+        #expect(cluster.run(3_000) { cluster.readyLeader().map { $0 !== leader } ?? false })
+        try cluster.write(1, "a", "1")
+        try leader.on { $0?.readIndex { answers.append($0) } }
+        cluster.run(7_000)
+        #expect(answers.count == 2)
+        if case .success = answers.last { Issue.record("a stale read") }
+    }
+
     @Test func `a leader that was cut off answers no reads`() throws {
         let cluster = try Cluster()
         try cluster.createGroup()

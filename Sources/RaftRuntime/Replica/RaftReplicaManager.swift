@@ -40,6 +40,7 @@ package final class RaftReplicaManager: @unchecked Sendable {
     private var receivingSnapshots: [PartitionReplica] = []
     let snapshotLimits: SnapshotLimits
     private(set) var ticks: UInt64 = 0
+    private var lastTick: Int64 = 0
     private var hasTimer = false
     private var isPoisoned = false
 
@@ -333,8 +334,16 @@ package final class RaftReplicaManager: @unchecked Sendable {
         }
     }
 
+    /// Whether more time has passed since the last tick than ticks tell.
+    var isLate: Bool {
+        let sinceTick = loop.clock.monotonicNanoseconds - lastTick
+        return sinceTick > 2 * .milliseconds(Int64(config.tickMilliseconds))
+    }
+
     private func tick() {
         ticks += 1
+        if config.usesLeases && isLate { for replica in awake { replica.node.onClockStall() } }
+        lastTick = loop.clock.monotonicNanoseconds
         var place = 0
         while place < awake.count {
             let replica = awake[place]

@@ -115,6 +115,11 @@ extension PartitionReplica {
     /// The node of its leader is gone, or was restarted and leads nothing any more.
     func leaderIsGone(_ peer: ReplicaID) {
         guard node.leader == peer, node.role == .follower, !isStopped, !hasFailed else { return }
+        guard !manager.config.usesLeases else {
+            // What was promised to the leader runs out with the election timeout, and not before.
+            wake()
+            return
+        }
         node.forgetLeader()
         let candidates = node.membership.voters.filter {
             $0 != peer && ($0 == id || manager.peers.isHeard($0))

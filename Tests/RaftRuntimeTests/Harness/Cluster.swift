@@ -247,9 +247,9 @@ final class SimulatedNode: @unchecked Sendable {
             transport: transport,
             snapshotLimits: limits
         )
-        manager.onLogPoisoned = { [unowned self] _ in
+        manager.onLogPoisoned = { [unowned self] error in
             isSilenced = true
-            dispatcher?.fallSilent()
+            dispatcher?.logIsPoisoned(error)
         }
         return manager
     }
