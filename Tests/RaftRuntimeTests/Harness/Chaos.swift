@@ -2,6 +2,7 @@ import Bytes
 import Platform
 import Raft
 import Simulator
+import WriteAheadLog
 
 @testable import RaftRuntime
 
@@ -125,6 +126,9 @@ final class Chaos: @unchecked Sendable {
         (cluster.wire.lossPercent, cluster.wire.duplicationPercent) = (0, 0)
         cluster.wire.reorders = false
         cluster.wire.maxDelay = 300_000
+        for node in cluster.nodes { node.disk.failure = nil }
+        // What failed before may still be on its way to those whom it ends.
+        cluster.run(1_000)
         for node in cluster.nodes where !node.isOn || node.isSilenced || !node.failures.isEmpty {
             for failure in node.failures.values {
                 if case RaftError.logLost = failure { problems.append("\(node.id): \(failure)") }
@@ -134,11 +138,21 @@ final class Chaos: @unchecked Sendable {
             }
             try revive(node)
         }
-        for node in cluster.nodes { node.disk.failure = nil }
-        if !cluster.run(20_000, until: { cluster.isWhole() }) { problems.append("did not heal") }
+        if !cluster.run(20_000, until: { cluster.isWhole() }) {
+            problems.append("did not heal: \(state)")
+        }
         problems += cluster.ledger.disagreements
         check()
         return problems
+    }
+
+    private var state: String {
+        cluster.nodes.map { node in
+            let info = node.replica()?.info
+            return "\(node.id): \(String(describing: info)) failed \(node.failures) "
+                + "silenced \(node.isSilenced) peers \(node.managers.map(\.peers)) "
+                + "\(String(describing: node.replica()?.status.peers)) wal \(String(describing: node.wal?.state))"
+        }.joined(separator: "\n")
     }
 
     private func check() {
