@@ -26,7 +26,26 @@ public struct ByteRope: Sendable {
         case file(FileRegion)
     }
 
-    public private(set) var pieces: [Piece] = []
+    /// The pieces in order; a single one takes no memory of its own.
+    public struct Pieces: RandomAccessCollection, Sendable {
+        private var head: Piece?
+        private var tail: [Piece] = []
+
+        public var startIndex: Int { 0 }
+        public var endIndex: Int { head == nil ? 0 : tail.count + 1 }
+
+        public subscript(index: Int) -> Piece {
+            guard index == 0 else { return tail[index - 1] }
+            guard let head else { preconditionFailure("piece 0 of none") }
+            return head
+        }
+
+        mutating func append(_ piece: Piece) {
+            if head == nil { head = piece } else { tail.append(piece) }
+        }
+    }
+
+    public private(set) var pieces = Pieces()
     /// Length of all pieces together, in bytes.
     public private(set) var count = 0
 
@@ -49,7 +68,11 @@ public struct ByteRope: Sendable {
     }
 
     public mutating func append(_ rope: ByteRope) {
-        pieces.append(contentsOf: rope.pieces)
+        if isEmpty {
+            self = rope
+            return
+        }
+        for piece in rope.pieces { pieces.append(piece) }
         count += rope.count
     }
 

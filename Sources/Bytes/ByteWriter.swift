@@ -92,6 +92,22 @@ public struct ByteWriter: ~Copyable {
         return finished
     }
 
+    /// Everything written, the first four bytes replaced by the length of what follows them.
+    ///
+    /// A precondition: the first thing written was an `Int32` to take its place.
+    public consuming func finishLengthPrefixed() -> ByteRope {
+        sealPiece()
+        guard case .bytes(let first) = finished.pieces.first, first.count >= 4 else {
+            preconditionFailure("no place for a length in \(finished.count) bytes")
+        }
+        // The piece is the writer's own until it is handed out below.
+        UnsafeMutableRawPointer(mutating: first.start.unsafelyUnwrapped).storeBytes(
+            of: Int32(finished.count - 4).bigEndian,
+            as: Int32.self
+        )
+        return finished
+    }
+
     /// Everything written as one slice; a copy only when something was spliced in.
     ///
     /// A precondition: no file piece was written.

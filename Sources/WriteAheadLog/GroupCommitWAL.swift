@@ -38,6 +38,7 @@ package final class GroupCommitWAL: Sendable {
     private let visibleState = Atomic(State.writing.rawValue)
     private let inlineSync: Int64
     private let typicalSync = Atomic(Int64.max)
+    private let poisonHandler = Mutex<(@Sendable () -> Void)?>(nil)
     private let pressureHandler = Mutex<PressureHandler?>(nil)
     private let closeCompletion = Mutex<(@Sendable (WALError?) -> Void)?>(nil)
 
@@ -260,6 +261,7 @@ package final class GroupCommitWAL: Sendable {
         if case .poisoned = error { setState(.poisoned) } else { setState(.closed) }
         let all = group + intake.withLock { $0.end(error) }
         Self.complete(all) { _ in .failure(error) }
+        if isPoisoned, let handler = poisonHandler.withLock({ $0 }) { handler() }
         finishClose(error)
     }
 
@@ -296,8 +298,16 @@ package final class GroupCommitWAL: Sendable {
 
     package var isPoisoned: Bool { state == .poisoned }
 
+    /// Has `handler` called, on any thread, once the log is poisoned.
+    package func onPoisoned(_ handler: @escaping @Sendable () -> Void) {
+        poisonHandler.withLock { $0 = handler }
+        if isPoisoned { handler() }
+    }
+
     /// As many files are in use as the log may have: take in nothing more until some are given back.
-    package var isOverLimit: Bool { inventory.excessBytes > 0 }
+    ///
+    /// Never of a poisoned log: it takes nothing in, and waiting would not help.
+    package var isOverLimit: Bool { !isPoisoned && inventory.excessBytes > 0 }
 
     /// Even what cannot be put off takes more than a quarter over the limit.
     package var isFarOverLimit: Bool { inventory.excessBytes > configuration.totalBytes / 4 }

@@ -61,6 +61,24 @@ import Testing
         )
     }
 
+    @Test(arguments: [0, 10, 5_000])
+    func `a length in front counts everything behind it`(_ size: Int) {
+        let body = ByteSlice([UInt8](repeating: 7, count: size))
+        var writer = ByteWriter(capacity: 8)
+        writer.write(Int32(0))
+        writer.write(Int16(-1))
+        writer.write(body)
+        writer.write(Int8(1))
+        let rope = writer.finishLengthPrefixed()
+        var expected = ByteWriter()
+        expected.write(Int32(size + 3))
+        expected.write(Int16(-1))
+        expected.write(body)
+        expected.write(Int8(1))
+        let framed = expected.finish()
+        #expect(rope == framed)
+    }
+
     @Test func `pieces in front of a splice stay what they were when the writer grows`() {
         let large = ByteSlice([UInt8](repeating: 2, count: 4096))
         var writer = ByteWriter(capacity: 64)

@@ -122,6 +122,26 @@ import Testing
         }
     }
 
+    @Test func `what is written at once is what the kernel takes, and the rest can follow`()
+        async throws
+    {
+        try await Machine.on {
+            let (near, far, listener) = try await Self.pair()
+            let message = (0..<8_000_000).map { UInt8(truncatingIfNeeded: $0 / 251 ^ $0) }
+            let bytes = ByteSlice(message)
+            let written = near.writeNow(bytes)
+            #expect(written > 0 && written < bytes.count, "\(written)")
+            #expect(near.writeNow(bytes) == 0)
+            async let received = Self.read(message.count, from: far)
+            try await near.write(ByteRope(bytes.dropFirst(written)))
+            #expect(try await received == message)
+            near.close()
+            #expect(near.writeNow(bytes) == 0)
+            far.close()
+            listener.close()
+        }
+    }
+
     @Test func `a file shorter than was promised ends the connection, not the broker`() async throws
     {
         let path = "/var/tmp/chronik-short-\(getpid())"

@@ -93,7 +93,10 @@ final class ProduceGate: Sendable {
     private let wal: GroupCommitWAL
     private let waiting = Mutex<[FetchSignal]>([])
 
-    init(_ wal: GroupCommitWAL) { self.wal = wal }
+    init(_ wal: GroupCommitWAL) {
+        self.wal = wal
+        wal.onPoisoned { [weak self] in self?.open() }
+    }
 
     var isClosed: Bool { wal.isOverLimit }
 

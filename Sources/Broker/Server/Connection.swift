@@ -114,6 +114,7 @@ actor Connection {
             slots.removeFirst(firstSlot)
             firstSlot = 0
         }
+        if slots.isEmpty { writeNow() }
         if !output.isEmpty || isEnding { resumeWriter() }
         resumeReader()
     }
@@ -140,6 +141,16 @@ actor Connection {
     }
 
     // MARK: Responses
+
+    /// Nothing more is in progress that could share a write: a short response need not wait for
+    /// the writer's turn.
+    private func writeNow() {
+        guard waitingWriter != nil, output.pieces.count == 1,
+            case .bytes(let bytes) = output.pieces[0]
+        else { return }
+        let written = socket.writeNow(bytes)
+        output = written == bytes.count ? ByteRope() : ByteRope(bytes.dropFirst(written))
+    }
 
     private func writeResponses() async {
         while true {

@@ -77,8 +77,7 @@ enum ResponseFrame {
         headerVersion: Int16,
         correlationID: Int32
     ) -> RequestOutcome {
-        var writer = ByteWriter(capacity: 256)
-        writer.write(correlationID)
+        var writer = begin(correlationID: correlationID, capacity: 256)
         // Response header v1 ends in an empty set of tagged fields.
         if headerVersion >= 1 { writer.writeUnsignedVarint(0) }
         do {
@@ -86,15 +85,15 @@ enum ResponseFrame {
         } catch {
             return .close("\(M.name) v\(version) cannot be encoded: \(error)")
         }
-        return .response(frame(writer.finish()))
+        return .response(writer.finishLengthPrefixed())
     }
 
-    static func frame(_ payload: ByteRope) -> ByteRope {
-        var prefix = ByteWriter(capacity: 4)
-        prefix.write(Int32(payload.count))
-        var rope = prefix.finish()
-        rope.append(payload)
-        return rope
+    /// A frame up to its header, to be ended by `finishLengthPrefixed`.
+    static func begin(correlationID: Int32, capacity: Int) -> ByteWriter {
+        var writer = ByteWriter(capacity: capacity)
+        writer.write(Int32(0))
+        writer.write(correlationID)
+        return writer
     }
 }
 
@@ -113,10 +112,9 @@ extension RoutedRequest {
                 if handler.api == .apiVersions {
                     return ApiVersionsHandler.unsupportedVersion(correlationID: correlationID)
                 }
-                var writer = ByteWriter(capacity: 8)
-                writer.write(correlationID)
+                var writer = ResponseFrame.begin(correlationID: correlationID, capacity: 16)
                 writer.write(ErrorCode.unsupportedVersion.rawValue)
-                return .response(ResponseFrame.frame(writer.finish()))
+                return .response(writer.finishLengthPrefixed())
             },
             latency: nil,
             clock: clock

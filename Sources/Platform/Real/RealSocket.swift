@@ -183,9 +183,20 @@ final class RealSocket: Socket, @unchecked Sendable {
         }
     }
 
+    override func writeNow(_ bytes: ByteSlice) -> Int {
+        precondition(loop.isCurrent, "a write outside the socket's loop")
+        precondition(writer == nil, "two writers of one socket")
+        guard canWrite, !isClosed else { return 0 }
+        let n = send(.slice(bytes))
+        if n < 0 && errno == EAGAIN { canWrite = false }
+        return max(n, 0)
+    }
+
     private func send(_ step: RopeCursor.Step) -> Int {
         switch step {
-        case .memory(let vectors):
+        case .slice(let bytes):
+            return Glibc.send(descriptor, bytes.start, bytes.count, Int32(MSG_NOSIGNAL))
+        case .slices(let vectors):
             return vectors.withUnsafeBufferPointer {
                 writev(descriptor, $0.baseAddress, Int32($0.count))
             }
@@ -253,13 +264,14 @@ private struct Transferred<T>: @unchecked Sendable {
 /// Where a partly written rope goes on.
 private struct RopeCursor {
     enum Step {
-        case memory([iovec])
+        case slice(ByteSlice)
+        case slices([iovec])
         case file(File, offset: Int, count: Int)
     }
 
     private static let maxVectors = 64
 
-    private let pieces: [ByteRope.Piece]
+    private let pieces: ByteRope.Pieces
     private var index = 0
     /// Bytes of `pieces[index]` already written.
     private var done = 0
@@ -274,6 +286,9 @@ private struct RopeCursor {
             }
             return .file(file, offset: region.offset + done, count: region.count - done)
         }
+        if index == pieces.count - 1, case .bytes(let slice) = pieces[index] {
+            return .slice(slice.dropFirst(done))
+        }
         var vectors: [iovec] = []
         vectors.reserveCapacity(min(pieces.count - index, Self.maxVectors))
         var skip = done
@@ -285,7 +300,7 @@ private struct RopeCursor {
             )
             skip = 0
         }
-        return .memory(vectors)
+        return .slices(vectors)
     }
 
     mutating func consume(_ n: Int) {

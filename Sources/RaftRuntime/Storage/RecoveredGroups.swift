@@ -70,13 +70,14 @@ package final class RecoveredGroups {
     /// Groups that were found and not taken over yet.
     package var groups: [UInt64] { storages.keys.sorted() }
 
-    /// What the WAL has of a group; to be finished with
-    /// ``WALRaftStorage/finishRecovery(applied:term:membership:)``.
+    /// Hands over what the WAL has of a group.
     ///
     /// - Parameters:
     ///   - group: Its number.
     ///   - membership: Who belongs to it, if the WAL does not know better.
     ///   - isNew: It was made just now, so that no replica of it can have promised anything.
+    /// - Returns: Its storage; to be finished with
+    ///   ``WALRaftStorage/finishRecovery(applied:term:membership:)``.
     /// - Throws: when this replica has lost what no other has.
     package func storage(
         of group: UInt64,

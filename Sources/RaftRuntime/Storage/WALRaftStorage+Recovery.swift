@@ -29,7 +29,7 @@ extension WALRaftStorage {
         payload: ByteSlice,
         at position: WALPosition
     ) throws(MalformedBytes) {
-        if let fence = doubt?.fence { doubt?.fence = max(fence, Term(term).next) }
+        if let fence = doubt?.fence { doubt?.fence = max(fence, Term(term).fence) }
         switch kind {
         case .entry:
             recover(index, term, .normal, .empty, at: position)
@@ -112,7 +112,7 @@ extension WALRaftStorage {
     /// Records of this group may have been lost here, none of a term above `highestTerm`.
     package func recoverDamage(highestTerm: Term) {
         let committed = min(max(hardState.commit, window.base), lastIndex)
-        let fence = max(highestTerm.next, doubt?.fence ?? .zero)
+        let fence = max(highestTerm.fence, doubt?.fence ?? .zero)
         doubt = Doubt(fence: fence, committed: min(committed, doubt?.committed ?? committed))
     }
 

@@ -210,5 +210,12 @@ final class SimulatedSocket: Socket, @unchecked Sendable {
         slice.withUnsafeBytes { other.send($0) }
     }
 
+    override func writeNow(_ bytes: ByteSlice) -> Int {
+        precondition(loop.isCurrent, "a write outside the socket's loop")
+        guard let other = end.other, !end.isOver, other.hasRoom else { return 0 }
+        bytes.withUnsafeBytes { other.send($0) }
+        return bytes.count
+    }
+
     override func close() { end.close() }
 }

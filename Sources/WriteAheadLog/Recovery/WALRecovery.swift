@@ -292,6 +292,7 @@ package struct WALRecovery: ~Copyable {
             guard let index = places.firstIndex(where: { $0.file.sequence == marker.sequence }),
                 index >= lastPlace, !places[index].isUnreadable,
                 marker.offset >= UInt64(places[index].offset), marker.offset < 1 << 32,
+                WALBlock.roundedDown(Int(marker.offset)) == Int(marker.offset),
                 marker.nextNumber > expected ?? 1, onDamage != nil
             else { throw missingEnd }
             try note(damageIn: last.path, at: last.offset)

@@ -1,8 +1,10 @@
 import Platform
 import Raft
 
-/// Three replicas of a group in one thread: every message is delivered at once, and every write is
-/// durable at once. What is left is what the core itself costs.
+/// Three replicas of a group in one thread.
+///
+/// Every message is delivered at once, and every write is durable at once. What is left is what the
+/// core itself costs.
 struct RaftCoreRun {
     static let entryBytes = 16
 

@@ -18,8 +18,6 @@ final class DamagedCluster {
         case none
         /// Damage is noticed and the replica votes all the same.
         case votesWithoutItsEntries
-        /// The terms it may have voted in are forgotten.
-        case forgetsItsVotes
     }
 
     private let simulation: Simulation
@@ -69,18 +67,12 @@ final class DamagedCluster {
                 membership: Membership(voters: Self.members),
                 isNew: isNew
             )
-            let remembered = storage.hardState
             try storage.finishRecovery(applied: .zero, term: .zero)
             _ = try opened.entries(storage)
-            var state = storage.hardState
-            if plant == .forgetsItsVotes {
-                state.term = remembered.term
-                state.vote = remembered.vote
-            }
             let raft = try RaftNode(
                 configuration: RaftNode.Configuration(id: id, randomSeed: generator.next()),
                 log: storage,
-                hardState: state,
+                hardState: storage.hardState,
                 membership: storage.base.membership,
                 abstainUntilTerm: plant == .none ? storage.abstention?.until : nil
             )
