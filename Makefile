@@ -3,7 +3,7 @@ SWIFT_FLAGS := --explicit-target-dependency-import-check error
 RELEASE_FLAGS := $(SWIFT_FLAGS) -c release --static-swift-stdlib
 PYTEST := .venv/bin/python -m pytest -p no:cacheprovider -q
 SOURCES := Package.swift Sources Tests
-FUZZ_TARGETS := requests batches groups log
+FUZZ_TARGETS := requests batches groups log frames
 FUZZ_SECONDS := 30
 
 .DEFAULT_GOAL := help
@@ -39,6 +39,7 @@ test-clients: ## real client libraries against a real broker
 	swift build $(SWIFT_FLAGS) --product chronik-server
 	swift build $(SWIFT_FLAGS) --product chronik-bench
 	swift build $(SWIFT_FLAGS) --product codec-probe
+	swift build $(SWIFT_FLAGS) --product grpc-probe
 	$(PYTEST) Tests/Clients
 
 lint: ## the formatter has nothing to say

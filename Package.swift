@@ -41,7 +41,7 @@ func fuzzer(_ name: String, path: String, _ imports: [Target.Dependency]) -> Tar
 let package = Package(
     name: "chronik",
     products: [
-        .library(name: "Raft", targets: ["Raft", "RaftRuntime"]),
+        .library(name: "Raft", targets: ["Raft", "RaftRuntime", "RaftTransport"]),
         .executable(name: "chronik-server", targets: ["chronik-server"]),
         .executable(name: "chronik-bench", targets: ["chronik-bench"]),
         .executable(name: "chronik-sim", targets: ["chronik-sim"]),
@@ -50,6 +50,8 @@ let package = Package(
     targets: [
         systemLibrary("CLibUV", apt: "libuv1-dev"),
         systemLibrary("CISAL", apt: "libisal-dev"),
+        systemLibrary("CMicroHTTPD", apt: "libmicrohttpd-dev"),
+        systemLibrary("CGRPC", apt: "libgrpc-dev"),
         .target(name: "CLinux", path: "Sources/C/CLinux"),
         .target(
             name: "CTOML",
@@ -66,28 +68,35 @@ let package = Package(
         module("RaftSimulation", ["Raft"]),
         module("WriteAheadLog", ["Bytes", "Platform"]),
         module("RaftRuntime", ["Bytes", "Platform", "Raft", "WriteAheadLog"]),
+        module("RaftTransport", ["Bytes", "Platform", "Raft", "RaftRuntime"]),
+        module("RaftGRPC", ["Bytes", "Platform", "Raft", "RaftRuntime", "CGRPC"]),
         module("LogStorage", ["Bytes", "Platform", "KafkaProtocol"]),
-        module("ClusterMetadata", ["Bytes", "KafkaMessages", "KafkaProtocol"]),
+        module("ClusterMetadata", ["Bytes", "Platform", "KafkaMessages", "KafkaProtocol"]),
         module("Coordinators", ["Bytes", "KafkaMessages", "KafkaProtocol", "ClusterMetadata"]),
         module(
             "Broker",
             [
                 "Bytes", "Platform", "KafkaMessages", "KafkaProtocol", "Raft", "WriteAheadLog",
-                "RaftRuntime", "LogStorage", "ClusterMetadata", "Coordinators",
+                "RaftRuntime", "LogStorage", "ClusterMetadata", "Coordinators", "Admin",
             ]
         ),
+        module("Admin", ["Platform"]),
+        module("AdminHTTP", ["Platform", "Admin", "CMicroHTTPD"]),
         module("Simulator", ["Bytes", "Platform"]),
         module("Configuration", ["Platform", "CTOML"]),
 
         program(
             "chronik-server",
-            ["Platform", "Broker", "Configuration", "Coordinators", "WriteAheadLog"]
+            [
+                "Platform", "Admin", "AdminHTTP", "Broker", "Configuration", "Coordinators",
+                "WriteAheadLog",
+            ]
         ),
         program(
             "chronik-bench",
             [
                 "Bytes", "Platform", "KafkaMessages", "KafkaProtocol", "Raft", "WriteAheadLog",
-                "RaftRuntime",
+                "RaftRuntime", "RaftTransport",
             ]
         ),
         program("chronik-sim", ["RaftScript", "RaftSimulation"]),
@@ -96,6 +105,14 @@ let package = Package(
             name: "codec-probe",
             dependencies: ["Bytes", "KafkaMessages"],
             path: "Tests/CodecProbe",
+            swiftSettings: strict
+        ),
+        .executableTarget(
+            name: "grpc-probe",
+            dependencies: [
+                "Bytes", "Platform", "Raft", "WriteAheadLog", "RaftRuntime", "RaftGRPC",
+            ],
+            path: "Tests/GRPCProbe",
             swiftSettings: strict
         ),
 
@@ -111,12 +128,20 @@ let package = Package(
             ["Bytes", "Platform", "Raft", "WriteAheadLog", "RaftRuntime", "Simulator"]
         ),
         tests(
+            "RaftTransportTests",
+            ["Bytes", "Platform", "Raft", "RaftRuntime", "RaftTransport", "Simulator"]
+        ),
+        tests(
+            "RaftGRPCTests",
+            ["Bytes", "Platform", "Raft", "RaftRuntime", "RaftGRPC", "grpc-probe"]
+        ),
+        tests(
             "LogStorageTests",
             ["Bytes", "Platform", "KafkaMessages", "KafkaProtocol", "LogStorage", "Simulator"]
         ),
         tests(
             "ClusterMetadataTests",
-            ["Bytes", "KafkaMessages", "KafkaProtocol", "ClusterMetadata"]
+            ["Bytes", "Platform", "KafkaMessages", "KafkaProtocol", "ClusterMetadata"]
         ),
         tests(
             "CoordinatorsTests",
@@ -127,7 +152,7 @@ let package = Package(
             [
                 "Bytes", "Platform", "KafkaMessages", "KafkaProtocol", "Raft", "WriteAheadLog",
                 "RaftRuntime", "LogStorage", "ClusterMetadata", "Coordinators", "Broker",
-                "Simulator",
+                "Simulator", "Admin",
             ]
         ),
         tests(
@@ -138,6 +163,7 @@ let package = Package(
             ]
         ),
         tests("ConfigurationTests", ["Platform", "Configuration"]),
+        tests("AdminTests", ["Bytes", "Platform", "Admin", "AdminHTTP"]),
         tests(
             "BenchTests",
             ["Bytes", "Platform", "KafkaMessages", "KafkaProtocol", "chronik-bench"]
@@ -168,6 +194,11 @@ if Context.environment["CHRONIK_FUZZ"] != nil {
             "fuzz-groups",
             path: "Groups",
             ["Bytes", "KafkaMessages", "KafkaProtocol", "Coordinators", "FuzzDriver"]
+        ),
+        fuzzer(
+            "fuzz-frames",
+            path: "Frames",
+            ["Bytes", "Raft", "RaftRuntime", "RaftTransport", "FuzzDriver"]
         ),
         fuzzer("fuzz-log", path: "Log", ["Bytes", "Platform", "WriteAheadLog", "FuzzDriver"]),
     ]

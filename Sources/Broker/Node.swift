@@ -25,6 +25,7 @@ package final class Node: Sendable {
     package let address: SocketAddress
     package let clusterID: String
     package let metrics: MetricsRegistry
+    package let admin: StandaloneAdmin
     private let wal: GroupCommitWAL
     private let server: KafkaServer
     private let shards: [PartitionShard]
@@ -35,6 +36,7 @@ package final class Node: Sendable {
         address: SocketAddress,
         clusterID: String,
         metrics: MetricsRegistry,
+        admin: StandaloneAdmin,
         wal: GroupCommitWAL,
         server: KafkaServer,
         shards: [PartitionShard],
@@ -43,6 +45,7 @@ package final class Node: Sendable {
         self.address = address
         self.clusterID = clusterID
         self.metrics = metrics
+        self.admin = admin
         self.wal = wal
         self.server = server
         self.shards = shards
@@ -62,6 +65,7 @@ package final class Node: Sendable {
                 address: address,
                 clusterID: parts.clusterID,
                 metrics: parts.metrics,
+                admin: parts.admin,
                 wal: parts.wal,
                 server: parts.server,
                 shards: parts.shards,
@@ -72,6 +76,7 @@ package final class Node: Sendable {
 
     /// Stops taking requests, writes everything into segments and closes the log.
     package func stop() async throws {
+        admin.beginStopping()
         await server.stop()
         for shard in shards { await shard.flushAll() }
         try await wal.close()

@@ -14,6 +14,7 @@ struct NodeBoot {
     struct Parts {
         let clusterID: String
         let metrics: MetricsRegistry
+        let admin: StandaloneAdmin
         let wal: GroupCommitWAL
         let server: KafkaServer
         let shards: [PartitionShard]
@@ -173,12 +174,27 @@ struct NodeBoot {
             log: log,
             metrics: metrics
         )
+        NodeMetrics.register(
+            in: metrics,
+            budget: environment.budget,
+            published: published,
+            leaders: environment.leaders
+        )
         await server.start(listener)
         return make(
             listener.address,
             Parts(
                 clusterID: directory.clusterID,
                 metrics: metrics,
+                admin: StandaloneAdmin(
+                    nodeID: settings.broker.nodeID,
+                    clusterID: directory.clusterID,
+                    advertised: advertised,
+                    shards: shards,
+                    published: published,
+                    wal: wal,
+                    metrics: metrics
+                ),
                 wal: wal,
                 server: server,
                 shards: shards,

@@ -6,6 +6,8 @@ package struct CommandLineParser {
     package enum Invocation: Sendable {
         /// Run a node of its own; the warnings are to be logged once logging is set up.
         case standalone(ServerConfiguration, warnings: [String])
+        /// Run a node of a cluster.
+        case cluster(ClusterConfiguration, warnings: [String])
         /// Print this to standard output and exit with 0.
         case print(String)
     }
@@ -18,7 +20,7 @@ package struct CommandLineParser {
 
     static let fileVariable = "CHRONIK_CONFIG"
     static let program = "chronik-server"
-    static let commands = ["standalone"]
+    static let commands = ["standalone", "cluster", "start"]
     /// Options that are not settings.
     static let ownOptions = [
         "--config", "--set", "--help", "--version", "--config-check", "--config-reference",
@@ -121,7 +123,7 @@ package struct CommandLineParser {
             if let pair = value ?? takeValue(of: name, "KEY=VALUE", &rest) { readPair(pair) }
         default:
             guard let setting = Self.settings[name] else {
-                let known = Self.ownOptions + ServerSettings.all.map(\.option)
+                let known = Self.ownOptions + Self.settings.keys.sorted()
                 problems.append(
                     "unknown flag \(name)\(Spelling.suggestion(for: name, among: known))"
                 )
@@ -132,7 +134,9 @@ package struct CommandLineParser {
     }
 
     private static let settings = Dictionary(
-        uniqueKeysWithValues: ServerSettings.all.map { ($0.option, $0) }
+        uniqueKeysWithValues: ServerSettings.all.flatMap { setting in
+            ([setting.option] + setting.otherOptions).map { ($0, setting) }
+        }
     )
 
     private mutating func readSetting(
@@ -188,8 +192,7 @@ package struct CommandLineParser {
         var problems = problems
         if command == nil && problems.isEmpty {
             problems.append(
-                "no command given; expected \(Self.program) "
-                    + "\(Self.commands.joined(separator: " or ")), or --help"
+                "no command given; expected \(Self.program) standalone, cluster or start, or --help"
             )
         }
         var layers = ConfigurationLayers()
@@ -203,12 +206,66 @@ package struct CommandLineParser {
         layers.apply(environment: environment)
         for option in options { layers.apply(option: option) }
         problems += layers.problems
-        if problems.isEmpty {
-            layers.checkTogether()
-            problems = layers.problems
+        guard problems.isEmpty else { throw ConfigurationError(problems) }
+        let isCluster = command == "cluster" || (command == "start" && layers.namesNodes)
+        return try isCluster ? cluster(layers) : standalone(layers)
+    }
+
+    private func standalone(_ given: ConfigurationLayers) throws(ConfigurationError) -> Invocation {
+        var layers = given
+        layers.refuseClusterSettings()
+        layers.checkTogether()
+        guard layers.problems.isEmpty else { throw ConfigurationError(layers.problems) }
+        try checkFiles(layers.configuration)
+        if isCheck {
+            return .print(
+                HelpText.effective(layers.configuration, layers.warnings, scopes: [.server])
+            )
+        }
+        return .standalone(layers.configuration, warnings: layers.warnings)
+    }
+
+    private func cluster(_ given: ConfigurationLayers) throws(ConfigurationError) -> Invocation {
+        var resolution = ClusterResolution(given.configuration, given.nodes)
+        let resolved = resolution.resolve()
+        var layers = given
+        layers.replace(resolution.configuration)
+        layers.checkTogether()
+        let problems = resolution.problems + layers.problems
+        guard let resolved, problems.isEmpty else { throw ConfigurationError(problems) }
+        try checkFiles(layers.configuration)
+        let warnings = layers.warnings + resolution.warnings
+        if isCheck {
+            let text = HelpText.effective(
+                layers.configuration,
+                warnings,
+                scopes: [.server, .cluster]
+            )
+            return .print(text + HelpText.nodes(resolved, given.nodes))
+        }
+        return .cluster(resolved, warnings: warnings)
+    }
+
+    /// Files that a start would read, before anything is started.
+    private func checkFiles(_ configuration: ServerConfiguration) throws(ConfigurationError) {
+        var problems: [String] = []
+        do {
+            _ = try configuration.readAdminToken(readFile)
+        } catch {
+            problems += error.problems
+        }
+        let files = [
+            ("raft.tls.cert.file", configuration.cluster.tlsCertificateFile),
+            ("raft.tls.key.file", configuration.cluster.tlsKeyFile),
+            ("raft.tls.ca.file", configuration.cluster.tlsAuthorityFile),
+        ]
+        for case (let key, let path?) in files {
+            do {
+                _ = try readFile(path)
+            } catch {
+                problems.append("\(key): \(error.message)")
+            }
         }
         guard problems.isEmpty else { throw ConfigurationError(problems) }
-        if isCheck { return .print(HelpText.effective(layers.configuration, layers.warnings)) }
-        return .standalone(layers.configuration, warnings: layers.warnings)
     }
 }

@@ -7,10 +7,13 @@ import Platform
 struct ConfigurationLayers {
     private(set) var configuration = ServerConfiguration()
     private(set) var problems: [String] = []
+    /// The `[[nodes]]` of the file.
+    private(set) var nodes = NodeEntries()
 
     mutating func apply(file: TOMLFile, path: String) {
         var seen: [String: Int] = [:]
         for entry in file.entries {
+            if nodes.take(entry, path: path) { continue }
             let origin = ValueOrigin.file(path, line: entry.line)
             guard let setting = ServerSettings.named(entry.key) else {
                 let near = Spelling.suggestion(for: entry.key, among: ServerSettings.names)
@@ -23,6 +26,7 @@ struct ConfigurationLayers {
             }
             apply(entry.value, to: setting, named: entry.key, from: origin)
         }
+        problems += nodes.problems
     }
 
     /// Takes the variables that begin with `CHRONIK_`.
@@ -34,12 +38,37 @@ struct ConfigurationLayers {
         where name.hasPrefix("CHRONIK_") && name != CommandLineParser.fileVariable {
             if let setting = settings[name] {
                 apply(value, to: setting, named: name, from: .environment(name))
+            } else if name == Self.metadataVariable {
+                applyMetadataVariable(value, beside: environment["CHRONIK_METADATA_ACKS"])
             } else {
-                let known = settings.keys.sorted() + [CommandLineParser.fileVariable]
+                let known =
+                    settings.keys.sorted() + [
+                        CommandLineParser.fileVariable, Self.metadataVariable,
+                    ]
                 let near = Spelling.suggestion(for: name, among: known)
                 problems.append("unknown environment variable \(name)\(near)")
             }
         }
+    }
+
+    private static let metadataVariable = "CHRONIK_USE_METADATA_WAL"
+
+    /// The older name of metadata.acks, which is a flag.
+    private mutating func applyMetadataVariable(_ value: String, beside acks: String?) {
+        guard let isLeader = Bool(value) else {
+            problems.append("\(Self.metadataVariable) is '\(value)'; expected true or false")
+            return
+        }
+        let wanted = isLeader ? MetadataAcks.leader : .quorum
+        if let acks, acks != wanted.rawValue {
+            problems.append(
+                "\(Self.metadataVariable) is '\(value)' and CHRONIK_METADATA_ACKS is '\(acks)'; they "
+                    + "contradict each other"
+            )
+            return
+        }
+        configuration.cluster.metadataAcks = wanted
+        configuration.origins["metadata.acks"] = .environment(Self.metadataVariable)
     }
 
     mutating func apply(option: CommandLineParser.GivenOption) {
@@ -60,6 +89,24 @@ struct ConfigurationLayers {
         problems.append("\(place)\(name) is '\(value)'; expected \(setting.allowed)")
     }
 
+    /// Whether anything says that this node is one of several.
+    var namesNodes: Bool { configuration.cluster.peers != nil || !nodes.entries.isEmpty }
+
+    /// A server of its own takes nothing that only a cluster would honour.
+    mutating func refuseClusterSettings() {
+        let given = configuration.origins.filter { ServerSettings.clusterKeys.contains($0.key) }
+        for (key, origin) in given.sorted(by: { $0.key < $1.key }) {
+            problems.append(
+                "\(key) (\(origin)) is for nodes of a cluster; standalone has no use for it"
+            )
+        }
+        if let entry = nodes.entries.first {
+            problems.append(
+                "[[nodes]] (\(entry.origin)) are for a cluster; standalone has no use for them"
+            )
+        }
+    }
+
     /// What no setting alone can tell.
     mutating func checkTogether() {
         let it = configuration
@@ -67,6 +114,12 @@ struct ConfigurationLayers {
             problems.append(
                 "advertised.addr is \(host), which no client can connect to; "
                     + "expected a name or address that clients reach this machine by"
+            )
+        }
+        if !it.adminAddress.isLoopback && it.adminTokenFile == nil {
+            problems.append(
+                "admin.addr is \(ValueType.adminAddress.text(it.adminAddress)), which other machines "
+                    + "can reach; that needs admin.token.file, a file with a token that they must send"
             )
         }
         if it.walFileBytes > it.walTotalBytes / 2 {
@@ -89,6 +142,9 @@ struct ConfigurationLayers {
             )
         }
     }
+
+    /// Takes the configuration as the cluster's nodes complete it.
+    mutating func replace(_ completed: ServerConfiguration) { configuration = completed }
 
     /// What works, and will surprise.
     var warnings: [String] {

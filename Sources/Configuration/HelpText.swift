@@ -4,24 +4,33 @@ enum HelpText {
 
     static func help(command: String?) -> String {
         let program = CommandLineParser.program
-        guard command == "standalone" else {
+        guard let command, CommandLineParser.commands.contains(command) else {
             return """
-                Usage: \(program) standalone [options]
+                Usage: \(program) COMMAND [options]
 
                 A Kafka-compatible broker that syncs before it acknowledges.
 
                 Commands:
                   standalone    run a node of its own
+                  cluster       run a node of a cluster
+                  start         run what the configuration describes: a node of a cluster when it
+                                names nodes or peers, else a node of its own
 
-                \(program) standalone --help lists all options.
+                \(program) COMMAND --help lists all options.
 
                 """
         }
+        let purpose =
+            switch command {
+            case "standalone": "Runs a node of its own."
+            case "cluster": "Runs a node of a cluster."
+            default: "Runs a node of a cluster when nodes or peers are named, else one of its own."
+            }
         var text = """
-            Usage: \(program) standalone [options]
+            Usage: \(program) \(command) [options]
 
-            Runs a node of its own. Defaults are overridden by the file, the file by the
-            environment, the environment by options.
+            \(purpose) Defaults are overridden by the file, the file by
+            the environment, the environment by options.
 
             Options:
               --config FILE         read settings from a TOML file (CHRONIK_CONFIG)
@@ -35,10 +44,11 @@ enum HelpText {
             listen.addr, --listen-addr and CHRONIK_LISTEN_ADDR are one.
 
             """
-        for group in ServerSettings.groups {
+        for group in ServerSettings.groups where command != "standalone" || group.scope == .server {
             text += "\n\(group.heading):\n"
             for setting in group.settings {
-                text += "  \(setting.option) \(setting.placeholder)\n"
+                let options = ([setting.option] + setting.otherOptions).joined(separator: ", ")
+                text += "  \(options) \(setting.placeholder)\n"
                 let fallback = setting.defaultText.map { " [\($0)]" } ?? ""
                 text += wrapped(setting.help + fallback, indent: 6)
             }
@@ -47,10 +57,14 @@ enum HelpText {
     }
 
     /// A file that would give this configuration, each line with its origin.
-    static func effective(_ configuration: ServerConfiguration, _ warnings: [String]) -> String {
+    static func effective(
+        _ configuration: ServerConfiguration,
+        _ warnings: [String],
+        scopes: [SettingGroup.Scope]
+    ) -> String {
         var text = ""
         for warning in warnings { text += "# warning: \(warning)\n" }
-        for group in ServerSettings.groups {
+        for group in ServerSettings.groups where scopes.contains(group.scope) {
             text += "\(text.isEmpty ? "" : "\n")# \(group.heading)\n"
             for setting in group.settings {
                 let origin = configuration.origins[setting.key].map { "\($0)" } ?? "default"
@@ -60,6 +74,30 @@ enum HelpText {
                 }
                 text += "\(setting.key) = \(literal(value))  # \(origin)\n"
             }
+        }
+        return text
+    }
+
+    /// The nodes of a cluster; as a table of the file when they were one, else as a remark.
+    static func nodes(_ cluster: ClusterConfiguration, _ given: NodeEntries) -> String {
+        if given.entries.isEmpty {
+            let nodes = cluster.nodes.map { node in
+                "\(node.id)@\(node.raftAddress)" + (node.id == cluster.nodeID ? " (this one)" : "")
+            }
+            return "\n# \(nodes.count) nodes: \(nodes.joined(separator: ", "))\n"
+        }
+        var text = ""
+        for entry in given.entries {
+            text += "\n[[nodes]]  # \(entry.origin)\n"
+            let lines: [(key: String, value: String?)] = [
+                ("id", entry.id.map { "\($0.value)" }),
+                ("kafka_addr", entry.kafkaAddress.map { "\($0.value)" }),
+                ("raft_addr", entry.raftAddress.map { "\($0.value)" }),
+                ("advertised_kafka_addr", entry.advertisedKafkaAddress.map { "\($0.value)" }),
+                ("advertised_raft_addr", entry.advertisedRaftAddress.map { "\($0.value)" }),
+                ("rack", entry.rack?.value),
+            ]
+            for case (let key, let value?) in lines { text += "\(key) = \(literal(value))\n" }
         }
         return text
     }
@@ -93,21 +131,73 @@ enum HelpText {
             `7d`; a bare number counts in the unit the key ends in.
 
             `chronik-server standalone --config-check` prints the settings that would be used and
-            where each comes from. This page is printed by `--config-reference`.
+            where each comes from; it exits with 0, or with 78 and every problem found. `cluster`
+            and `start` take it too. This page is printed by `--config-reference`.
 
             """
+        text += clusterReference
         for group in ServerSettings.groups {
             text += "\n## \(group.heading)\n\n| key | default | allowed | what it does |\n"
             text += "|---|---|---|---|\n"
             for setting in group.settings {
                 let key =
-                    "`\(setting.key)`" + setting.aliases.map { ", `\($0)`" }.joined(separator: "")
+                    "`\(setting.key)`"
+                    + (setting.aliases + setting.otherOptions).map { ", `\($0)`" }
+                    .joined(separator: "")
                 let fallback = setting.defaultText.map { "`\($0)`" } ?? ""
                 text += "| \(key) | \(fallback) | \(setting.allowed) | \(setting.help) |\n"
             }
         }
         return text
     }
+
+    private static let clusterReference = """
+
+        ## Nodes of a cluster
+
+        `chronik-server cluster` runs one node of several, and `chronik-server start` does so when
+        the configuration names nodes or peers; else it runs a node of its own. Every node of a
+        cluster needs an id of its own, `node.id`, and the list of all nodes, given in one of two
+        ways.
+
+        In the file, which can be the same on every node when `node.id` comes from the environment
+        or the command line:
+
+        ```toml
+        node_id = 1
+
+        [cluster]
+        name = "trial"
+
+        [[nodes]]
+        id = 1
+        kafka_addr = "node1:9092"
+        raft_addr = "node1:5001"
+        rack = "a"
+        ```
+
+        | key of a node | what it says |
+        |---|---|
+        | `id` | Its id, 1 or more. |
+        | `kafka_addr` | Where it accepts Kafka clients, and where they reach it. |
+        | `raft_addr` | Where it accepts other nodes, and where they reach it. |
+        | `advertised_kafka_addr` | Where clients reach it, when that is another address. |
+        | `advertised_raft_addr` | Where nodes reach it, when that is another address. |
+        | `rack` | Its rack. |
+
+        What the entry of a node says of itself is weaker than its own `listen.addr`,
+        `advertised.addr`, `raft.addr`, `advertised.raft.addr` and `broker.rack`, wherever those
+        are set.
+
+        Or by `peers`: `--node-id 1 --raft-addr 0.0.0.0:5001 --peers 2@node2:5001,3@node3:5001`.
+        The older spelling `--node-addr` is `--raft-addr`, and `--seed-nodes` is `--peers`: it needs
+        the ids too, for the nodes it names are the voters. A list that names this node as well is
+        taken, and can be the same everywhere.
+
+        A list of nodes that cannot agree is refused: this node is not in it, two have one id or one
+        address, or an address that nobody can connect to. An even number of nodes is warned of.
+
+        """
 
     private static func wrapped(_ text: String, indent: Int) -> String {
         let margin = String(repeating: " ", count: indent)

@@ -1,7 +1,7 @@
 import Glibc
 package import Platform
 
-/// Everything a standalone server can be told; the initial values are the defaults.
+/// Everything a server can be told; the initial values are the defaults.
 ///
 /// What each means, how it is written and what it may be stands in ``ServerSettings``.
 package struct ServerConfiguration: Sendable {
@@ -58,9 +58,14 @@ package struct ServerConfiguration: Sendable {
     package var groupMaxSize = Int(Int32.max)
     package var producerIDExpirationMilliseconds = 86_400_000
 
-    // What it says.
+    // What it tells of itself.
+    package var adminAddress = AdminAddress.at(SocketAddress(host: "127.0.0.1", port: 9644))
+    package var adminTokenFile: String?
     package var logLevel = Logger.Level.info
     package var logFormat = Logger.Format.text
+
+    /// What only a node of a cluster is told.
+    package var cluster = ClusterSettings()
 
     /// Where each value that is not a default comes from, by key.
     package internal(set) var origins: [String: ValueOrigin] = [:]
@@ -111,10 +116,24 @@ extension ServerConfiguration {
 
     static func isWildcard(_ host: String) -> Bool { host == "0.0.0.0" || host == "::" }
 
-    private static func machineName() -> String {
+    static func machineName() -> String {
         var name = [CChar](repeating: 0, count: 256)
         guard gethostname(&name, name.count - 1) == 0, name[0] != 0 else { return "localhost" }
         return String(decoding: name.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self)
+    }
+}
+
+/// Where the admin server listens, if it does.
+package enum AdminAddress: Sendable, Equatable {
+    case none
+    case at(SocketAddress)
+
+    /// Whether only this machine can reach it.
+    var isLoopback: Bool {
+        guard case .at(let address) = self else { return true }
+        if address.host == "localhost" || address.host == "::1" { return true }
+        let parts = address.host.split(separator: ".", omittingEmptySubsequences: false)
+        return parts.count == 4 && parts[0] == "127" && parts.allSatisfy { UInt8($0) != nil }
     }
 }
 

@@ -4,11 +4,17 @@ import Platform
 ///
 /// Kafka's own name where Kafka has one.
 package enum ServerSettings {
-    package static let groups = [
-        place, log, machine, connections, topics, retention, groupsAndProducers, speech,
-    ]
+    package static let groups =
+        [place] + clusterGroups + [
+            log, machine, connections, topics, retention, groupsAndProducers, admin, speech,
+        ]
 
     package static let all = groups.flatMap(\.settings)
+
+    /// Keys that only a node of a cluster takes.
+    static let clusterKeys = Set(
+        groups.filter { $0.scope == .cluster }.flatMap(\.settings).map(\.key)
+    )
 
     /// By key or alias.
     package static func named(_ name: String) -> Setting? { byName[name] }
@@ -52,7 +58,7 @@ package enum ServerSettings {
                 "node.id",
                 \.nodeID,
                 .count(0...Int(Int32.max)),
-                aliases: ["broker.id"],
+                aliases: ["broker.id", "node_id", "cluster.node_id"],
                 "Number of this node, kept for the life of the data directory."
             ),
         ]
@@ -301,6 +307,24 @@ package enum ServerSettings {
                 \.producerIDExpirationMilliseconds,
                 .duration(.milliseconds, 1...Int(Int32.max)),
                 "How long an idle idempotent producer is remembered."
+            ),
+        ]
+    )
+
+    private static let admin = SettingGroup(
+        heading: "Admin and metrics",
+        settings: [
+            Setting(
+                "admin.addr",
+                \.adminAddress,
+                .adminAddress,
+                "Address of the admin and metrics server; beyond this machine only with admin.token.file."
+            ),
+            Setting(
+                "admin.token.file",
+                optional: \.adminTokenFile,
+                .text("FILE", "a file"),
+                "File whose first line /admin and /metrics requests must carry as 'Authorization: Bearer'."
             ),
         ]
     )

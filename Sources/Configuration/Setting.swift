@@ -6,6 +6,8 @@ package struct Setting: Sendable {
     package let key: String
     /// Other names it goes by: Kafka's, where ours is another.
     package let aliases: [String]
+    /// Options it is given by besides ``option``.
+    package let otherOptions: [String]
     package let placeholder: String
     package let allowed: String
     package let help: String
@@ -23,12 +25,14 @@ package struct Setting: Sendable {
         _ path: any WritableKeyPath<ServerConfiguration, Value> & Sendable,
         _ type: ValueType<Value>,
         aliases: [String] = [],
+        otherOptions: [String] = [],
         _ help: String
     ) {
         self.init(
             key,
             type,
             aliases,
+            otherOptions,
             help,
             get: { $0[keyPath: path] },
             set: { $0[keyPath: path] = $1 }
@@ -41,12 +45,14 @@ package struct Setting: Sendable {
         optional path: any WritableKeyPath<ServerConfiguration, Value?> & Sendable,
         _ type: ValueType<Value>,
         aliases: [String] = [],
+        otherOptions: [String] = [],
         _ help: String
     ) {
         self.init(
             key,
             type,
             aliases,
+            otherOptions,
             help,
             get: { $0[keyPath: path] },
             set: { $0[keyPath: path] = $1 }
@@ -57,12 +63,14 @@ package struct Setting: Sendable {
         _ key: String,
         _ type: ValueType<Value>,
         _ aliases: [String],
+        _ otherOptions: [String],
         _ help: String,
         get: @escaping @Sendable (ServerConfiguration) -> Value?,
         set: @escaping @Sendable (inout ServerConfiguration, Value) -> Void
     ) {
         self.key = key
         self.aliases = aliases
+        self.otherOptions = otherOptions
         self.help = help
         placeholder = type.placeholder
         allowed = type.allowed
@@ -87,6 +95,16 @@ package struct Setting: Sendable {
 
 /// Settings that belong together, under a heading.
 package struct SettingGroup: Sendable {
+    /// Who takes them.
+    package enum Scope: Sendable { case server, cluster }
+
     package let heading: String
+    package let scope: Scope
     package let settings: [Setting]
+
+    init(heading: String, scope: Scope = .server, settings: [Setting]) {
+        self.heading = heading
+        self.scope = scope
+        self.settings = settings
+    }
 }

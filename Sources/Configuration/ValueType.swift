@@ -108,6 +108,19 @@ extension ValueType<SocketAddress> {
     )
 }
 
+extension ValueType<AdminAddress> {
+    package static let adminAddress = Self(
+        placeholder: "HOST:PORT|none",
+        allowed: ValueType<SocketAddress>.address.allowed + ", or none",
+        parse: { text in
+            if text == "none" { return AdminAddress.none }
+            return SocketAddress(text).map(AdminAddress.at)
+        },
+        text: { if case .at(let address) = $0 { "\(address)" } else { "none" } },
+        plain: { if case .at(let address) = $0 { "\(address)" } else { "none" } }
+    )
+}
+
 extension ValueType<Logger.Level> {
     package static let logLevel = Self(
         placeholder: Logger.Level.allCases.map { "\($0)" }.joined(separator: "|"),

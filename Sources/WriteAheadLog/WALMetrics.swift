@@ -10,6 +10,8 @@ package final class WALMetrics: Sendable {
     /// Records in the last group commit.
     package let lastGroupRecords: Gauge
     package let liveBytes: Gauge
+    package let groupRecords: Histogram
+    package let groupBytes: Histogram
     package let syncLatency: LatencyHistogram
     /// From the start of the write to the end of the fdatasync.
     package let commitLatency: LatencyHistogram
@@ -22,6 +24,8 @@ package final class WALMetrics: Sendable {
         bytes = Counter()
         lastGroupRecords = Gauge()
         liveBytes = Gauge()
+        groupRecords = Histogram(first: 1, bounds: 16)
+        groupBytes = Histogram(first: 4096, bounds: 16)
         syncLatency = LatencyHistogram()
         commitLatency = LatencyHistogram()
     }
@@ -36,6 +40,18 @@ package final class WALMetrics: Sendable {
             "Records in the last group commit."
         )
         liveBytes = registry.gauge("chronik_wal_live_bytes", "Size of the files in the log.")
+        groupRecords = registry.histogram(
+            "chronik_wal_group_records",
+            "Records of a group commit.",
+            first: 1,
+            bounds: 16
+        )
+        groupBytes = registry.histogram(
+            "chronik_wal_group_bytes",
+            "Bytes of a group commit, padding included.",
+            first: 4096,
+            bounds: 16
+        )
         syncLatency = registry.histogram("chronik_wal_fdatasync_seconds", "Time of fdatasync.")
         commitLatency = registry.histogram(
             "chronik_wal_commit_seconds",

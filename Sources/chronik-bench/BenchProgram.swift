@@ -23,6 +23,8 @@ enum BenchProgram {
             _ = Task(executorPreference: platform.loops[0]) {
                 await runRecovery(settings, platform)
             }
+        case .raftWire:
+            _ = Task(executorPreference: platform.loops[0]) { await runRaftWire(settings) }
         case .produce, .consume, .roundTrip:
             _ = Task(executorPreference: platform.loops[0]) { await runLoad(settings, platform) }
         }
@@ -74,6 +76,16 @@ enum BenchProgram {
             let report = try await LoadRun(settings: settings, platform: platform).run()
             print(settings.isJSON ? report.json.rendered + "\n" : report.table, terminator: "")
             exit(report.isComplete ? 0 : 1)
+        } catch {
+            fail(error)
+        }
+    }
+
+    private static func runRaftWire(_ settings: BenchSettings) async -> Never {
+        do {
+            let figures = try await RaftWireProbe().measure()
+            print(settings.isJSON ? figures.json.rendered + "\n" : figures.table, terminator: "")
+            exit(0)
         } catch {
             fail(error)
         }

@@ -8,6 +8,8 @@ import Platform
 enum ChronikServer {
     static let version = "0.1.0"
     private static let log = Logger("server")
+    /// `EX_UNAVAILABLE` of sysexits.h.
+    private static let unavailable: Int32 = 69
 
     static func main() {
         let invocation: CommandLineParser.Invocation
@@ -28,6 +30,12 @@ enum ChronikServer {
             Logger.configure(level: configuration.logLevel, format: configuration.logFormat)
             for warning in warnings { log.warning(warning) }
             run(configuration)
+        case .cluster(let configuration, let warnings):
+            let server = configuration.server
+            Logger.configure(level: server.logLevel, format: server.logFormat)
+            for warning in warnings { log.warning(warning) }
+            printError("chronik-server: this version cannot run a node of a cluster")
+            exit(Self.unavailable)
         }
     }
 
@@ -41,7 +49,15 @@ enum ChronikServer {
         // One core is left to the thread that writes the log: every loop more costs wake-ups.
         let loopCount = configuration.eventLoops ?? max(1, RealPlatform.processorCount - 1)
         let platform = RealPlatform(loopCount: loopCount)
-        let life = NodeLife(platform: platform, settings: NodeSettings.make(configuration))
+        let admin: AdminDoor?
+        do {
+            admin = try AdminDoor.open(configuration, on: platform)
+        } catch {
+            printError("chronik-server: " + error.message)
+            exit(ConfigurationError.exitCode)
+        }
+        let settings = NodeSettings.make(configuration)
+        let life = NodeLife(platform: platform, settings: settings, admin: admin)
         platform.onTermination { life.end() }
         life.begin()
         while true { pause() }

@@ -1,3 +1,5 @@
+import Admin
+import AdminHTTP
 import Broker
 import Glibc
 import Platform
@@ -11,13 +13,15 @@ actor NodeLife {
 
     private let platform: RealPlatform
     private let settings: Node.Settings
+    private let admin: AdminDoor?
     private var node: Node?
     private var isEnding = false
 
-    init(platform: RealPlatform, settings: Node.Settings) {
+    init(platform: RealPlatform, settings: Node.Settings, admin: AdminDoor?) {
         loop = platform.loops[0]
         self.platform = platform
         self.settings = settings
+        self.admin = admin
     }
 
     nonisolated func begin() { Task(executorPreference: loop) { await self.start() } }
@@ -29,6 +33,8 @@ actor NodeLife {
         do {
             let node = try await Node.start(settings, on: platform)
             self.node = node
+            ProcessMetrics.register(in: node.metrics, version: ChronikServer.version)
+            admin?.routes.publish(node.admin)
             let took = (loop.clock.monotonicNanoseconds - began) / 1_000_000
             Self.log.info(
                 "ready for Kafka clients",
@@ -36,13 +42,14 @@ actor NodeLife {
                     "listen": "\(node.address)",
                     "advertised": "\(settings.broker.advertise(node.address))",
                     "data-dir": settings.broker.dataDirectory, "cluster": node.clusterID,
+                    "admin": admin.map { "\($0.server.address)" } ?? "none",
                     "milliseconds": "\(took)",
                 ]
             )
             if isEnding { await self.stop() }
         } catch {
             Self.log.error("the broker cannot start: \(error)")
-            exit(1)
+            end(1)
         }
     }
 
@@ -52,6 +59,7 @@ actor NodeLife {
             return
         }
         self.node = nil
+        admin?.routes.withdraw()
         Self.log.info("stopping")
         do {
             try await node.stop()
@@ -60,9 +68,15 @@ actor NodeLife {
                 "the stop was not clean; nothing acknowledged is lost",
                 ["error": "\(error)"]
             )
-            exit(1)
+            end(1)
         }
         Self.log.info("stopped")
-        exit(0)
+        end(0)
+    }
+
+    /// Ends the process, the admin server's thread first: it must not outlive what it uses.
+    private func end(_ code: Int32) -> Never {
+        admin?.server.stop()
+        exit(code)
     }
 }

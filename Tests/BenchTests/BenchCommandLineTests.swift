@@ -49,6 +49,12 @@ import Testing
         #expect(read.isJSON)
     }
 
+    @Test func `the wire between nodes is measured without a broker`() throws {
+        let read = try settings("raft-wire", "--json")
+        #expect(read.mode == .raftWire && read.isJSON)
+        #expect(problem("raft-wire", "--topic", "t")?.contains("not for raft-wire") == true)
+    }
+
     @Test func `a bare duration is seconds, and ten if nothing says when to stop`() throws {
         #expect(try settings("produce", "--duration", "3").effectiveDuration == 3_000_000_000)
         #expect(try settings("produce").effectiveDuration == 10_000_000_000)

@@ -21,6 +21,8 @@ class Broker:
         self.options = options
         self.process = None
         self.port = 0
+        # Any free port; the one it came to be is read off the log.
+        self.admin_address = "127.0.0.1:0"
         self.log = ""
 
     @property
@@ -37,6 +39,8 @@ class Broker:
                 f"127.0.0.1:{self.port}",
                 "--data-dir",
                 str(self.data_dir),
+                "--admin-addr",
+                self.admin_address,
                 "--set",
                 "group.initial.rebalance.delay.ms=0",
                 *self.options,
@@ -53,6 +57,7 @@ class Broker:
             ready = re.search(r"ready for Kafka clients.* listen=\S+:(\d+)", self.log)
             if ready:
                 self.port = int(ready.group(1))
+                self.admin_address = re.search(r" admin=(\S+)", self.log).group(1)
                 return self
             if self.process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"the server did not start:\n{self.log}")

@@ -20,7 +20,36 @@ import Testing
         .producerIDs(next: 1_000),
         .broker(id: 1, host: "localhost", port: 65_535, rack: "r"),
         .broker(id: -1, host: "", port: 0, rack: nil),
+        .brokerRegistration(registration, epoch: 9),
+        .brokerState(id: 2, epoch: 9, isFenced: true, isStopping: false),
+        .brokerReplacement(id: 2, directoryID: id),
+        .removeBroker(id: 2, epoch: 9),
+        .leaderships([
+            GroupLeadership(groupID: 7, .init(leader: 1, epoch: 3, inSync: [1, 2])),
+            GroupLeadership(groupID: 8, .unknown),
+        ]),
+        .assignment(
+            groupID: 7,
+            ReplicaAssignment(
+                replicas: [1, 2, 3, 4],
+                adding: [1],
+                removing: [4],
+                renewing: [3],
+                rejoining: [2]
+            )
+        ),
+        .counters(nextGroupID: 4, nextProducerID: 5, nextBrokerEpoch: 6),
+        .removedTopics([id, .zero]),
     ]
+
+    private static let registration = BrokerRegistration(
+        id: 2,
+        directoryID: id,
+        incarnation: KafkaUUID(high: 3, low: 4),
+        kafka: BrokerEndpoint(host: "b.example", port: 9092),
+        raft: BrokerEndpoint(host: "10.0.0.2", port: 5001),
+        rack: nil
+    )
 
     @Test(arguments: records)
     func `a record is read as it was written`(_ record: MetadataRecord) throws {
@@ -57,7 +86,7 @@ import Testing
     }
 
     @Test func `a type or version this broker does not know is refused`() {
-        for head: [UInt8] in [[0, 0], [8, 0], [255, 0], [1, 1]] {
+        for head: [UInt8] in [[0, 0], [18, 0], [255, 0], [1, 1]] {
             let bytes = ByteSlice(head + [UInt8](repeating: 0, count: 40))
             #expect(
                 throws: MalformedBytes.unsupportedVersion(

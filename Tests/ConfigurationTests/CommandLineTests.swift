@@ -148,7 +148,12 @@ private func problems(
     }
 
     @Test func `help and version are answers`() throws {
-        for arguments in [["--help"], ["-h"], ["standalone", "--help"], ["--nonsense", "--help"]] {
+        let asked = [
+            (["--help"], "COMMAND"), (["-h"], "COMMAND"), (["--nonsense", "--help"], "COMMAND"),
+            (["standalone", "--help"], "standalone"), (["cluster", "--help"], "cluster"),
+            (["start", "--help"], "start"),
+        ]
+        for (arguments, command) in asked {
             guard
                 case .print(let text) = try CommandLineParser.parse(
                     arguments: arguments,
@@ -156,7 +161,7 @@ private func problems(
                     version: "1.2.3"
                 )
             else { throw ConfigurationError("no answer") }
-            #expect(text.hasPrefix("Usage: chronik-server standalone"))
+            #expect(text.hasPrefix("Usage: chronik-server \(command) [options]\n"))
         }
         guard case .print(let text) = try invoke("--version") else {
             throw ConfigurationError("no answer")
@@ -165,10 +170,16 @@ private func problems(
     }
 
     @Test func `help names every setting with its default, in lines that fit`() throws {
-        guard case .print(let text) = try invoke("standalone", "--help") else {
-            throw ConfigurationError("no answer")
+        guard case .print(let text) = try invoke("cluster", "--help"),
+            case .print(let short) = try invoke("standalone", "--help")
+        else { throw ConfigurationError("no answer") }
+        for setting in ServerSettings.all {
+            #expect(text.contains("  \(setting.option)"))
+            #expect(
+                short.contains("  \(setting.option) ")
+                    != ServerSettings.clusterKeys.contains(setting.key)
+            )
         }
-        for setting in ServerSettings.all { #expect(text.contains("  \(setting.option) ")) }
         #expect(text.contains("[127.0.0.1:9092]"))
         for line in text.split(separator: "\n") where line.hasPrefix("      ") {
             #expect(line.count <= 100, "\(line)")
@@ -211,7 +222,11 @@ private func problems(
         #expect(
             problems("standalon") == ["unknown command standalon; did you mean standalone?"]
         )
-        #expect(problems() == ["no command given; expected chronik-server standalone, or --help"])
+        #expect(
+            problems() == [
+                "no command given; expected chronik-server standalone, cluster or start, or --help"
+            ]
+        )
     }
 
     @Test func `unknown keys name the nearest, with file and line`() {
@@ -285,7 +300,7 @@ private func problems(
         ["--wal-total-bytes=64MiB"],
         ["--group-min-session-timeout-ms=10s", "--group-max-session-timeout-ms=5s"],
         ["--message-max-bytes=200MiB"],
-        ["--advertised-addr=0.0.0.0:9092"],
+        ["--advertised-addr=0.0.0.0:9092"], ["--admin-addr=0.0.0.0:9644"],
     ])
     func `settings that contradict each other are refused`(_ arguments: [String]) {
         let error = #expect(throws: ConfigurationError.self) {

@@ -8,7 +8,7 @@ import Testing
         let requests = registry.counter("requests_total", "Requests.", labels: ["api": "Fetch"])
         let other = registry.counter("requests_total", "Requests.", labels: ["api": "Produce"])
         let open = registry.gauge("connections", "Open connections.")
-        registry.sampled("bytes_total", "Bytes.", kind: "counter") { 1.5 }
+        registry.sampled("bytes_total", "Bytes.", kind: .counter) { 1.5 }
         requests.increment()
         requests.increment(by: 41)
         other.increment()
@@ -44,7 +44,7 @@ import Testing
         for nanoseconds in latencies { histogram.record(nanoseconds) }
         let lines = registry.prometheusText().split(separator: "\n")
         #expect(lines[1] == "# TYPE latency_seconds histogram")
-        #expect(lines[2] == #"latency_seconds_bucket{p="q",le="2e-06"} 4"#)
+        #expect(lines[2] == #"latency_seconds_bucket{p="q",le="2e-06"} 5"#)
         #expect(lines[3] == #"latency_seconds_bucket{p="q",le="4e-06"} 5"#)
         #expect(lines.contains(#"latency_seconds_bucket{p="q",le="+Inf"} 7"#))
         #expect(lines.last == #"latency_seconds_count{p="q"} 7"#)
@@ -54,6 +54,70 @@ import Testing
         #expect(counts == counts.sorted() && counts.count == 26 && counts[24] == 6)
         let sum = try #require(lines.first { $0.contains("_sum") }?.split(separator: " ").last)
         #expect(abs((Double(sum) ?? 0) - 60.003005998) < 1e-6)
+    }
+
+    @Test func `a bucket holds what is exactly at its bound`() {
+        let sizes = registry.histogram("size_bytes", "S.", first: 4, bounds: 3)
+        for amount: Int64 in [0, 4, 5, 8, 9, 16, 17, 1 << 60] { sizes.record(amount) }
+        let text = registry.prometheusText()
+        let expected: [String] = [
+            #"size_bytes_bucket{le="4"} 2"#, #"size_bytes_bucket{le="8"} 4"#,
+            #"size_bytes_bucket{le="16"} 6"#, #"size_bytes_bucket{le="+Inf"} 8"#,
+            "size_bytes_count 8",
+        ]
+        for line in expected { #expect(text.contains(line + "\n"), "\(text)") }
+    }
+
+    @Test func `help and labels know only the format's own escapes`() {
+        _ = registry.gauge("g", "A \"b\"\\\n\tc.", labels: ["a": "\t\u{1}é\n"])
+        let text = registry.prometheusText()
+        #expect(text.hasPrefix("# HELP g A \"b\"\\\\\\n\tc.\n# TYPE g gauge\n"))
+        #expect(text.hasSuffix("g{a=\"\t\u{1}é\\n\"} 0\n"))
+    }
+
+    @Test func `the same name and labels are one metric`() {
+        let first = registry.counter("c_total", "C.", labels: ["a": "1"])
+        let second = registry.counter("c_total", "C.", labels: ["a": "1"])
+        #expect(first === second)
+        registry.remove("c_total", labels: ["a": "2"])
+        #expect(registry.prometheusText().contains("c_total{a=\"1\"} 0\n"))
+        registry.remove("c_total", labels: ["a": "1"])
+        #expect(registry.prometheusText().isEmpty)
+    }
+
+    @Test func `collected members are named anew each time`() {
+        let gauge = Gauge()
+        registry.collected("lag", "L.", kind: .gauge, labels: ["topic", "partition"]) {
+            (0..<Int(gauge.current)).map { .init(["t\"", "\($0)"], Double($0) / 2) }
+        }
+        #expect(registry.prometheusText() == "# HELP lag L.\n# TYPE lag gauge\n")
+        gauge.set(2)
+        #expect(
+            registry.prometheusText().hasSuffix(
+                """
+                lag{topic="t\\"",partition="0"} 0
+                lag{topic="t\\"",partition="1"} 0.5
+
+                """
+            )
+        )
+    }
+
+    @Test(arguments: [
+        (Double.infinity, "+Inf"), (-.infinity, "-Inf"), (.nan, "NaN"), (0, "0"), (-0.5, "-0.5"),
+        (1e300, "1e+300"), (9_007_199_254_740_992, "9007199254740992"),
+    ])
+    func `numbers are written as the format has them`(_ value: Double, _ text: String) {
+        registry.sampled("n", "N.", kind: .gauge) { value }
+        #expect(registry.prometheusText().hasSuffix("\nn \(text)\n"))
+    }
+
+    @Test func `the process tells what it takes`() {
+        ProcessMetrics.register(in: registry, version: "1")
+        let lines = registry.prometheusText().split(separator: "\n")
+        let values = lines.filter { !$0.hasPrefix("#") }.map { $0.split(separator: " ") }
+        #expect(values.count == 7)
+        for value in values { #expect((Double(value[1]) ?? 0) > 0, "\(value)") }
     }
 
     @Test func `counts from many threads add up`() async {

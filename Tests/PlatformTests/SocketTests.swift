@@ -91,6 +91,35 @@ import Testing
         try await serving.value
     }
 
+    @Test func `a byte that was peeked at is there for whoever adopts the connection`() async throws
+    {
+        let (near, far, listener) = try await Machine.on { try await Self.pair() }
+        let given = try await Machine.on {
+            async let first = far.peek()
+            try await near.write(ByteRope(ByteSlice("hello")))
+            let bytes = [try await first, try await far.peek()]
+            #expect(bytes == [UInt8(ascii: "h"), UInt8(ascii: "h")])
+            let given = far.detach()
+            far.close()
+            let afterwards = await Self.error { _ = try await far.peek() }
+            #expect(afterwards == .closed)
+            return given
+        }
+        try await Machine.on(Machine.otherLoop) {
+            let taken = try Machine.otherLoop.adopt(given)
+            #expect(try await Self.read(5, from: taken) == Array("hello".utf8))
+            try await taken.write(ByteRope(ByteSlice("back")))
+            taken.close()
+        }
+        try await Machine.on {
+            #expect(try await Self.read(4, from: near) == Array("back".utf8))
+            let end = try await near.peek()
+            #expect(end == nil)
+            near.close()
+            listener.close()
+        }
+    }
+
     @Test func `a rope of many pieces, some of them in a file, arrives whole`() async throws {
         let directory = "/var/tmp/chronik-socket-\(getpid())"
         try Machine.platform.files.createDirectory(directory)

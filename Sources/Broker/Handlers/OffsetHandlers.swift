@@ -125,7 +125,7 @@ struct DeleteRecordsHandler: RequestHandler {
     }
 }
 
-extension Array {
+extension RandomAccessCollection where Index == Int {
     /// The element at an index that came over the network; `nil` when there is none.
     subscript(checked index: Int32) -> Element? {
         index >= 0 && Int(index) < count ? self[Int(index)] : nil

@@ -180,7 +180,10 @@ enum TopologyChange: Sendable {
         case .topicConfig(let topicID, _, _):
             return image.topic(topicID).map { [.configure(topic: $0.name)] } ?? []
         case .brokerConfig: return [.configureAll]
-        case .topic, .producerIDs, .broker: return []
+        case .topic, .producerIDs, .broker, .brokerRegistration, .brokerState, .brokerReplacement,
+            .removeBroker, .leaderships, .assignment, .partitionState, .brokerSnapshot, .counters,
+            .removedTopics:
+            return []
         }
     }
 }

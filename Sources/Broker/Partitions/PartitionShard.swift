@@ -211,6 +211,15 @@ actor PartitionShard {
 
     func partition(_ id: TopicPartition) -> Partition? { partitions[id] }
 
+    func readEach<Reading>(
+        _ read: (Partition) -> Reading
+    ) -> [TopicPartition: Reading] {
+        partitions.mapValues(read)
+    }
+
+    /// The last flush of a segment found no room.
+    var isSegmentDiskFull: Bool { flusher.isDiskFull }
+
     /// Writes everything into segments, so that the next start has nothing to replay.
     func flushAll() async {
         for partition in partitions.values.sorted(by: { $0.groupID < $1.groupID }) {

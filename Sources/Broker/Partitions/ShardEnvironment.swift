@@ -82,6 +82,9 @@ final class LeaderTable: Sendable {
         for waiter in waiters { waiter.signal.fire() }
     }
 
+    /// How many partitions lead.
+    var count: Int { state.withLock { $0.epochs.count } }
+
     func epoch(of id: TopicPartition) -> Int32? { state.withLock { $0.epochs[id] } }
 
     /// Returns once each of the partitions leads, was abandoned or removed.

@@ -84,6 +84,7 @@ actor Connection {
         slots.append(slot)
         inFlightBytes += frame.count
         router.budget.add(frame.count)
+        router.traffic.received.increment(by: frame.count + 4)
         Task.immediate(executorPreference: loop) {
             self.finish(slot, with: await request.run())
         }
@@ -149,6 +150,7 @@ actor Connection {
             case .bytes(let bytes) = output.pieces[0]
         else { return }
         let written = socket.writeNow(bytes)
+        router.traffic.sent.increment(by: written)
         output = written == bytes.count ? ByteRope() : ByteRope(bytes.dropFirst(written))
     }
 
@@ -164,6 +166,7 @@ actor Connection {
             resumeReader()
             do {
                 try await socket.write(rope)
+                router.traffic.sent.increment(by: rope.count)
             } catch {
                 isEnding = true
                 socket.close()

@@ -7,6 +7,7 @@ import Platform
 final class RequestRouter: Sendable {
     private let handlers: [AnyRequestHandler?]
     let budget: MemoryBudget
+    let traffic: TrafficMetrics
     private let gate: ProduceGate?
     private let latencies: [LatencyHistogram?]
 
@@ -34,6 +35,7 @@ final class RequestRouter: Sendable {
         self.handlers = handlers
         self.latencies = latencies
         self.budget = budget
+        traffic = TrafficMetrics(in: metrics)
         self.gate = gate
     }
 

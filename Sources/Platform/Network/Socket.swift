@@ -16,8 +16,19 @@ open class Socket: @unchecked Sendable {
         preconditionFailure("a socket without an implementation")
     }
 
+    /// The next byte, which stays to be read; `nil` when the peer has closed its side.
+    open func peek() async throws(NetworkError) -> UInt8? {
+        preconditionFailure("a socket without an implementation")
+    }
+
     /// Writes all of it, memory pieces gathered and file pieces by `sendfile`.
     open func write(_ rope: ByteRope) async throws(NetworkError) {
+        preconditionFailure("a socket without an implementation")
+    }
+
+    /// Gives the open connection to whoever adopts it next, unread bytes and all; this socket is
+    /// as good as closed, and nobody may be reading or writing.
+    open func detach() -> AcceptedConnection {
         preconditionFailure("a socket without an implementation")
     }
 

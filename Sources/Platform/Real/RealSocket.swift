@@ -131,10 +131,25 @@ final class RealSocket: Socket, @unchecked Sendable {
 
     override func read(into buffer: UnsafeMutableRawBufferPointer) async throws(NetworkError) -> Int
     {
+        try await receive(into: buffer, flags: 0)
+    }
+
+    override func peek() async throws(NetworkError) -> UInt8? {
+        // Outlives the wait, as memory of this frame would not have to.
+        let byte = UnsafeMutableRawBufferPointer.allocate(byteCount: 1, alignment: 1)
+        defer { byte.deallocate() }
+        let count = try await receive(into: byte, flags: Int32(MSG_PEEK))
+        return count == 0 ? nil : byte[0]
+    }
+
+    private func receive(
+        into buffer: UnsafeMutableRawBufferPointer,
+        flags: Int32
+    ) async throws(NetworkError) -> Int {
         precondition(loop.isCurrent, "a read outside the socket's loop")
         while !isClosed {
             if canRead {
-                let n = recv(descriptor, buffer.baseAddress, buffer.count, 0)
+                let n = recv(descriptor, buffer.baseAddress, buffer.count, flags)
                 if n > 0 {
                     if n < buffer.count { canRead = false }
                     return n
@@ -215,6 +230,14 @@ final class RealSocket: Socket, @unchecked Sendable {
         Glibc.close(descriptor)
         resume(&reader)
         resume(&writer)
+    }
+
+    override func detach() -> AcceptedConnection {
+        precondition(loop.isCurrent, "a socket given away outside its loop")
+        precondition(!isClosed && reader == nil && writer == nil, "a socket in use given away")
+        isClosed = true
+        watch.stop()
+        return AcceptedConnection(descriptor: descriptor)
     }
 
     static func connect(

@@ -78,6 +78,9 @@ final class ConnectionEnd {
         if isReadable { wakeReader() }
     }
 
+    /// The first byte that has arrived and nobody has taken.
+    var firstByte: UInt8? { firstUnread < arrived.count ? arrived[firstUnread] : nil }
+
     /// Takes bytes that have arrived.
     func take(into buffer: UnsafeMutableRawBufferPointer) -> Int {
         let count = min(buffer.count, arrived.count - firstUnread)
@@ -151,6 +154,7 @@ final class SimulatedSocket: Socket, @unchecked Sendable {
     // Unchecked: the simulation runs on one thread.
     private let end: ConnectionEnd
     private let loop: SimulatedEventLoop
+    private var isDetached = false
 
     init(_ end: ConnectionEnd, on loop: SimulatedEventLoop) {
         self.end = end
@@ -158,7 +162,7 @@ final class SimulatedSocket: Socket, @unchecked Sendable {
         super.init()
     }
 
-    deinit { end.close() }
+    deinit { if !isDetached { end.close() } }
 
     override var peer: String { "\(end.peer)" }
 
@@ -167,12 +171,29 @@ final class SimulatedSocket: Socket, @unchecked Sendable {
     ) async throws(NetworkError) -> Int {
         precondition(loop.isCurrent, "a read outside the socket's loop")
         while true {
-            if end.isOver { throw .closed }
+            if end.isOver || isDetached { throw .closed }
             let count = end.take(into: buffer)
             if count > 0 { return count }
             if end.isReadable { return 0 }
             await end.waitToRead()
         }
+    }
+
+    override func peek() async throws(NetworkError) -> UInt8? {
+        precondition(loop.isCurrent, "a read outside the socket's loop")
+        while true {
+            if end.isOver || isDetached { throw .closed }
+            if let byte = end.firstByte { return byte }
+            if end.isReadable { return nil }
+            await end.waitToRead()
+        }
+    }
+
+    override func detach() -> AcceptedConnection {
+        precondition(loop.isCurrent, "a socket given away outside its loop")
+        precondition(!isDetached, "a socket given away twice")
+        isDetached = true
+        return AcceptedConnection(descriptor: -1, endpoint: end)
     }
 
     override func write(_ rope: ByteRope) async throws(NetworkError) {
@@ -201,7 +222,7 @@ final class SimulatedSocket: Socket, @unchecked Sendable {
     }
 
     private func write(_ slice: ByteSlice) async throws(NetworkError) {
-        guard let other = end.other, !end.isOver else { throw .closed }
+        guard let other = end.other, !end.isOver, !isDetached else { throw .closed }
         while !other.hasRoom {
             await end.waitToWrite()
             if end.isOver { throw .closed }
@@ -212,10 +233,10 @@ final class SimulatedSocket: Socket, @unchecked Sendable {
 
     override func writeNow(_ bytes: ByteSlice) -> Int {
         precondition(loop.isCurrent, "a write outside the socket's loop")
-        guard let other = end.other, !end.isOver, other.hasRoom else { return 0 }
+        guard let other = end.other, !end.isOver, !isDetached, other.hasRoom else { return 0 }
         bytes.withUnsafeBytes { other.send($0) }
         return bytes.count
     }
 
-    override func close() { end.close() }
+    override func close() { if !isDetached { end.close() } }
 }

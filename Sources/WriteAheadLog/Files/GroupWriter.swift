@@ -144,5 +144,7 @@ extension WALMetrics {
         records.increment(by: recordCount)
         bytes.increment(by: byteCount)
         lastGroupRecords.set(recordCount)
+        groupRecords.record(Int64(recordCount))
+        groupBytes.record(Int64(byteCount))
     }
 }

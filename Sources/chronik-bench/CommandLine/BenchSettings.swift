@@ -8,6 +8,7 @@ enum BenchMode: String, CaseIterable, Sendable {
     case limits
     case raft
     case raftRecovery = "raft-recovery"
+    case raftWire = "raft-wire"
 
     var summary: String {
         switch self {
@@ -17,6 +18,7 @@ enum BenchMode: String, CaseIterable, Sendable {
         case .limits: "measure what this machine's disk and loopback can do at best"
         case .raft: "measure what the Raft library does by itself"
         case .raftRecovery: "write a log of many Raft groups and measure its recovery"
+        case .raftWire: "measure the wire between nodes over loopback, two of them in this process"
         }
     }
 }

@@ -1,0 +1,43 @@
+public import Platform
+public import Raft
+
+/// Who the node is and what its transport may use.
+public struct FramedTransportConfiguration: Sendable {
+    public var identity: NodeIdentity
+    public var listenAddress: SocketAddress
+    /// The longest frame sent or taken, header and all.
+    ///
+    /// A frame of messages ends after a mebibyte, so this bounds a single message.
+    public var maxFrameBytes = 66 << 20
+    /// What may wait to be sent to a peer on one stream; what does not fit is dropped.
+    public var maxQueuedBytes = 64 << 20
+    public var maxQueuedFrames = 16_384
+    public var connectNanoseconds = Int64.seconds(2)
+    /// From the connection to the end of the handshake.
+    public var handshakeNanoseconds = Int64.seconds(5)
+    /// Something is sent at least this often, and its receipt at most.
+    public var keepAliveNanoseconds = Int64.seconds(1)
+    /// A connection on which nothing moves for so long is closed.
+    public var stallNanoseconds = Int64.seconds(5)
+    /// The wait after the first failed attempt; it doubles with each further one.
+    public var minBackoffNanoseconds = Int64.milliseconds(20)
+    public var maxBackoffNanoseconds = Int64.seconds(1)
+    /// Accepted connections that have not said who they are; further ones are closed at once.
+    public var maxUnfinishedHandshakes = 256
+    /// What stands between the sockets and the frames; without one, frames are sent in the clear.
+    public var stage: (any StreamStage)?
+
+    public init(identity: NodeIdentity, listenAddress: SocketAddress) {
+        self.identity = identity
+        self.listenAddress = listenAddress
+    }
+}
+
+/// A stage between a socket and what is said on it, TLS for one: takes a socket and gives one.
+///
+/// Called on the socket's loop, and given the time of a handshake. With a stage, connections that
+/// do not begin with a TLS record are refused.
+public protocol StreamStage: Sendable {
+    func dialed(_ socket: Socket, to peer: ReplicaID) async throws -> Socket
+    func accepted(_ socket: Socket) async throws -> Socket
+}

@@ -1,0 +1,145 @@
+internal import Bytes
+internal import Raft
+internal import RaftRuntime
+
+/// Turns frames into bytes and back.
+///
+/// | kind | body |
+/// |---|---|
+/// | messages | count n, then messages: ``MessageTag`` |
+/// | beat | sequence n, answered n, incarnation n |
+/// | snapshot chunk | 1 if it is the last, else 0; group n, index n, term n, offset n; the bytes |
+/// | snapshot answer | 1 if refused, else 0; group n, index n, term n, received n |
+/// | receipt | bytes received on this connection, n |
+/// | keep-alive | |
+///
+/// `n` is a base-128 number, low groups first.
+enum FrameCodec {
+    /// A frame of messages that has reached this many bytes is followed by another.
+    ///
+    /// Payloads keep the frame they came in alive, and a frame is taken in only when all of it has
+    /// arrived.
+    static let softBytes = 1 << 20
+
+    /// What is written for a frame: one body, or several for a very long turn.
+    static func encode(_ frame: PeerFrame, _ body: (FrameHeader.Kind, ByteRope) -> Void) {
+        switch frame {
+        case .messages(let messages): encode(messages, body)
+        case .beat(let beat):
+            var writer = ByteWriter(capacity: 64)
+            writer.write(number: beat.sequence)
+            writer.write(number: beat.answered)
+            writer.write(number: beat.incarnation)
+            body(.beat, writer.finish())
+        case .snapshotChunk(let chunk):
+            var writer = ByteWriter(capacity: 64)
+            writer.write(UInt8(chunk.isLast ? 1 : 0))
+            writer.write(number: chunk.group)
+            writer.write(number: chunk.index.rawValue)
+            writer.write(number: chunk.term.rawValue)
+            writer.write(number: chunk.offset)
+            writer.write(chunk.bytes)
+            body(.snapshotChunk, writer.finish())
+        case .snapshotAnswer(let answer):
+            var writer = ByteWriter(capacity: 64)
+            writer.write(UInt8(answer.isRefused ? 1 : 0))
+            writer.write(number: answer.group)
+            writer.write(number: answer.index.rawValue)
+            writer.write(number: answer.term.rawValue)
+            writer.write(number: answer.received)
+            body(.snapshotAnswer, writer.finish())
+        }
+    }
+
+    private static func encode(
+        _ messages: [GroupMessage],
+        _ body: (FrameHeader.Kind, ByteRope) -> Void
+    ) {
+        var next = 0
+        repeat {
+            let first = next
+            var writer = MessageWriter(capacity: 32 + 16 * (messages.count - first))
+            while next < messages.count && writer.count < softBytes {
+                writer.write(messages[next])
+                next += 1
+            }
+            var head = ByteWriter(capacity: 64)
+            head.write(number: UInt64(next - first))
+            head.write(writer.finish())
+            body(.messages, head.finish())
+        } while next < messages.count
+    }
+
+    /// The frame of a body whose checksum was right; `nil` for one that is the transport's own.
+    static func decode(
+        _ kind: FrameHeader.Kind,
+        _ body: ByteSlice
+    ) throws(FrameError) -> PeerFrame? {
+        switch kind {
+        case .messages: return .messages(try MessageReader.read(body))
+        case .beat:
+            var reader = BodyReader(body)
+            let beat = NodeBeat(
+                sequence: try reader.number(),
+                answered: try reader.number(),
+                incarnation: try reader.number()
+            )
+            try reader.end()
+            return .beat(beat)
+        case .snapshotChunk:
+            var reader = BodyReader(body)
+            let isLast = try flag(&reader)
+            return .snapshotChunk(
+                SnapshotChunk(
+                    group: try reader.number(),
+                    index: LogIndex(try reader.number()),
+                    term: Term(try reader.number()),
+                    offset: try reader.number(),
+                    bytes: reader.rest(),
+                    isLast: isLast
+                )
+            )
+        case .snapshotAnswer:
+            var reader = BodyReader(body)
+            let isRefused = try flag(&reader)
+            let answer = SnapshotAnswer(
+                group: try reader.number(),
+                index: LogIndex(try reader.number()),
+                term: Term(try reader.number()),
+                received: try reader.number(),
+                isRefused: isRefused
+            )
+            try reader.end()
+            return .snapshotAnswer(answer)
+        case .receipt, .keepAlive: return nil
+        }
+    }
+
+    private static func flag(_ reader: inout BodyReader) throws(FrameError) -> Bool {
+        let byte = try reader.byte()
+        guard byte <= 1 else { throw .malformed(.invalidLength(Int64(byte))) }
+        return byte == 1
+    }
+
+    // MARK: The transport's own frames
+
+    static func receipt(_ received: UInt64) -> ByteRope {
+        var writer = ByteWriter(capacity: 64)
+        writer.write(number: received)
+        return framed(.receipt, writer.finish())
+    }
+
+    static func readReceipt(_ body: ByteSlice) throws(FrameError) -> UInt64 {
+        var reader = BodyReader(body)
+        let received = try reader.number()
+        try reader.end()
+        return received
+    }
+
+    static func framed(_ kind: FrameHeader.Kind, _ body: ByteRope) -> ByteRope {
+        var writer = ByteWriter(capacity: 64)
+        FrameHeader(kind: kind, body: body).write(to: &writer)
+        writer.write(body)
+        return writer.finish()
+    }
+}
