@@ -40,7 +40,7 @@ package final class CallAnswers: RaftTransport {
             if !take(.snapshot(answer), Place(group: answer.group, peer: peer)) {
                 wire.send(frame, to: peer)
             }
-        case .beat, .snapshotChunk:
+        case .beat, .snapshotChunk, .call, .answer:
             wire.send(frame, to: peer)
         }
     }
