@@ -1,3 +1,4 @@
+import Bytes
 import Platform
 package import Raft
 
@@ -20,7 +21,7 @@ package final class RaftDispatcher: RaftTransportDelegate {
     /// - Parameters:
     ///   - managers: One a loop; all with the same settings.
     ///   - transport: Sends beats; the managers send for themselves.
-    ///   - calls: Gets calls and answers; without one, calls are not answered.
+    ///   - calls: Gets calls and answers; without one, calls are refused.
     ///   - incarnation: Nanoseconds of the wall clock at which this process started.
     ///   - placement: Called on any loop.
     package init(
@@ -104,7 +105,7 @@ package final class RaftDispatcher: RaftTransportDelegate {
         case .snapshotAnswer(let answer):
             let manager = manager(of: answer.group)
             on(manager.loop) { manager.receive(answer, from: peer) }
-        case .call(let call): calls?.received(call, from: peer)
+        case .call(let call): received(call, from: peer)
         case .answer(let answer): calls?.received(answer, from: peer)
         }
     }
@@ -122,6 +123,12 @@ package final class RaftDispatcher: RaftTransportDelegate {
         for (manager, part) in zip(managers, parts) where !part.isEmpty {
             on(manager.loop) { manager.receive(part, from: peer) }
         }
+    }
+
+    private func received(_ call: PeerCall, from peer: ReplicaID) {
+        if let calls { return calls.received(call, from: peer) }
+        let refusal = PeerAnswer(id: call.id, isRefused: true, payload: ByteSlice())
+        transport.send(.answer(refusal), to: peer)
     }
 
     package func peerIsUnreachable(_ peer: ReplicaID) {

@@ -88,6 +88,8 @@ enum Numbered {
                     isRefused: false
                 )
             )
+        case .calls:
+            .call(PeerCall(id: number, operation: 3, payload: ByteSlice("payload")))
         }
     }
 
