@@ -68,6 +68,13 @@ package final class RaftDispatcher: RaftTransportDelegate {
         }
     }
 
+    /// The log that all loops share cannot be written any more: this node takes no part in any group
+    /// of several, and says so by its silence.
+    package func logIsPoisoned(_ error: any Error) {
+        fallSilent()
+        for manager in managers { on(manager.loop) { manager.logIsPoisoned(error) } }
+    }
+
     private func tick() {
         guard !home.isSilenced else { return }
         for (peer, beat) in home.liveness.tick() { transport.send(.beat(beat), to: peer) }
