@@ -19,8 +19,8 @@ import Testing
     }
 
     private static func ask(
-        _ peer: ClusterNode,
-        from node: ClusterNode,
+        _ peer: SimulatedNode,
+        from node: SimulatedNode,
         on loop: Int = 0,
         _ payload: ByteSlice = ByteSlice("question"),
         operation: UInt8 = operation,
@@ -48,7 +48,7 @@ import Testing
     }
 
     /// Answers with the operation, who asked and the question.
-    private static func serve(_ node: ClusterNode, _ seen: Seen = Seen()) {
+    private static func serve(_ node: SimulatedNode, _ seen: Seen = Seen()) {
         node.calls?.serve { peer, call in
             seen.calls.append(call)
             guard call.operation == operation else { return nil }
@@ -65,7 +65,7 @@ import Testing
         seed: UInt64 = 1,
         loops: Int = 1
     ) throws -> (
-        Cluster, ClusterNode, ClusterNode
+        Cluster, SimulatedNode, SimulatedNode
     ) {
         let cluster = try Cluster(2, seed: seed, loops: loops)
         return (cluster, cluster.nodes[0], cluster.nodes[1])
@@ -296,7 +296,7 @@ import Testing
         let (old, new) = (seen.calls[0].id, seen.calls[1].id)
         #expect(old &- new > 1 << 32 && new &- old > 1 << 32, "\(old), \(new)")
         let dispatcher = try #require(one.dispatcher)
-        let answer = { PeerAnswer(id: $0, isRefused: false, payload: ByteSlice($1)) }
+        let answer = { PeerAnswer(id: $0, isRefused: false, payload: ByteSlice($1 as String)) }
         dispatcher.received(.answer(answer(old, "of an earlier life")), from: two.id)
         dispatcher.received(.answer(answer(new, "of another peer")), from: ReplicaID(3))
         cluster.run(500)
