@@ -1,3 +1,4 @@
+import Bytes
 import Platform
 package import Raft
 
@@ -13,17 +14,20 @@ package final class RaftDispatcher: RaftTransportDelegate {
     private let managers: [RaftReplicaManager]
     private let placement: Placement
     private let transport: any RaftTransport
+    private let calls: PeerCalls?
     private let config: RaftConfig
     private let home: HomeState
 
     /// - Parameters:
     ///   - managers: One a loop; all with the same settings.
     ///   - transport: Sends beats; the managers send for themselves.
+    ///   - calls: Gets calls and answers; without one, calls are refused.
     ///   - incarnation: Nanoseconds of the wall clock at which this process started.
     ///   - placement: Called on any loop.
     package init(
         managers: [RaftReplicaManager],
         transport: any RaftTransport,
+        calls: PeerCalls? = nil,
         incarnation: UInt64,
         placement: @escaping Placement
     ) {
@@ -31,6 +35,7 @@ package final class RaftDispatcher: RaftTransportDelegate {
         self.managers = managers
         self.placement = placement
         self.transport = transport
+        self.calls = calls
         config = managers[0].config
         home = HomeState(
             NodeLiveness(incarnation: incarnation, patience: config.electionTicks)
@@ -80,6 +85,7 @@ package final class RaftDispatcher: RaftTransportDelegate {
 
     private func tell(_ change: NodeLiveness.Change?) {
         guard let change else { return }
+        for peer in change.restarted { calls?.peerIsUnreachable(peer) }
         for manager in managers {
             on(manager.loop) {
                 manager.peersChanged(
@@ -106,6 +112,8 @@ package final class RaftDispatcher: RaftTransportDelegate {
         case .snapshotAnswer(let answer):
             let manager = manager(of: answer.group)
             on(manager.loop) { manager.receive(answer, from: peer) }
+        case .call(let call): received(call, from: peer)
+        case .answer(let answer): calls?.received(answer, from: peer)
         }
     }
 
@@ -124,8 +132,15 @@ package final class RaftDispatcher: RaftTransportDelegate {
         }
     }
 
+    private func received(_ call: PeerCall, from peer: ReplicaID) {
+        if let calls { return calls.received(call, from: peer) }
+        let refusal = PeerAnswer(id: call.id, isRefused: true, payload: ByteSlice())
+        transport.send(.answer(refusal), to: peer)
+    }
+
     package func peerIsUnreachable(_ peer: ReplicaID) {
         onHome { [self] in home.liveness.isUnreachable(peer) }
+        calls?.peerIsUnreachable(peer)
         for manager in managers { on(manager.loop) { manager.peerIsUnreachable(peer) } }
     }
 
