@@ -37,6 +37,7 @@ package final class Node: Sendable {
     private let wal: GroupCommitWAL
     private let server: KafkaServer
     private let shards: [PartitionShard]
+    private let cluster: ClusterLink?
     /// Held for as long as the node lives.
     private let directoryLock: any AnyObject & Sendable
 
@@ -48,6 +49,7 @@ package final class Node: Sendable {
         wal: GroupCommitWAL,
         server: KafkaServer,
         shards: [PartitionShard],
+        cluster: ClusterLink?,
         directoryLock: any AnyObject & Sendable
     ) {
         self.address = address
@@ -57,6 +59,7 @@ package final class Node: Sendable {
         self.wal = wal
         self.server = server
         self.shards = shards
+        self.cluster = cluster
         self.directoryLock = directoryLock
     }
 
@@ -77,6 +80,7 @@ package final class Node: Sendable {
                 wal: parts.wal,
                 server: parts.server,
                 shards: parts.shards,
+                cluster: parts.cluster,
                 directoryLock: parts.lock
             )
         }
@@ -87,6 +91,7 @@ package final class Node: Sendable {
         admin.beginStopping()
         await server.stop()
         for shard in shards { await shard.flushAll() }
+        await cluster?.close()
         try await wal.close()
     }
 }

@@ -9,10 +9,11 @@ import RaftTransport
 import Synchronization
 
 /// This node's ties to the others: the transport, the beats, and calls in both directions.
-final class ClusterLink: Sendable {
+final class ClusterLink: NodeCalls {
     let settings: ClusterSettings
     let incarnation: UInt64
     let transport: FramedTransport
+    private let calls: PeerCalls
     private let nodeID: Int32
     private let loop: EventLoop
     private let loops: [EventLoop]
@@ -42,6 +43,11 @@ final class ClusterLink: Sendable {
             generator: platform.makeGenerator(),
             metrics: metrics
         )
+        calls = PeerCalls(
+            transport: transport,
+            loop: platform.loops[0],
+            generator: platform.makeGenerator()
+        )
     }
 
     var advertised: SocketAddress { settings.raftAdvertised }
@@ -54,6 +60,7 @@ final class ClusterLink: Sendable {
         let dispatcher = RaftDispatcher(
             managers: shards.map(\.manager),
             transport: transport,
+            calls: calls,
             incarnation: incarnation,
             placement: { Placement.loop(of: $0, of: count) }
         )
@@ -70,6 +77,11 @@ final class ClusterLink: Sendable {
             }
         }
         _ = try started.get()
+        calls.serve { _, call in
+            guard let operation = NodeOperation(rawValue: call.operation) else { return nil }
+            return await metadata.serve(operation, call.payload)
+        }
+        await metadata.connect(self)
         dispatcher.follow(others.map { ReplicaID(UInt64($0.id)) })
     }
 
@@ -87,11 +99,37 @@ final class ClusterLink: Sendable {
             nodeID: nodeID,
             incarnation: NodeIncarnation.id(of: incarnation),
             metadata: metadata
-        ) { [] }
+        ) { [weak self] in
+            let heard = self?.dispatcher.withLock { $0 }?.heardPeers ?? [:]
+            return Dictionary(
+                uniqueKeysWithValues: heard.map {
+                    (Int32(truncatingIfNeeded: $0.key.rawValue), $0.value)
+                }
+            )
+        }
         await metadata.onLeading { [loop] leads in
             Task.immediate(executorPreference: loop) { await watch.leads(leads) }
         }
     }
 
-    func close() async { await transport.stop() }
+    func call(
+        _ node: Int32,
+        _ operation: NodeOperation,
+        _ payload: ByteSlice,
+        within nanoseconds: Int64
+    ) async throws(PeerCallError) -> ByteSlice {
+        try await calls.call(
+            ReplicaID(UInt64(node)),
+            operation.rawValue,
+            payload,
+            within: nanoseconds
+        )
+    }
+
+    /// Says no more to the other nodes.
+    func close() async {
+        calls.stop()
+        dispatcher.withLock { $0 }?.fallSilent()
+        await transport.stop()
+    }
 }

@@ -15,24 +15,19 @@ actor BrokerWatch {
     private let nodeID: Int32
     private let incarnation: KafkaUUID
     private let metadata: MetadataService
-    private let peers: @Sendable () -> [PeerLife]
+    /// The nodes that are heard, and the incarnation of each.
+    private let peers: @Sendable () -> [Int32: UInt64]
     /// Looks since this node began to lead; a broker has so many to be heard.
     private var looks = 0
     private var isWatching = false
     private static let patientLooks = 20
-
-    /// A node that is heard, and the life of its process.
-    struct PeerLife: Sendable {
-        let id: Int32
-        let incarnation: UInt64
-    }
 
     init(
         loop: EventLoop,
         nodeID: Int32,
         incarnation: KafkaUUID,
         metadata: MetadataService,
-        peers: @escaping @Sendable () -> [PeerLife]
+        peers: @escaping @Sendable () -> [Int32: UInt64]
     ) {
         self.loop = loop
         self.nodeID = nodeID
@@ -64,7 +59,7 @@ actor BrokerWatch {
         let ownIncarnation = incarnation
         let isPatient = looks < Self.patientLooks
         let hasNews = metadata.image.brokers.contains { broker in
-            let isHeard = broker.id == own || heard.contains { $0.id == broker.id }
+            let isHeard = broker.id == own || heard[broker.id] != nil
             return isHeard == broker.isFenced && !(isPatient && !isHeard)
         }
         if hasNews {
@@ -73,11 +68,11 @@ actor BrokerWatch {
                 for broker in controller.decided.brokers {
                     if broker.id == own {
                         records += controller.brokerIsBack(own, incarnation: ownIncarnation).records
-                    } else if let life = heard.first(where: { $0.id == broker.id }) {
+                    } else if let life = heard[broker.id] {
                         records +=
                             controller.brokerIsBack(
                                 broker.id,
-                                incarnation: NodeIncarnation.id(of: life.incarnation)
+                                incarnation: NodeIncarnation.id(of: life)
                             ).records
                     } else if !isPatient {
                         records += controller.brokerIsSilent(broker.id).records

@@ -233,11 +233,20 @@ actor MetadataService: MetadataStore {
                 command.encoded(),
                 within: min(left, .seconds(5))
             )
-            return try MetadataAttempt(decoding: answer)
+            guard let attempt = try? MetadataAttempt(decoding: answer) else {
+                return .unknown(.init(.requestTimedOut, "node \(leader) answered nonsense"))
+            }
+            return attempt
         } catch {
-            return .unknown(
-                .init(.requestTimedOut, "node \(leader), which leads the metadata: \(error)")
+            let problem = MetadataProblem(
+                .requestTimedOut,
+                "node \(leader), which leads the metadata, did not answer: \(error)"
             )
+            switch error {
+            case .timedOut, .unreachable: return .unknown(problem)
+            case .refused, .overloaded: return .notLeading(problem)
+            case .tooLarge: return .refused(problem)
+            }
         }
     }
 
@@ -311,21 +320,22 @@ actor MetadataService: MetadataStore {
     func linearizableImage() async throws(MetadataProblem) -> MetadataImage {
         let deadline = clock.monotonicNanoseconds + Self.patience
         if let calls, !pipeline.isLeading, let leader, leader != nodeID {
+            let answer: ByteSlice
             do {
-                let answer = try await calls.call(
+                answer = try await calls.call(
                     leader,
                     .queryMetadata,
                     ByteSlice(),
                     within: .seconds(5)
                 )
-                guard case .answered(_, let position) = try MetadataAttempt(decoding: answer) else {
-                    throw MetadataProblem(.notController, "node \(leader) does not lead")
-                }
-                await waitForPosition(position, until: deadline)
-                return pipeline.committed
             } catch {
                 throw .init(.requestTimedOut, "the metadata's leader cannot be asked: \(error)")
             }
+            guard case .answered(_, let position)? = try? MetadataAttempt(decoding: answer) else {
+                throw .init(.notController, "node \(leader) does not lead the metadata")
+            }
+            await waitForPosition(position, until: deadline)
+            return pipeline.committed
         }
         try await confirmLeading()
         return pipeline.committed

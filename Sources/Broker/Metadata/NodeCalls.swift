@@ -1,6 +1,7 @@
 import Bytes
 import ClusterMetadata
 import KafkaProtocol
+import RaftRuntime
 
 /// What nodes ask one another; the numbers are on the wire.
 enum NodeOperation: UInt8, Sendable {
@@ -12,13 +13,12 @@ enum NodeOperation: UInt8, Sendable {
 
 /// Asks other nodes of the cluster.
 protocol NodeCalls: Sendable {
-    /// - Throws: When there was no answer; what was asked may have been done.
     func call(
         _ node: Int32,
         _ operation: NodeOperation,
         _ payload: ByteSlice,
         within nanoseconds: Int64
-    ) async throws -> ByteSlice
+    ) async throws(PeerCallError) -> ByteSlice
 }
 
 /// What came of asking the metadata's leader once.

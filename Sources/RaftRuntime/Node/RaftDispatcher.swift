@@ -1,6 +1,7 @@
 import Bytes
 import Platform
 package import Raft
+import Synchronization
 
 /// Between the transport of a node and the ``RaftReplicaManager``s of its loops.
 ///
@@ -17,6 +18,7 @@ package final class RaftDispatcher: RaftTransportDelegate {
     private let calls: PeerCalls?
     private let config: RaftConfig
     private let home: HomeState
+    private let heard = Mutex<[ReplicaID: UInt64]>([:])
 
     /// - Parameters:
     ///   - managers: One a loop; all with the same settings.
@@ -83,8 +85,13 @@ package final class RaftDispatcher: RaftTransportDelegate {
         home.timer = homeLoop.schedule(after: interval) { [weak self] in self?.tick() }
     }
 
+    /// The nodes whose beats arrive, and the incarnation in them; on any loop.
+    package var heardPeers: [ReplicaID: UInt64] { heard.withLock { $0 } }
+
     private func tell(_ change: NodeLiveness.Change?) {
         guard let change else { return }
+        let lives = home.liveness.heardPeers
+        heard.withLock { $0 = lives }
         for peer in change.restarted { calls?.peerIsUnreachable(peer) }
         for manager in managers {
             on(manager.loop) {
