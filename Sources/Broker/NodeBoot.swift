@@ -237,7 +237,8 @@ struct NodeBoot {
             throw NodeProblem.notRegistered(nodeID, error)
         }
         await link?.follow(metadata, reportsOf: environment.leaders)
-        if link == nil { await environment.leaders.waitForLeaders(of: published.current.allPartitions) }
+        guard link == nil else { return }
+        await environment.leaders.waitForLeaders(of: published.current.allPartitions)
     }
 
     private var incarnation: UInt64 {
