@@ -14,11 +14,19 @@ package final class Node: Sendable {
         package var broker: BrokerSettings
         package var wal: WALConfiguration
         package var groups: GroupSettings
+        /// The other nodes; `nil` for a node that is its whole cluster.
+        package var cluster: ClusterSettings?
 
-        package init(broker: BrokerSettings, wal: WALConfiguration, groups: GroupSettings) {
+        package init(
+            broker: BrokerSettings,
+            wal: WALConfiguration,
+            groups: GroupSettings,
+            cluster: ClusterSettings? = nil
+        ) {
             self.broker = broker
             self.wal = wal
             self.groups = groups
+            self.cluster = cluster
         }
     }
 
