@@ -56,7 +56,7 @@ final class RaftBenchNode: @unchecked Sendable {
         dispatcher = RaftDispatcher(
             managers: [manager],
             transport: transport,
-            incarnation: id.rawValue,
+            incarnation: UInt64(max(1, platform.clock.wallMilliseconds)) * 1_000_000,
             placement: { _ in 0 }
         )
         wire.connect(id, dispatcher)
