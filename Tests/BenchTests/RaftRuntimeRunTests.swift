@@ -8,10 +8,12 @@ import Testing
         idle: Bool,
         active: Bool
     ) async throws -> (idle: RaftRuntimeRun.Idle?, active: RaftRuntimeRun.Active?) {
+        // A machine that is busy with something else must not look like a dead node.
         let run = RaftRuntimeRun(
             groups: 8,
             nanoseconds: .milliseconds(400),
             directory: "/tmp",
+            electionTicks: 400,
             progress: { _ in }
         )
         return try await run.measure(idle: idle, active: active)

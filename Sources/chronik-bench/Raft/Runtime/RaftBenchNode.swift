@@ -31,7 +31,8 @@ final class RaftBenchNode: @unchecked Sendable {
         on loop: EventLoop,
         of platform: RealPlatform,
         directory: String,
-        wire: MemoryWire
+        wire: MemoryWire,
+        config: RaftConfig
     ) throws(WALError) {
         self.id = id
         self.loop = loop
@@ -51,6 +52,7 @@ final class RaftBenchNode: @unchecked Sendable {
             reader: platform.makeWorker(name: "reads"),
             replicaID: id,
             generator: platform.makeGenerator(),
+            config: config,
             transport: transport
         )
         dispatcher = RaftDispatcher(

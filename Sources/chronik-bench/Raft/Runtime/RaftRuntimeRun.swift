@@ -1,4 +1,5 @@
 import Platform
+import RaftRuntime
 
 /// What many groups of three replicas cost while nothing happens, and how many entries they commit.
 struct RaftRuntimeRun {
@@ -43,12 +44,19 @@ struct RaftRuntimeRun {
     let groups: Int
     let nanoseconds: Int64
     let directory: String
+    var electionTicks = RaftConfig().electionTicks
     let progress: @Sendable (String) -> Void
 
     /// What is asked for, of the same nodes, idle first.
     func measure(idle: Bool, active: Bool) async throws(BenchError) -> (Idle?, Active?) {
         do {
-            let trio = try await RaftTrio.start(groups: groups, under: directory)
+            var config = RaftConfig()
+            config.electionTicks = electionTicks
+            let trio = try await RaftTrio.start(
+                groups: groups,
+                under: directory,
+                config: config
+            )
             do {
                 let figures = try await measure(trio, idle, active)
                 try await trio.stop()

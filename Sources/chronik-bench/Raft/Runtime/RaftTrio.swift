@@ -37,7 +37,11 @@ final class RaftTrio: Sendable {
     var logBytes: Int { nodes.reduce(0) { $0 + Int($1.log.bytes.current) } }
 
     /// Starts the nodes; their logs are made under `parent`.
-    static func start(groups: Int, under parent: String) async throws -> RaftTrio {
+    static func start(
+        groups: Int,
+        under parent: String,
+        config: RaftConfig
+    ) async throws -> RaftTrio {
         let platform = RealPlatform(loopCount: 3)
         let number = platform.clock.monotonicNanoseconds
         let directory = parent + "/chronik-bench-raft.\(getpid()).\(number)"
@@ -54,7 +58,8 @@ final class RaftTrio: Sendable {
                             on: loop,
                             of: platform,
                             directory: directory + "/\(id.rawValue)",
-                            wire: wire
+                            wire: wire,
+                            config: config
                         )
                     }
                     waiting.resume(returning: node.mapError { $0 as any Error })
