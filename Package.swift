@@ -41,7 +41,7 @@ func fuzzer(_ name: String, path: String, _ imports: [Target.Dependency]) -> Tar
 let package = Package(
     name: "chronik",
     products: [
-        .library(name: "Raft", targets: ["Raft", "RaftRuntime", "RaftTransport"]),
+        .library(name: "Raft", targets: ["Raft", "RaftRuntime", "RaftTransport", "Bytes"]),
         .executable(name: "chronik-server", targets: ["chronik-server"]),
         .executable(name: "chronik-bench", targets: ["chronik-bench"]),
         .executable(name: "chronik-sim", targets: ["chronik-sim"]),
@@ -53,11 +53,7 @@ let package = Package(
         systemLibrary("CMicroHTTPD", apt: "libmicrohttpd-dev"),
         systemLibrary("CGRPC", apt: "libgrpc-dev"),
         .target(name: "CLinux", path: "Sources/C/CLinux"),
-        .target(
-            name: "CTOML",
-            path: "Sources/C/CTOML",
-            cxxSettings: [.unsafeFlags(["-std=c++17"])]
-        ),
+        .target(name: "CTOML", path: "Sources/C/CTOML"),
 
         module("Bytes"),
         module("Platform", ["Bytes", "CLibUV", "CISAL", "CLinux"]),
@@ -108,6 +104,12 @@ let package = Package(
             swiftSettings: strict
         ),
         .executableTarget(
+            name: "replicated-kv",
+            dependencies: ["Bytes", "Raft", "RaftRuntime", "RaftTransport"],
+            path: "Examples/ReplicatedKV",
+            swiftSettings: strict
+        ),
+        .executableTarget(
             name: "grpc-probe",
             dependencies: [
                 "Bytes", "Platform", "Raft", "WriteAheadLog", "RaftRuntime", "RaftGRPC",
@@ -130,6 +132,13 @@ let package = Package(
         tests(
             "RaftTransportTests",
             ["Bytes", "Platform", "Raft", "RaftRuntime", "RaftTransport", "Simulator"]
+        ),
+        tests(
+            "RaftHostTests",
+            [
+                "Bytes", "Platform", "Raft", "RaftRuntime", "RaftTransport", "Simulator",
+                "replicated-kv",
+            ]
         ),
         tests(
             "RaftGRPCTests",
