@@ -93,6 +93,13 @@ struct HostParts: Sendable {
     }
 }
 
+/// A group that runs.
+struct Started<Machine: StateMachine>: Sendable {
+    let group: RaftGroup<Machine>
+    let watch: LeaderWatch
+    let isAlone: Bool
+}
+
 /// One group on its way from the log to its loop.
 struct GroupStart: Sendable {
     private let id: UInt64
@@ -123,7 +130,7 @@ struct GroupStart: Sendable {
         _ manager: RaftReplicaManager,
         _ make: () -> Machine,
         _ host: RaftHost
-    ) throws(RaftHostError) -> (group: RaftGroup<Machine>, watch: LeaderWatch) {
+    ) throws(RaftHostError) -> Started<Machine> {
         let storage = storage.value
         let machine = make()
         guard machine.lastApplied == .zero else {
@@ -149,7 +156,7 @@ struct GroupStart: Sendable {
         replica.onStorageFailed = { [weak watch] _ in watch?.ended(.storageFailed) }
         if replica.isAlone { replica.campaign() }
         let group = RaftGroup(replica, hosted, watch, loop: manager.loop, host: host)
-        return (group, watch)
+        return Started(group: group, watch: watch, isAlone: replica.isAlone)
     }
 
     private func bringBack(

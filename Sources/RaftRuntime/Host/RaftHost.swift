@@ -169,7 +169,10 @@ public final class RaftHost: Sendable {
         }
         let watch = (try? result.get())?.watch
         await groups.home.run { groups.ended(id, watch) }
-        return try result.get().group
+        let started = try result.get()
+        // One that is alone leads after one write, of which the caller need not know.
+        if started.isAlone { _ = try? await started.group.leader() }
+        return started.group
     }
 
     private func loadImage(of id: UInt64) async throws(RaftHostError) -> GroupImage? {
