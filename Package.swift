@@ -42,6 +42,7 @@ let package = Package(
     name: "chronik",
     products: [
         .library(name: "Raft", targets: ["Raft", "RaftRuntime", "RaftTransport", "Bytes"]),
+        .library(name: "RaftTesting", targets: ["RaftTesting"]),
         .executable(name: "chronik-server", targets: ["chronik-server"]),
         .executable(name: "chronik-bench", targets: ["chronik-bench"]),
         .executable(name: "chronik-sim", targets: ["chronik-sim"]),
@@ -79,6 +80,10 @@ let package = Package(
         module("Admin", ["Platform"]),
         module("AdminHTTP", ["Platform", "Admin", "CMicroHTTPD"]),
         module("Simulator", ["Bytes", "Platform"]),
+        module(
+            "RaftTesting",
+            ["Bytes", "Platform", "Raft", "RaftRuntime", "RaftTransport", "Simulator"]
+        ),
         module("Configuration", ["Platform", "CTOML"]),
 
         program(
@@ -136,8 +141,7 @@ let package = Package(
         tests(
             "RaftHostTests",
             [
-                "Bytes", "Platform", "Raft", "RaftRuntime", "RaftTransport", "Simulator",
-                "replicated-kv",
+                "Bytes", "Raft", "RaftRuntime", "RaftTransport", "RaftTesting", "replicated-kv",
             ]
         ),
         tests(

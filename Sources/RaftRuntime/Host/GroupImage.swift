@@ -68,3 +68,21 @@ struct GroupImage {
         content = bytes[start..<end]
     }
 }
+
+extension GroupImage {
+    /// Makes it the state of a machine, and makes sure that the machine agrees.
+    func bringBack(_ machine: some StateMachine) throws {
+        try machine.restore(content, lastIndex: metadata.index, lastTerm: metadata.term)
+        guard machine.lastApplied == metadata.index else {
+            throw RestoredElsewhere(wanted: metadata.index, found: machine.lastApplied)
+        }
+    }
+}
+
+/// The state machine breaks its contract: `lastApplied` is not the snapshot's index.
+struct RestoredElsewhere: Error, CustomStringConvertible {
+    let wanted: LogIndex
+    let found: LogIndex
+
+    var description: String { "the state machine was restored to \(wanted) and is at \(found)" }
+}

@@ -166,11 +166,7 @@ struct GroupStart: Sendable {
         let base = image?.metadata ?? storage.base
         do {
             if let image {
-                try machine.restore(
-                    image.content,
-                    lastIndex: image.metadata.index,
-                    lastTerm: image.metadata.term
-                )
+                try image.bringBack(machine)
             } else if base.index > LogIndex(1) {
                 throw RaftHostError.groupLost(id, "its state as of entry \(base.index) is gone")
             }

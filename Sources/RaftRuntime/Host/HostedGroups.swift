@@ -18,9 +18,10 @@ final class HostedGroups: @unchecked Sendable {
 
     // MARK: Room in the log
 
-    private var wanted: UInt64 = 0
-    private var relieved: UInt64 = 0
+    private var wanted: UInt64?
     private var isRelieving = false
+    /// What could not be given back for the sake of groups that do not run.
+    private var heldBack: UInt64?
 
     init(
         _ node: ReplicaID,
@@ -92,6 +93,10 @@ final class HostedGroups: @unchecked Sendable {
         guard let watch else { return }
         pins[group] = nil
         watches.append((watch, manager(of: group).loop))
+        if let file = heldBack {
+            heldBack = nil
+            relieve(below: file)
+        }
     }
 
     // MARK: Making room
@@ -100,19 +105,33 @@ final class HostedGroups: @unchecked Sendable {
     ///
     /// One round at a time; what is asked for meanwhile is done in the next.
     func relieve(below file: UInt64) {
-        wanted = max(wanted, file)
-        guard !isRelieving, !isClosed, relieved < wanted else { return }
+        wanted = max(wanted ?? 0, file)
+        guard !isRelieving else { return }
+        beginRound()
+    }
+
+    private func beginRound() {
+        guard !isClosed, let below = wanted else { return }
+        wanted = nil
         isRelieving = true
-        let below = wanted
+        // A group that starts during the round may not be asked in it.
+        let kept = neededByOthers
         let round = ReliefRound(managers.count)
         for manager in managers {
             manager.loop.execute { [self] in
                 manager.relieve(below: below) { [self] _ in
-                    home.execute { [self] in if round.isLast() { relieved(below) } }
+                    home.execute { [self] in
+                        if round.isLast() { relieved(below, kept: min(kept, neededByOthers)) }
+                    }
                 }
             }
         }
         urge()
+    }
+
+    /// The oldest file of the groups that do not run.
+    private var neededByOthers: UInt64 {
+        min(recovered.oldestFile, pins.values.min() ?? .max)
     }
 
     /// What was not applied when room was wanted may be by now.
@@ -122,13 +141,12 @@ final class HostedGroups: @unchecked Sendable {
         _ = home.schedule(after: .milliseconds(500)) { [weak self] in self?.urge() }
     }
 
-    private func relieved(_ below: UInt64) {
+    private func relieved(_ below: UInt64, kept: UInt64) {
         isRelieving = false
-        relieved = below
         guard !isClosed else { return }
-        let kept = min(recovered.oldestFile, pins.values.min() ?? .max)
+        if kept < below { heldBack = max(heldBack ?? 0, below) }
         wal.release(before: min(below, kept))
-        relieve(below: wanted)
+        beginRound()
     }
 
     // MARK: The end

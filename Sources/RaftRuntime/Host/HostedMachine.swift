@@ -129,11 +129,7 @@ final class HostedMachine<Machine: StateMachine>: StateMachine, @unchecked Senda
             completion(
                 Result {
                     try result.get()
-                    try machine.restore(
-                        image.content,
-                        lastIndex: image.metadata.index,
-                        lastTerm: image.metadata.term
-                    )
+                    try image.bringBack(machine)
                 }
             )
             finish(.success(image.metadata.index))
