@@ -105,6 +105,16 @@ import Testing
         #expect(refused)
         let two = try await again.openGroup(2) { MemoryStateMachine() }
         #expect(try await two.read { $0.values } == ["a": "2"])
+        // With nothing held back there is room again.
+        while true {
+            do throws(RaftError) {
+                _ = try await one.propose(.set("b", "again"))
+                break
+            } catch {
+                try #require(error == .overloaded)
+                await Task.yield()
+            }
+        }
         try await again.close()
     }
 

@@ -20,6 +20,7 @@ final class HostedGroups: @unchecked Sendable {
 
     private var wanted: UInt64?
     private var isRelieving = false
+    private var isUrging = false
     /// What could not be given back for the sake of groups that do not run.
     private var heldBack: UInt64?
 
@@ -136,9 +137,15 @@ final class HostedGroups: @unchecked Sendable {
 
     /// What was not applied when room was wanted may be by now.
     private func urge() {
-        guard isRelieving, !isClosed else { return }
-        for manager in managers { manager.loop.execute { manager.urgeRelief() } }
-        _ = home.schedule(after: .milliseconds(500)) { [weak self] in self?.urge() }
+        guard !isUrging else { return }
+        isUrging = true
+        _ = home.schedule(after: .milliseconds(500)) { [weak self] in
+            guard let self else { return }
+            isUrging = false
+            guard isRelieving && !isClosed else { return }
+            for manager in managers { manager.loop.execute { manager.urgeRelief() } }
+            urge()
+        }
     }
 
     private func relieved(_ below: UInt64, kept: UInt64) {
