@@ -6,7 +6,8 @@ import WriteAheadLog
 /// One replica of one Raft group: the core, its log and its state machine, on one event loop.
 ///
 /// What is asked only changes the core and marks the group dirty; at the end of the turn the
-/// ``RaftReplicaManager`` takes what the core wants done, for all dirty groups at once.
+/// `RaftReplicaManager` takes what the core wants done, for all dirty groups at once. Programs that
+/// embed the library meet it as a ``RaftGroup``.
 public final class PartitionReplica: @unchecked Sendable {
     // Unchecked: confined to the manager's loop.
     public struct Info: Sendable, Equatable {
