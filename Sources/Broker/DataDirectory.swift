@@ -27,6 +27,7 @@ struct DataDirectory {
     static func open(
         _ path: String,
         nodeID: Int32,
+        clusterID wanted: String? = nil,
         files: FileSystem,
         newID: () -> KafkaUUID
     ) throws -> DataDirectory {
@@ -56,7 +57,7 @@ struct DataDirectory {
                         + " directory and a new node id"
                 )
             }
-            let clusterID = "\(newID())"
+            let clusterID = wanted ?? "\(newID())"
             let directoryID = newID()
             try write(meta, clusterID: clusterID, nodeID: nodeID, directoryID, files)
             return DataDirectory(
@@ -75,6 +76,11 @@ struct DataDirectory {
         }
         guard let clusterID = properties["cluster.id"], let owner = properties["node.id"] else {
             throw DataDirectoryProblem("\(meta) lacks cluster.id or node.id")
+        }
+        guard wanted == nil || wanted == clusterID else {
+            throw DataDirectoryProblem(
+                "the data directory \(path) belongs to cluster \(clusterID), not to \(wanted ?? "")"
+            )
         }
         guard owner == String(nodeID) else {
             throw DataDirectoryProblem(

@@ -10,7 +10,8 @@ package import WriteAheadLog
 /// | all but what damage may have taken | abstains until repaired | refused |
 /// | nothing, and nothing was lost | goes on: it never promised anything | goes on |
 /// | nothing, because the whole WAL is gone | abstains for good | refused |
-package final class RecoveredGroups {
+package final class RecoveredGroups: @unchecked Sendable {
+    // Unchecked: filled while the node starts, then confined to the loop that hands the groups out.
     private let replica: ReplicaID
     private var storages: [UInt64: WALRaftStorage] = [:]
     /// The last one asked for; records of a group come in runs.

@@ -165,6 +165,9 @@ final class SimulatedNode: @unchecked Sendable {
     private(set) var wal: GroupCommitWAL?
     private(set) var managers: [RaftReplicaManager] = []
     private(set) var dispatcher: RaftDispatcher?
+    private(set) var calls: PeerCalls?
+    /// Of its next life.
+    var callLimits = PeerCalls.Limits()
     private(set) var machines: [UInt64: DurableMachine] = [:]
     private var kept: [UInt64: KeptState] = [:]
     private var recovered: [UInt64: WALRaftStorage] = [:]
@@ -215,9 +218,18 @@ final class SimulatedNode: @unchecked Sendable {
             guard let manager = made.value else { throw ClusterProblem.notStarted("node \(id)") }
             managers.append(manager)
         }
+        // Not a generator of the world's: what is drawn there stays what it was.
+        let calls = PeerCalls(
+            transport: transport,
+            loop: platform.loops[0],
+            generator: SeededGenerator(seed: id.rawValue << 32 | lives),
+            limits: callLimits
+        )
+        self.calls = calls
         let dispatcher = RaftDispatcher(
             managers: managers,
             transport: transport,
+            calls: calls,
             incarnation: lives,
             placement: { [count = loops] in Int($0) % count }
         )

@@ -23,7 +23,7 @@ final class DamagedCluster {
     private let simulation: Simulation
     private let plant: Plant
     private let groups: ClosedRange<UInt64>
-    private(set) var nodes: [ClusterNode] = []
+    private(set) var nodes: [DamagedNode] = []
     private var generator: SeededGenerator
     private var applied: [UInt64: [LogIndex: [UInt8]]] = [:]
     /// Applied entries that were not what another replica applied; nothing moves after the first.
@@ -42,12 +42,12 @@ final class DamagedCluster {
         self.groups = 1...groups
         for id in Self.members {
             let disk = SimulatedFileSystem(simulation)
-            nodes.append(ClusterNode(id, disk))
+            nodes.append(DamagedNode(id, disk))
             try start(id, isNew: true)
         }
     }
 
-    func node(_ id: ReplicaID) -> ClusterNode { nodes[Int(id.rawValue) - 1] }
+    func node(_ id: ReplicaID) -> DamagedNode { nodes[Int(id.rawValue) - 1] }
 
     /// Starts a node, or starts it again; its process is gone without a word.
     func start(_ id: ReplicaID, isNew: Bool = false) throws {
@@ -76,7 +76,7 @@ final class DamagedCluster {
                 membership: storage.base.membership,
                 abstainUntilTerm: plant == .none ? storage.abstention?.until : nil
             )
-            node.replicas[group] = ClusterReplica(raft, storage)
+            node.replicas[group] = DamagedReplica(raft, storage)
         }
         node.damage = recovered.damage
     }
@@ -114,7 +114,7 @@ final class DamagedCluster {
         }
     }
 
-    private func process(_ group: UInt64, _ node: ClusterNode) -> [(UInt64, Message)] {
+    private func process(_ group: UInt64, _ node: DamagedNode) -> [(UInt64, Message)] {
         guard let replica = node.replicas[group], let opened = node.opened else { return [] }
         var messages: [Message] = []
         while replica.raft.hasReady || replica.storage.hasPending {
@@ -190,11 +190,11 @@ final class DamagedCluster {
 }
 
 /// A node of a cluster: its disk, and what runs on it.
-final class ClusterNode {
+final class DamagedNode {
     let id: ReplicaID
     let disk: SimulatedFileSystem
     var opened: StorageNode?
-    var replicas: [UInt64: ClusterReplica] = [:]
+    var replicas: [UInt64: DamagedReplica] = [:]
     var damage: [WALDamage] = []
 
     init(_ id: ReplicaID, _ disk: SimulatedFileSystem) {
@@ -226,7 +226,7 @@ final class ClusterNode {
 }
 
 /// A replica of a group.
-final class ClusterReplica {
+final class DamagedReplica {
     var raft: RaftNode
     let storage: WALRaftStorage
 
