@@ -1,5 +1,6 @@
 import Glibc
 import Raft
+import RaftRuntime
 
 /// Three nodes in one process, a leader that dies, and nothing that is lost.
 ///
@@ -8,6 +9,8 @@ import Raft
 @main
 struct ReplicatedKV {
     static func main() async {
+        // That a dead node cannot be reached is part of the story.
+        RaftDiagnostics.setLevel(.error)
         do {
             try await run(in: CommandLine.arguments.dropFirst().first ?? temporaryFolder())
         } catch {

@@ -64,4 +64,28 @@ import Testing
         }
         try await nodes.close()
     }
+
+    @Test func `a host that cannot listen leaves nothing open`() async throws {
+        let folder = Folder()
+        let network = FramedNetwork(listen: "127.0.0.1:0")
+        let one = try await RaftHost.open(
+            folder.configuration(1, network: network),
+            on: Folder.threads
+        )
+        let taken = FramedNetwork(listen: try #require(one.address))
+        do {
+            _ = try await RaftHost.open(folder.configuration(2, network: taken), on: Folder.threads)
+            Issue.record("two hosts listen at one address")
+        } catch .network {
+        } catch {
+            Issue.record("\(error)")
+        }
+        let two = try await RaftHost.open(
+            folder.configuration(2, network: network),
+            on: Folder.threads
+        )
+        #expect(throws: RaftHostError.self) { try two.setPeers([ReplicaID(1): "nowhere"]) }
+        try await one.close()
+        try await two.close()
+    }
 }

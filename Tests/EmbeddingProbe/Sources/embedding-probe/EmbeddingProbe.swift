@@ -56,18 +56,32 @@ struct EmbeddingProbe {
             try host.setPeers(addresses)
             groups[host.node] = try await host.createGroup(1, voters: voters) { Counter() }
         }
-        guard let first = groups[voters[0]] else { throw Failure.noGroup }
-        for number in 1...10 {
-            let leader = try await first.leader()
-            guard let group = groups[leader] else { throw Failure.noGroup }
-            _ = try await group.propose(Counter.add(number))
-        }
+        for number in 1...10 { try await add(number, groups) }
         for group in groups.values { try await expect(55, in: group) }
         for host in hosts { try await host.close() }
         print("a group of three: 55 on each")
     }
 
+    /// Proposes on whoever leads; a replica that does not lead has done nothing.
+    private static func add(
+        _ number: Int,
+        _ groups: [ReplicaID: RaftGroup<Counter>]
+    ) async throws {
+        while true {
+            guard let leader = try await groups[ReplicaID(1)]?.leader(), let group = groups[leader]
+            else { throw Failure.noGroup }
+            do throws(RaftError) {
+                _ = try await group.propose(Counter.add(number))
+                return
+            } catch {
+                guard case .notLeader = error else { throw error }
+            }
+        }
+    }
+
     private static func expect(_ sum: Int, in group: RaftGroup<Counter>) async throws {
+        // Until it has heard of a leader there is nobody to confirm a read.
+        _ = try await group.leader()
         let found = try await group.read { $0.sum }
         guard found == sum else { throw Failure.wrongSum(found) }
     }
