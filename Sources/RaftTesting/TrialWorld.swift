@@ -107,6 +107,7 @@ final class TrialWorld<Machine: StateMachine> {
         let victim = generator.below(nodes.count)
         switch generator.below(3) {
         case 0:
+            if generator.chance(1, in: 2) { beginCompaction(nodes[victim]) }
             nodes[victim].cutPower()
             fault = .powerCut(victim, until: until)
             report.powerCuts += 1
@@ -120,6 +121,13 @@ final class TrialWorld<Machine: StateMachine> {
                 report.compactions += 1
             }
         }
+    }
+
+    /// Leaves it somewhere in the middle.
+    private func beginCompaction(_ node: Node) {
+        guard let group = node.group, let loop = node.loop else { return }
+        Task(executorPreference: loop) { _ = await group.isCompacted() }
+        _ = simulation.run(for: .microseconds(Int64(generator.below(4_000))))
     }
 
     private func endFault(now: Bool = false) {
