@@ -83,7 +83,7 @@ struct NodeBoot {
             replicaID: replicaID,
             budget: budget,
             cacheBytesPerLoop: max(1 << 20, settings.broker.memoryBytes / 2 / loops),
-            leaders: LeaderTable(),
+            leaders: LeaderTable(nodeID: settings.broker.nodeID),
             retentionSweeps: max(1, Int(retention / 100)),
             producerMilliseconds: settings.broker.producerExpirationMilliseconds,
             log: log,

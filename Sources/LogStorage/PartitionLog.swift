@@ -117,14 +117,32 @@ package final class PartitionLog: @unchecked Sendable {
     // MARK: Committed batches
 
     /// Takes in the next committed batch; the log's end moves past it.
-    package func append(batch: RecordBatch, raftIndex: UInt64, term: LeaderEpoch) {
+    ///
+    /// - Parameter now: Milliseconds since 1970; looked at where a producer was not heard of by this
+    ///   node itself.
+    package func append(
+        batch: RecordBatch,
+        raftIndex: UInt64,
+        term: LeaderEpoch,
+        now: @autoclosure () -> Int64 = Int64.min
+    ) {
         precondition(batch.baseOffset == logEndOffset, "\(batch.baseOffset) after \(logEndOffset)")
         if term > epochs.latest { epochs.append(term, startingAt: batch.baseOffset) }
         tail.append(batch)
         cache.added(batch.bytes.count)
         logEndOffset = batch.nextOffset
-        producers.commit(batch)
+        producers.commit(batch, now: now())
         advance(raftIndex: raftIndex, term: term)
+    }
+
+    /// The log of a group that begins after an entry nobody wrote.
+    package func begin(raftIndex: UInt64, term: LeaderEpoch) {
+        precondition(appliedRaftIndex == 0, "a log at entry \(appliedRaftIndex) begins again")
+        appliedRaftIndex = raftIndex
+        appliedTerm = term
+        flushedRaftIndex = raftIndex
+        checkpoint.raftIndex = raftIndex
+        checkpoint.raftTerm = term
     }
 
     /// An entry without records was applied.

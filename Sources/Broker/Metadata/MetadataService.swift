@@ -65,6 +65,7 @@ actor MetadataService {
             topicID: .zero,
             groupID: Self.groupID,
             configuration: configuration,
+            beginning: .founder(voters: [shard.nodeID]),
             recovered: recovered,
             prepare: { [weak self] partition, stateMachine, replayed in
                 self?.assumeIsolated { $0.load(replayed, stateMachine) }

@@ -116,6 +116,7 @@ actor TopologyFollower {
             topicID: topicID,
             groupID: groupID,
             configuration: configuration(of: topic, in: image),
+            beginning: .founder(voters: [shard(of: groupID).nodeID]),
             recovered: remembered
         )
         if topic.name == InternalTopic.consumerOffsets.rawValue {

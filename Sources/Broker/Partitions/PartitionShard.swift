@@ -16,7 +16,10 @@ actor PartitionShard {
     nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
 
     private nonisolated let environment: ShardEnvironment
-    private let manager: RaftReplicaManager
+    /// The Raft groups of this loop; for what belongs to the node, such as its dispatcher.
+    ///
+    /// Everything but handing it over happens on the shard's loop.
+    nonisolated let manager: RaftReplicaManager
     private let cache: TailCache
     private var partitions: [TopicPartition: Partition] = [:]
     private var flusher: SegmentFlusher
@@ -32,7 +35,11 @@ actor PartitionShard {
             wal: environment.wal,
             reader: environment.coldReader,
             replicaID: environment.replicaID,
-            generator: environment.makeGenerator()
+            generator: environment.makeGenerator(),
+            config: environment.raft.config,
+            transport: environment.raft.transport,
+            snapshotLimits: environment.raft.snapshotLimits,
+            metrics: environment.raft.metrics
         )
         flusher = SegmentFlusher(
             loop: loop,
@@ -59,6 +66,8 @@ actor PartitionShard {
     private var fullSweeps = 0
     private static let patientSweeps = 10
     private let limiter: LogLimiter
+
+    nonisolated var nodeID: Int32 { Int32(truncatingIfNeeded: environment.replicaID.rawValue) }
 
     nonisolated var coldReader: Worker { environment.coldReader }
 
@@ -118,21 +127,9 @@ actor PartitionShard {
             }
         }
         let log = try opened.get()
-        let stateMachine = PartitionStateMachine(log: log)
-        let storage =
-            start.recovered
-            ?? WALRaftStorage(
-                group: start.groupID,
-                membership: Membership(voters: [environment.replicaID])
-            )
-        do {
-            try storage.finishRecovery(
-                applied: LogIndex(log.appliedRaftIndex),
-                term: Term(UInt64(log.appliedTerm.rawValue))
-            )
-        } catch {
-            throw StartProblem.missingEntries(start.id)
-        }
+        let stateMachine = PartitionStateMachine(log: log, clock: loop.clock)
+        let storage = try self.storage(for: start, log)
+        stateMachine.begin()
         let replica = try manager.start(
             group: start.groupID,
             storage: storage,
@@ -149,9 +146,12 @@ actor PartitionShard {
         )
         partitions[start.id] = partition
         flusher.follow(partition)
-        partition.onLeadership = { epoch in
-            environment.leaders.set(start.id, epoch: epoch)
+        partition.onLeadership = { epoch in environment.leaders.set(start.id, epoch: epoch) }
+        partition.onLeaderChanged = { leader, epoch in
+            environment.leaders.follow(start.id, KnownLeader(id: leader, epoch: epoch))
+            start.onLeaderChanged?(leader, epoch)
         }
+        partition.onMembershipChanged = start.onMembershipChanged
         partition.onFailed = { [environment] error in
             environment.leaders.abandon(start.id)
             // The node is stopping, and this came too late to be written.
@@ -164,8 +164,16 @@ actor PartitionShard {
         if let prepare = start.prepare {
             prepare(partition, stateMachine, try await replayed(log))
         }
-        replica.campaign()
+        if replica.isAlone || isFirstFounder(start) { replica.campaign() }
         return partition
+    }
+
+    /// A new group's first leader is the one that is preferred.
+    private func isFirstFounder(_ start: PartitionStart) -> Bool {
+        guard start.recovered == nil, case .founder(let voters) = start.beginning else {
+            return false
+        }
+        return voters.first.map { ReplicaID(UInt64($0)) } == environment.replicaID
     }
 
     /// Everything that is in the log's segments; for those that follow a log from its start.
@@ -240,6 +248,7 @@ actor PartitionShard {
     func append(
         _ items: [AppendItem],
         waits: Bool,
+        until point: AppendPoint = .committed,
         timeoutMilliseconds: Int32
     ) async -> [AppendResult] {
         let deadline =
@@ -258,12 +267,26 @@ actor PartitionShard {
             partition.append(
                 item.batch,
                 maxBytes: partition.configuration.maxMessageBytes,
+                until: point,
                 to: wait,
                 slot: slot
             )
         }
         if waits { await wait.wait() }
-        return wait.results
+        return resultsWithLeaders(wait.results, items)
+    }
+
+    /// Tells those who came to the wrong node where to go.
+    private func resultsWithLeaders(
+        _ results: [AppendResult],
+        _ items: [AppendItem]
+    ) -> [AppendResult] {
+        guard results.contains(where: { $0.error == .notLeaderOrFollower }) else { return results }
+        var results = results
+        for slot in results.indices where results[slot].error == .notLeaderOrFollower {
+            results[slot].leader = partitions[items[slot].partition]?.knownLeader
+        }
+        return results
     }
 
     /// Why nothing may be appended now; what is appended must have room in the log and later in
@@ -309,12 +332,24 @@ actor PartitionShard {
         guard let partition = partitions[item.partition] else {
             return ReadOutcome(error: .notLeaderOrFollower)
         }
-        if let error = partition.checkLeadership(clientEpoch: item.currentLeaderEpoch) {
-            return ReadOutcome(error: error)
+        if let error = partition.checkReadable(
+            clientEpoch: item.currentLeaderEpoch,
+            offset: item.offset,
+            mayFollow: item.mayFollow
+        ) {
+            var outcome = ReadOutcome(error: error)
+            if error == .notLeaderOrFollower || error == .fencedLeaderEpoch {
+                outcome.leader = partition.knownLeader
+            }
+            return outcome
         }
         var outcome = ReadOutcome(error: .none)
         outcome.highWatermark = partition.log.logEndOffset.rawValue
         outcome.logStartOffset = partition.log.logStartOffset.rawValue
+        if let rack = item.rack, let near = preferredReplica(of: partition, rack: rack) {
+            outcome.preferredReplica = near
+            return outcome
+        }
         if item.lastFetchedEpoch >= 0,
             let diverging = partition.log.divergence(
                 offset: Offset(item.offset),
@@ -347,6 +382,21 @@ actor PartitionShard {
         return outcome
     }
 
+    /// Of the followers that keep up, one in the consumer's rack; `nil` if the leader is there too.
+    private func preferredReplica(of partition: Partition, rack: String) -> Int32? {
+        guard partition.leaderEpoch != nil, !partition.replica.isAlone else { return nil }
+        let rackOf = environment.raft.rackOf
+        let own = Int32(truncatingIfNeeded: environment.replicaID.rawValue)
+        guard rackOf(own) != rack else { return nil }
+        let status = partition.replica.status
+        let near = status.peers.filter { peer in
+            peer.isRecentlyActive && !peer.isLearner && peer.state == .replicate
+                && peer.match >= status.commit && peer.id != status.id
+                && rackOf(Int32(truncatingIfNeeded: peer.id.rawValue)) == rack
+        }
+        return near.map { Int32(truncatingIfNeeded: $0.id.rawValue) }.min()
+    }
+
     /// Fires `signal` when any of the partitions has news.
     func notify(_ signal: FetchSignal, of ids: [TopicPartition]) {
         for id in ids { partitions[id]?.notify(signal) }
@@ -370,6 +420,10 @@ struct ReadItem: Sendable {
     let maxBytes: Int
     var currentLeaderEpoch: Int32 = -1
     var lastFetchedEpoch: Int32 = -1
+    /// The consumer knows that it may read from a follower (KIP-392).
+    var mayFollow = false
+    /// Where the consumer is, if it would rather read from a replica there.
+    var rack: String?
 }
 
 /// What a read found.
@@ -379,6 +433,10 @@ struct ReadOutcome: Sendable {
     var logStartOffset: Int64 = -1
     var diverging: (epoch: Int32, endOffset: Int64)?
     var records = ByteRope()
+    /// Who leads instead, where the client came to the wrong node.
+    var leader: KnownLeader?
+    /// Where the client should rather read; then there are no records.
+    var preferredReplica: Int32?
 
     init(error: ErrorCode) { self.error = error }
 }
@@ -389,8 +447,14 @@ struct PartitionStart: Sendable {
     let topicID: KafkaUUID
     let groupID: UInt64
     let configuration: EffectiveTopicConfiguration
+    /// How the replica begins where nothing is remembered of it.
+    let beginning: PartitionBeginning
     /// What the WAL remembered of the group.
     var recovered: RecoveredGroup?
+    /// Called on the shard's loop when a leader is known, this node or another, or none any more.
+    var onLeaderChanged: (@Sendable (_ leader: Int32?, _ epoch: Int32) -> Void)?
+    /// Called on the shard's loop when a change of the group's members was applied here.
+    var onMembershipChanged: (@Sendable (Membership) -> Void)?
     /// Called on the shard's loop before the replica campaigns, with what the segments hold; for
     /// those that follow the log.
     var prepare: (@Sendable (Partition, PartitionStateMachine, [RecordBatch]) -> Void)?

@@ -1,6 +1,7 @@
 import Bytes
 import KafkaProtocol
 import LogStorage
+import Platform
 import Raft
 import RaftRuntime
 
@@ -15,10 +16,16 @@ final class PartitionStateMachine: StateMachine, @unchecked Sendable {
     /// Told of every committed batch; how metadata and coordinators follow their logs.
     var onBatch: ((RecordBatch) -> Void)?
 
-    init(log: PartitionLog) {
+    private let clock: any Clock
+
+    init(log: PartitionLog, clock: any Clock) {
         self.log = log
-        lastApplied = LogIndex(log.appliedRaftIndex)
+        self.clock = clock
+        lastApplied = .zero
     }
+
+    /// The log is where the replica starts.
+    func begin() { lastApplied = LogIndex(log.appliedRaftIndex) }
 
     func apply(_ entry: RaftEntry) -> ByteSlice {
         guard entry.index > lastApplied else { return ByteSlice() }
@@ -36,7 +43,7 @@ final class PartitionStateMachine: StateMachine, @unchecked Sendable {
                 batch.baseOffset == log.logEndOffset,
                 "batch at offset \(batch.baseOffset) committed after \(log.logEndOffset)"
             )
-            log.append(batch: batch, raftIndex: index, term: epoch)
+            log.append(batch: batch, raftIndex: index, term: epoch, now: clock.wallMilliseconds)
             onBatch?(batch)
             return ByteSlice()
         }

@@ -4,7 +4,6 @@ import LogStorage
 import Platform
 import Raft
 import RaftRuntime
-import Synchronization
 import WriteAheadLog
 
 /// What the shards of a node share.
@@ -27,6 +26,7 @@ struct ShardEnvironment: Sendable {
     let producerMilliseconds: Int64
     let log: Logger
     let makeGenerator: @Sendable () -> SeededGenerator
+    var raft = ShardRaft()
 
     func directory(of id: TopicPartition) -> PartitionDirectory {
         PartitionDirectory(
@@ -36,69 +36,17 @@ struct ShardEnvironment: Sendable {
     }
 }
 
-/// The leader epoch of each partition this node leads, for all loops to read.
-final class LeaderTable: Sendable {
-    private struct Waiter {
-        let id: TopicPartition
-        let signal: FetchSignal
-    }
-    private struct State {
-        var epochs: [TopicPartition: Int32] = [:]
-        /// Those that cannot come up.
-        var abandoned: Set<TopicPartition> = []
-        var waiters: [Waiter] = []
-    }
-    private let state = Mutex(State())
-
-    func set(_ id: TopicPartition, epoch: Int32?) {
-        state.withLock { state in
-            state.epochs[id] = epoch
-            if epoch != nil { state.abandoned.remove(id) }
-        }
-        if epoch != nil { wakeWaiters(for: id) }
-    }
-
-    /// Nobody waits any longer for a partition that cannot come up.
-    func abandon(_ id: TopicPartition) {
-        state.withLock { _ = $0.abandoned.insert(id) }
-        wakeWaiters(for: id)
-    }
-
-    /// The partition is gone.
-    func remove(_ id: TopicPartition) {
-        state.withLock { state in
-            state.epochs[id] = nil
-            state.abandoned.remove(id)
-        }
-        wakeWaiters(for: id)
-    }
-
-    private func wakeWaiters(for id: TopicPartition) {
-        let waiters = state.withLock { state in
-            let woken = state.waiters.filter { $0.id == id }
-            state.waiters.removeAll { $0.id == id }
-            return woken
-        }
-        for waiter in waiters { waiter.signal.fire() }
-    }
-
-    /// How many partitions lead.
-    var count: Int { state.withLock { $0.epochs.count } }
-
-    func epoch(of id: TopicPartition) -> Int32? { state.withLock { $0.epochs[id] } }
-
-    /// Returns once each of the partitions leads, was abandoned or removed.
-    func waitForLeaders(of ids: [TopicPartition]) async {
-        for id in ids {
-            let signal = FetchSignal()
-            let isSettled = state.withLock { state in
-                if state.epochs[id] != nil || state.abandoned.contains(id) { return true }
-                state.waiters.append(Waiter(id: id, signal: signal))
-                return false
-            }
-            if !isSettled { await signal.wait() }
-        }
-    }
+/// What the shards of a node need to have other nodes' replicas in their groups.
+struct ShardRaft: Sendable {
+    /// Validated.
+    var config = RaftConfig()
+    /// `nil`: every group has this node alone.
+    var transport: (any RaftTransport)?
+    /// Of the whole node; `nil` where there is no transport.
+    var snapshotLimits: SnapshotLimits?
+    var metrics = RaftRuntimeMetrics()
+    /// The rack of a broker, as the metadata has it.
+    var rackOf: @Sendable (Int32) -> String? = { _ in nil }
 }
 
 /// What the WAL remembered of a group, on its way to the loop that will own it.

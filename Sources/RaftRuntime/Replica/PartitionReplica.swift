@@ -27,7 +27,7 @@ package final class PartitionReplica: @unchecked Sendable {
     package let storage: WALRaftStorage
     package let stateMachine: any StateMachine
     var node: RaftNode
-    unowned let manager: RaftReplicaManager
+    package unowned let manager: RaftReplicaManager
 
     /// Called when this replica becomes leader of a term with its no-op committed, or stops leading.
     package var onLeadership: ((_ leads: Bool, _ term: Term) -> Void)?
@@ -37,6 +37,10 @@ package final class PartitionReplica: @unchecked Sendable {
     ///
     /// A replica that is no member any more may be stopped.
     package var onMembershipChanged: ((Membership) -> Void)?
+    /// Called when the entries through an index, of those proposed here, are durable here.
+    ///
+    /// With other voters they may be committed before, or never.
+    package var onDurable: ((LogIndex) -> Void)?
     /// Called after a turn's committed entries were applied, or a snapshot was installed.
     package var onApplied: (() -> Void)?
     /// Called when the WAL wants its space back: make what is applied durable elsewhere, then
@@ -67,7 +71,7 @@ package final class PartitionReplica: @unchecked Sendable {
     // MARK: Membership
 
     /// Whether it is the only member: then nobody is sent anything, and no time passes.
-    private(set) var isAlone = false
+    package private(set) var isAlone = false
     private(set) var hasLearners = false
     /// The memberships from the log's base on, each from the entry that made it.
     private(set) var memberships: [(index: LogIndex, membership: Membership)] = []
@@ -81,6 +85,7 @@ package final class PartitionReplica: @unchecked Sendable {
     private(set) var hasFailed = false
     private var announcedTerm: Term?
     private var announcedLeader: ReplicaID?
+    private var announcedLeaderTerm = Term.zero
     private var waiting:
         [(index: LogIndex, term: Term, resume: (Result<ByteSlice, RaftError>) -> Void)] =
             []
@@ -99,6 +104,8 @@ package final class PartitionReplica: @unchecked Sendable {
         var covers: UInt64
         /// What may be said once it is durable.
         var messages: [Message]
+        /// The last entry it wrote.
+        let last: LogIndex?
     }
 
     init(
@@ -315,6 +322,7 @@ package final class PartitionReplica: @unchecked Sendable {
             if let soft = ready.softState { follow(soft) }
             if isStopped || hasFailed { return nil }
         }
+        announceLeader()
         if announcedTerm == nil { announceLeadership() }
         if !reads.isEmpty { serveReads() }
         if !isAwake && needsTicks { manager.keepAwake(self) }
@@ -344,7 +352,12 @@ package final class PartitionReplica: @unchecked Sendable {
     private func expect(_ ready: Ready) {
         stagedNumber = ready.number
         inFlight.append(
-            Write(number: ready.number, covers: ready.number, messages: ready.persistedMessages)
+            Write(
+                number: ready.number,
+                covers: ready.number,
+                messages: ready.persistedMessages,
+                last: ready.entries.last?.index
+            )
         )
     }
 
@@ -377,14 +390,21 @@ package final class PartitionReplica: @unchecked Sendable {
     private func follow(_ soft: SoftState) {
         if soft.role != .leader { stopLeading() }
         if soft.leader != nil, election != .outside { manager.electionEnded(self) }
-        if soft.leader != announcedLeader {
-            announcedLeader = soft.leader
-            if soft.leader != nil {
-                silentTicks = 0
-                isFirstInLine = false
-            }
-            onLeaderChanged?(soft.leader, node.term)
+        if soft.leader != announcedLeader, soft.leader != nil {
+            silentTicks = 0
+            isFirstInLine = false
         }
+    }
+
+    /// The same replica may lead again, in a later term, without a moment without a leader.
+    private func announceLeader() {
+        let (leader, term) = (node.leader, node.term)
+        guard leader != announcedLeader || (leader != nil && term != announcedLeaderTerm) else {
+            return
+        }
+        announcedLeader = leader
+        announcedLeaderTerm = term
+        onLeaderChanged?(leader, term)
     }
 
     private func stopLeading() {
@@ -402,6 +422,7 @@ package final class PartitionReplica: @unchecked Sendable {
             inFlight.removeFirst()
             node.onPersisted(first.covers)
             if !first.messages.isEmpty { send(first.messages) }
+            if let last = first.last, !isAlone { onDurable?(last) }
         }
         manager.markDirty(self)
     }

@@ -40,6 +40,9 @@ package final class RaftReplicaManager: @unchecked Sendable {
     private(set) var ticks: UInt64 = 0
     private var hasTimer = false
     private var isPoisoned = false
+    /// Replicas that left this node while their groups go on.
+    private var tombstones: [UInt64: WALRaftStorage] = [:]
+    private var retirements: [(storage: WALRaftStorage, durable: () -> Void)] = []
 
     /// - Parameters:
     ///   - loop: Where all groups of this manager live.
@@ -99,13 +102,15 @@ package final class RaftReplicaManager: @unchecked Sendable {
         priority: Int = 1
     ) throws(RaftConfigurationError) -> PartitionReplica {
         precondition(replicas[group] == nil, "group \(group) started twice")
+        tombstones[group] = nil
         let node = try RaftNode(
             configuration: configuration(priority: priority),
             log: storage,
             hardState: storage.hardState,
             membership: storage.base.membership,
             applied: stateMachine.lastApplied,
-            abstainUntil: abstainUntil
+            // How far it had acknowledged is not known: a leader adds it anew.
+            abstainUntil: storage.abstention == nil ? abstainUntil : LogIndex(.max)
         )
         let replica = PartitionReplica(
             group: group,
@@ -140,6 +145,55 @@ package final class RaftReplicaManager: @unchecked Sendable {
 
     /// All replicas, by rising group.
     package var all: [PartitionReplica] { replicas.values.sorted { $0.group < $1.group } }
+
+    /// Stops a replica that leaves this node while its group goes on: term and vote are kept.
+    ///
+    /// - Parameter durable: Called on the loop once that is durable; what the state machine has of
+    ///   the group may then go.
+    package func retire(_ replica: PartitionReplica, _ durable: @escaping () -> Void) {
+        replica.stop()
+        let storage = replica.storage
+        storage.remove()
+        keepTombstone(storage)
+        retirements.append((storage, durable))
+        submitTombstones([storage])
+    }
+
+    /// Keeps what was found of a replica that left this node before.
+    package func keepTombstone(_ storage: WALRaftStorage) {
+        precondition(storage.isRemoved, "group \(storage.group) is no tombstone")
+        precondition(replicas[storage.group] == nil, "group \(storage.group) has a replica")
+        tombstones[storage.group] = storage
+    }
+
+    /// A replica comes back, or the group is deleted for good.
+    @discardableResult
+    package func takeTombstone(_ group: UInt64) -> WALRaftStorage? {
+        tombstones.removeValue(forKey: group)
+    }
+
+    private func submitTombstones(_ storages: [WALRaftStorage]) {
+        var pending: [WALRecord] = []
+        var takenFrom: [WALRaftStorage] = []
+        for storage in storages {
+            let count = storage.takePending(into: &pending)
+            takenFrom += Array(repeating: storage, count: count)
+        }
+        guard !pending.isEmpty else { return }
+        let (records, owners) = (pending, takenFrom)
+        wal.submit(
+            WALBatch(records: records, loop: loop) { [self] result in
+                guard case .success(let positions) = result else { return }
+                for place in records.indices {
+                    owners[place].recordIsDurable(records[place], at: positions[place])
+                }
+                let done = retirements.filter { one in owners.contains { $0 === one.storage } }
+                retirements.removeAll { one in owners.contains { $0 === one.storage } }
+                for retirement in done { retirement.durable() }
+                reportRelief()
+            }
+        )
+    }
 
     func remove(_ replica: PartitionReplica) {
         replicas[replica.group] = nil
@@ -401,6 +455,9 @@ package final class RaftReplicaManager: @unchecked Sendable {
             replica.onReleaseWanted?()
         }
         submit(records, staged)
+        let old = tombstones.values.filter { $0.oldestFile < file }.sorted { $0.group < $1.group }
+        for tombstone in old { tombstone.stageState() }
+        submitTombstones(old)
         reportRelief()
     }
 
@@ -420,10 +477,16 @@ package final class RaftReplicaManager: @unchecked Sendable {
                 guard isGone || replica.storage.oldestFile >= pressures[place].below else { break }
                 pressures[place].behind.removeLast()
             }
-            if pressures[place].behind.isEmpty { relieved.append(pressures.remove(at: place)) }
+            let below = pressures[place].below
+            if pressures[place].behind.isEmpty,
+                tombstones.values.allSatisfy({ $0.oldestFile >= below })
+            {
+                relieved.append(pressures.remove(at: place))
+            }
         }
         guard !relieved.isEmpty else { return }
-        let oldest = replicas.values.map(\.storage.oldestFile).min() ?? .max
+        let kept = tombstones.values.map(\.oldestFile).min() ?? .max
+        let oldest = min(kept, replicas.values.map(\.storage.oldestFile).min() ?? .max)
         for pressure in relieved.reversed() { pressure.relieved(oldest) }
     }
 
