@@ -164,8 +164,23 @@ actor PartitionShard {
         if let prepare = start.prepare {
             prepare(partition, stateMachine, try await replayed(log))
         }
-        if replica.isAlone || isFirstFounder(start) { replica.campaign() }
+        if replica.isAlone {
+            replica.campaign()
+        } else if isFirstFounder(start) {
+            beginCampaigns(of: replica)
+        }
         return partition
+    }
+
+    /// Tries again while the other founders may not have started yet.
+    private func beginCampaigns(of replica: PartitionReplica, after delay: Int64 = 0) {
+        replica.campaign()
+        let next = delay == 0 ? Int64.milliseconds(10) : 2 * delay
+        guard next < .milliseconds(400) else { return }
+        _ = loop.schedule(after: next) { [weak self, weak replica] in
+            guard let self, let replica, replica.info.leader == nil else { return }
+            self.assumeIsolated { $0.beginCampaigns(of: replica, after: next) }
+        }
     }
 
     /// A new group's first leader is the one that is preferred.

@@ -40,7 +40,9 @@ final class PartitionCluster: @unchecked Sendable {
         for id in voters {
             nodes.append(PartitionNode(id, in: self, beginning: .founder(voters: voters)))
         }
-        for node in nodes { try node.start() }
+        for node in nodes { try node.turnOn() }
+        for node in nodes { try node.beginPartition() }
+        for node in nodes { try node.waitForPartition() }
     }
 
     deinit { for node in nodes { node.platform?.end() } }
@@ -127,6 +129,12 @@ final class PartitionNode: @unchecked Sendable {
     // MARK: Life
 
     func start() throws {
+        try turnOn()
+        try beginPartition()
+        try waitForPartition()
+    }
+
+    fileprivate func turnOn() throws {
         if !disk.isOn { disk.powerOn() }
         lives += 1
         let platform = SimulatedPlatform(cluster.simulation, host: "node\(id)", files: disk)
@@ -162,10 +170,9 @@ final class PartitionNode: @unchecked Sendable {
         self.dispatcher = dispatcher
         cluster.wire.connect(replicaID, dispatcher)
         dispatcher.follow(cluster.ids)
-        try startPartition()
     }
 
-    func startPartition() throws {
+    func beginPartition() throws {
         var start = PartitionStart(
             id: cluster.partition,
             topicID: KafkaUUID(high: 1, low: 2),
@@ -188,6 +195,9 @@ final class PartitionNode: @unchecked Sendable {
             do { partition = try await shard.start(started) } catch { startError = error }
             await shard.startSweeping()
         }
+    }
+
+    func waitForPartition() throws {
         cluster.run(60_000) { partition != nil || startError != nil || platform?.isOn == false }
         if let startError { throw startError }
     }
