@@ -24,10 +24,12 @@ package final class PartitionLog: @unchecked Sendable {
     private let directory: String
     private let files: FileSystem
     private let cache: TailCache
-    private let writer: SegmentWriter
+    private var writer: SegmentWriter
     private var segments: [Segment]
     private var flushedOffset: Offset
     private var isFlushing = false
+    /// A snapshot is about to take the place of everything.
+    private var isReplacing = false
     private var needsCheckpoint = false
     private var tail = BatchWindow()
     /// The last checkpoint that was written.
@@ -70,7 +72,7 @@ package final class PartitionLog: @unchecked Sendable {
         self.files = files
         self.cache = cache
         self.checkpoint = checkpoint
-        writer = SegmentWriter(directory: directory, files: files)
+        writer = SegmentWriter(directory, generation: checkpoint.generation, files: files)
         logStartOffset = checkpoint.logStartOffset
         logEndOffset = checkpoint.logEndOffset
         flushedOffset = checkpoint.logEndOffset
@@ -82,8 +84,8 @@ package final class PartitionLog: @unchecked Sendable {
         segments = checkpoint.segments
     }
 
-    /// Removes what a crash left beyond the checkpoint.
-    private static func cutToCheckpoint(
+    /// Removes what a crash left beyond the checkpoint, or a snapshot that took the log's place.
+    static func cutToCheckpoint(
         _ checkpoint: Checkpoint,
         _ directory: String,
         _ files: FileSystem
@@ -94,9 +96,16 @@ package final class PartitionLog: @unchecked Sendable {
                 segment.files.logPath, segment.files.indexPath, segment.files.timeIndexPath,
             ] { known.insert(path) }
         }
-        for name in try files.list(directory) where Self.isSegmentFile(name) {
+        let home = Checkpoint.segmentDirectory(directory, generation: checkpoint.generation)
+        for name in try files.list(directory) where Checkpoint.isSegmentDirectory(name) {
             let path = directory + "/" + name
-            if !known.contains(path) { try files.remove(path) }
+            if path != home { try files.removeTree(path) }
+        }
+        for folder in home == directory ? [home] : [directory, home] where files.exists(folder) {
+            for name in try files.list(folder) where Self.isSegmentFile(name) {
+                let path = folder + "/" + name
+                if !known.contains(path) { try files.remove(path) }
+            }
         }
         for segment in checkpoint.segments {
             let size = try files.open(segment.files.logPath, .read).size()
@@ -252,12 +261,15 @@ package final class PartitionLog: @unchecked Sendable {
 
     /// What is to be written now; `nil` when there is nothing, or a flush is under way.
     package func beginFlush(now: Int64) -> FlushWork? {
-        guard !isFlushing, appliedRaftIndex > flushedRaftIndex || needsCheckpoint else {
-            return nil
-        }
+        guard !isFlushing, !isReplacing, appliedRaftIndex > flushedRaftIndex || needsCheckpoint
+        else { return nil }
         isFlushing = true
         needsCheckpoint = false
         var checkpoint = Checkpoint()
+        checkpoint.generation = self.checkpoint.generation
+        if appliedRaftIndex == self.checkpoint.raftIndex {
+            checkpoint.membership = self.checkpoint.membership
+        }
         checkpoint.raftIndex = appliedRaftIndex
         checkpoint.raftTerm = appliedTerm
         checkpoint.logStartOffset = logStartOffset
@@ -279,7 +291,7 @@ package final class PartitionLog: @unchecked Sendable {
     ///
     /// It takes next to no space. What is not yet in segments stays due.
     package func beginRemoval(now: Int64) -> FlushWork? {
-        guard !isFlushing else { return nil }
+        guard !isFlushing, !isReplacing else { return nil }
         isFlushing = true
         var checkpoint = checkpoint
         let firstKept = segments.first?.baseOffset ?? checkpoint.logEndOffset
@@ -340,6 +352,37 @@ package final class PartitionLog: @unchecked Sendable {
         writer.trim(checkpoint)
     }
 
+    // MARK: Snapshots
+
+    /// What segments and checkpoint hold now, which stays readable whatever the log does next.
+    package var snapshot: LogSnapshot { LogSnapshot(checkpoint) }
+
+    /// Who belonged to the group where the log came as a snapshot and nothing has been flushed
+    /// since; empty otherwise.
+    package var snapshotMembership: ByteSlice { checkpoint.membership }
+
+    /// From now on nothing is flushed, until ``finishReplacing(with:)``.
+    package func beginReplacing() { isReplacing = true }
+
+    /// The log is what a snapshot holds; `nil`: what it was.
+    package func finishReplacing(with replacement: LogReplacement?) {
+        isReplacing = false
+        guard let checkpoint = replacement?.checkpoint else { return }
+        discard()
+        self.checkpoint = checkpoint
+        writer = SegmentWriter(directory, generation: checkpoint.generation, files: files)
+        logStartOffset = checkpoint.logStartOffset
+        logEndOffset = checkpoint.logEndOffset
+        flushedOffset = checkpoint.logEndOffset
+        epochs = checkpoint.epochs
+        producers = ProducerTable(producers: checkpoint.producers)
+        appliedRaftIndex = checkpoint.raftIndex
+        appliedTerm = checkpoint.raftTerm
+        flushedRaftIndex = checkpoint.raftIndex
+        segments = checkpoint.segments
+        needsCheckpoint = false
+    }
+
     // MARK: Retention
 
     /// Segments to remove, which the log no longer has.
@@ -355,7 +398,7 @@ package final class PartitionLog: @unchecked Sendable {
     ///
     /// - Returns: Files to remove once the next checkpoint no longer names them; a flush is due.
     package func applyRetention(now: Int64) -> Removal? {
-        guard !isFlushing else { return nil }
+        guard !isFlushing, !isReplacing else { return nil }
         let drop = Retention.segmentsToDrop(
             segments,
             logStart: logStartOffset,

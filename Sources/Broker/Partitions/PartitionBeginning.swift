@@ -1,3 +1,4 @@
+import Bytes
 import KafkaProtocol
 import LogStorage
 import Raft
@@ -42,10 +43,16 @@ extension PartitionShard {
                 term: .init(Int32(truncatingIfNeeded: base.term.rawValue))
             )
         }
+        // A snapshot took the log's place, and the WAL does not know of it yet.
+        var membership: Membership?
+        if !log.snapshotMembership.isEmpty, LogIndex(log.appliedRaftIndex) > storage.base.index {
+            membership = try MembershipCoding.decoded(log.snapshotMembership)
+        }
         do {
             try storage.finishRecovery(
                 applied: LogIndex(log.appliedRaftIndex),
-                term: Term(UInt64(log.appliedTerm.rawValue))
+                term: Term(UInt64(log.appliedTerm.rawValue)),
+                membership: membership
             )
         } catch {
             throw StartProblem.missingEntries(start.id)

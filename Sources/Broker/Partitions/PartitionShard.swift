@@ -127,7 +127,16 @@ actor PartitionShard {
             }
         }
         let log = try opened.get()
-        let stateMachine = PartitionStateMachine(log: log, clock: loop.clock)
+        let stateMachine = PartitionStateMachine(
+            log: log,
+            place: SnapshotPlace(
+                loop: loop,
+                reader: environment.coldReader,
+                writer: environment.segmentWriter,
+                directory: environment.directory(of: start.id).path,
+                files: environment.files
+            )
+        )
         let storage = try self.storage(for: start, log)
         stateMachine.begin()
         let replica = try manager.start(
