@@ -85,7 +85,10 @@ final class PartitionCluster: @unchecked Sendable {
         let leader = try leader()
         let isSettled = run(60_000) {
             let end = leader.logEnd
-            return nodes.allSatisfy { !$0.isOn || $0.logEnd == end }
+            return nodes.allSatisfy { node in
+                !node.isOn
+                    || (node.logEnd == end && node.leaders.leader(of: partition)?.id == leader.id)
+            }
         }
         let ends = nodes.map { $0.isOn ? $0.logEnd : -2 }
         #expect(isSettled, "log ends \(ends)")
