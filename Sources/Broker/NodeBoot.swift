@@ -119,7 +119,11 @@ struct NodeBoot {
                 generator: platform.makeGenerator()
             )
         }
-        let groups = GroupService(loops: coordinators, published: published)
+        let groups = GroupService(
+            loops: coordinators,
+            published: published,
+            leader: { [leaders = environment.leaders] in leaders.leader(of: $0)?.id }
+        )
         let gate = ProduceGate(wal)
         let relief = LogRelief(loop: loop, shards: shards, wal: wal, gate: gate, log: log)
         let follower = TopologyFollower(

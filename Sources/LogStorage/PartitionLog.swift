@@ -20,6 +20,8 @@ package final class PartitionLog: @unchecked Sendable {
     package private(set) var appliedTerm: LeaderEpoch
     /// The last Raft entry that segments and checkpoint vouch for.
     package private(set) var flushedRaftIndex: UInt64
+    /// Bytes of batches that went into segments since the log was opened.
+    package private(set) var flushedBytes = 0
 
     private let directory: String
     private let files: FileSystem
@@ -339,6 +341,7 @@ package final class PartitionLog: @unchecked Sendable {
         flushedOffset = written.logEndOffset
         let count = tail.markFlushed(through: flushedOffset)
         guard count > 0 else { return }
+        flushedBytes += count
         let end = flushedOffset
         cache.flushed(count, of: ObjectIdentifier(self)) { [unowned self] in
             tail.evict(through: end)

@@ -151,4 +151,34 @@ import Testing
         cluster.run(2_000)
         #expect(added.partition?.replica.info.membership.voters.count == 4)
     }
+
+    @Test func `a follower that was away for a moment needs no snapshot`() throws {
+        let cluster = try PartitionCluster(keptBytes: 1 << 20)
+        let leader = try cluster.leader()
+        let late = try #require(cluster.followers(of: leader).last)
+        late.cutPower()
+        try Self.fill(leader, 50)
+        try leader.flush()
+        try late.start()
+        try cluster.settle()
+        #expect(cluster.wire.snapshotBytes == 0)
+        #expect(try late.content() == leader.content())
+    }
+
+    @Test func `what is kept for those who lag has a limit`() throws {
+        let cluster = try PartitionCluster(keptBytes: 10_000)
+        let leader = try cluster.leader()
+        let late = try #require(cluster.followers(of: leader).last)
+        late.cutPower()
+        for round in 0..<10 {
+            try Self.fill(leader, 10, from: 10 * round)
+            try leader.flush()
+        }
+        let info = try #require(leader.partition?.replica.info)
+        #expect(info.firstIndex.distance(to: info.lastIndex) <= 40)
+        #expect(info.firstIndex.distance(to: info.lastIndex) >= 10)
+        try late.start()
+        try cluster.settle()
+        #expect(cluster.wire.snapshotBytes > 0)
+    }
 }

@@ -31,7 +31,7 @@ final class Partition: @unchecked Sendable {
     private(set) var hasFailed = false
     /// The last attempt to write its segments failed; the next will be made by itself.
     var cannotFlush = false
-    private var isRemoved = false
+    private(set) var isRemoved = false
 
     private struct PendingProduce {
         let lastOffset: Int64
@@ -342,9 +342,9 @@ final class Partition: @unchecked Sendable {
 
     /// The replica leaves this node, and the group goes on without it.
     ///
-    /// - Parameter durable: Called once its vote is kept; its files may then go.
-    func retire(_ durable: @escaping () -> Void) {
-        guard !isRemoved else { return durable() }
+    /// - Parameter durable: Called with `true` once its vote is kept; its files may then go.
+    func retire(_ durable: @escaping (Bool) -> Void) {
+        guard !isRemoved else { return durable(true) }
         isRemoved = true
         replica.manager.retire(replica, durable)
         ended(.notLeaderOrFollower)

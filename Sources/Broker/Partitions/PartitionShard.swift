@@ -47,6 +47,7 @@ actor PartitionShard {
             manager: manager,
             cache: cache,
             budget: environment.budget,
+            keptBytesLimit: environment.raft.keptBytesPerLoop ?? environment.cacheBytesPerLoop / 8,
             log: environment.log,
             wal: environment.wal
         )
@@ -214,12 +215,31 @@ actor PartitionShard {
         return try read.get()
     }
 
-    /// Stops a partition and removes its files.
+    /// Stops a partition that is deleted and removes its files.
     func remove(_ id: TopicPartition) async {
-        guard let partition = partitions.removeValue(forKey: id) else { return }
+        guard let partition = takeOut(id) else { return }
         partition.remove()
+        await removeFiles(of: id)
+    }
+
+    /// Stops a replica that is no member of its group any more and removes its files; its vote is
+    /// kept, should it come back.
+    func retire(_ id: TopicPartition) async {
+        guard let partition = takeOut(id) else { return }
+        let isDurable = await withUnsafeContinuation { continuation in
+            partition.retire { continuation.resume(returning: $0) }
+        }
+        if isDurable { await removeFiles(of: id) }
+    }
+
+    private func takeOut(_ id: TopicPartition) -> Partition? {
+        guard let partition = partitions.removeValue(forKey: id) else { return nil }
         flusher.forget(partition)
         partition.log.discard()
+        return partition
+    }
+
+    private func removeFiles(of id: TopicPartition) async {
         environment.leaders.remove(id)
         let environment = environment
         let removed: Result<Void, FileError> = await environment.segmentWriter.run {
@@ -228,9 +248,16 @@ actor PartitionShard {
             }
         }
         if case .failure(let error) = removed {
-            environment.log.warning("files of a deleted partition are left", ["error": "\(error)"])
+            environment.log.warning("files of a removed partition are left", ["error": "\(error)"])
         }
     }
+
+    /// Keeps what the WAL has of a replica that left this node before, for as long as its group
+    /// is not deleted; see ``WALRaftStorage/isRemoved``.
+    func keepTombstone(_ storage: RecoveredGroup) { manager.keepTombstone(storage) }
+
+    /// The group is deleted for good.
+    func dropTombstone(of groupID: UInt64) { manager.takeTombstone(groupID) }
 
     func configure(_ id: TopicPartition, _ configuration: EffectiveTopicConfiguration) {
         guard let partition = partitions[id] else { return }

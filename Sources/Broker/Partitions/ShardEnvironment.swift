@@ -45,6 +45,9 @@ struct ShardRaft: Sendable {
     /// Of the whole node; `nil` where there is no transport.
     var snapshotLimits: SnapshotLimits?
     var metrics = RaftRuntimeMetrics()
+    /// Bytes of entries kept for replicas that lag although segments have them; `nil`: an eighth of
+    /// the cache.
+    var keptBytesPerLoop: Int?
     /// The rack of a broker, as the metadata has it.
     var rackOf: @Sendable (Int32) -> String? = { _ in nil }
 }

@@ -144,6 +144,13 @@ package final class PartitionReplica: @unchecked Sendable {
     /// Everything the core knows, what a leader knows of its followers included.
     package var status: RaftStatus { node.status }
 
+    /// How far the replica furthest behind is, as far as a leader knows; otherwise anybody may be
+    /// anywhere.
+    package var lowestMatch: LogIndex {
+        guard node.role == .leader else { return .zero }
+        return node.status.peers.filter { $0.id != id }.map(\.match).min() ?? node.commit
+    }
+
     /// Whether proposals are taken: it leads, and everything of earlier terms is applied.
     package var isReadyLeader: Bool { announcedTerm != nil }
 

@@ -42,7 +42,7 @@ package final class RaftReplicaManager: @unchecked Sendable {
     private var isPoisoned = false
     /// Replicas that left this node while their groups go on.
     private var tombstones: [UInt64: WALRaftStorage] = [:]
-    private var retirements: [(storage: WALRaftStorage, durable: () -> Void)] = []
+    private var retirements: [(storage: WALRaftStorage, durable: (Bool) -> Void)] = []
 
     /// - Parameters:
     ///   - loop: Where all groups of this manager live.
@@ -148,9 +148,9 @@ package final class RaftReplicaManager: @unchecked Sendable {
 
     /// Stops a replica that leaves this node while its group goes on: term and vote are kept.
     ///
-    /// - Parameter durable: Called on the loop once that is durable; what the state machine has of
-    ///   the group may then go.
-    package func retire(_ replica: PartitionReplica, _ durable: @escaping () -> Void) {
+    /// - Parameter durable: Called on the loop with `true` once that is durable; what the state
+    ///   machine has of the group may then go.
+    package func retire(_ replica: PartitionReplica, _ durable: @escaping (Bool) -> Void) {
         replica.stop()
         let storage = replica.storage
         storage.remove()
@@ -183,13 +183,16 @@ package final class RaftReplicaManager: @unchecked Sendable {
         let (records, owners) = (pending, takenFrom)
         wal.submit(
             WALBatch(records: records, loop: loop) { [self] result in
-                guard case .success(let positions) = result else { return }
-                for place in records.indices {
-                    owners[place].recordIsDurable(records[place], at: positions[place])
+                var isDurable = false
+                if case .success(let positions) = result {
+                    isDurable = true
+                    for place in records.indices {
+                        owners[place].recordIsDurable(records[place], at: positions[place])
+                    }
                 }
                 let done = retirements.filter { one in owners.contains { $0 === one.storage } }
                 retirements.removeAll { one in owners.contains { $0 === one.storage } }
-                for retirement in done { retirement.durable() }
+                for retirement in done { retirement.durable(isDurable) }
                 reportRelief()
             }
         )

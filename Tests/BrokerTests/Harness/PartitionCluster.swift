@@ -22,6 +22,8 @@ final class PartitionCluster: @unchecked Sendable {
     let simulation: Simulation
     let wire: PartitionWire
     var topicConfigs: [String: String] = [:]
+    /// See `ShardRaft.keptBytesPerLoop`.
+    let keptBytes: Int
     /// What `topic` is, where it is not an ordinary topic.
     let partition: TopicPartition
     private(set) var nodes: [PartitionNode] = []
@@ -30,8 +32,10 @@ final class PartitionCluster: @unchecked Sendable {
         _ count: Int = 3,
         seed: UInt64 = 1,
         configs: [String: String] = [:],
-        partition: TopicPartition = PartitionCluster.topic
+        partition: TopicPartition = PartitionCluster.topic,
+        keptBytes: Int = 0
     ) throws {
+        self.keptBytes = keptBytes
         simulation = Simulation(seed: seed)
         wire = PartitionWire(simulation)
         topicConfigs = configs
@@ -137,7 +141,7 @@ final class PartitionNode: @unchecked Sendable {
         try waitForPartition()
     }
 
-    fileprivate func turnOn() throws {
+    func turnOn() throws {
         if !disk.isOn { disk.powerOn() }
         lives += 1
         let platform = SimulatedPlatform(cluster.simulation, host: "node\(id)", files: disk)
@@ -242,6 +246,7 @@ final class PartitionNode: @unchecked Sendable {
         var raft = ShardRaft()
         raft.config.snapshotChunkBytes = 4 << 10
         raft.transport = transport
+        raft.keptBytesPerLoop = cluster.keptBytes
         raft.snapshotLimits = SnapshotLimits(raft.config)
         raft.rackOf = { [self] in racks[$0] }
         return ShardEnvironment(
@@ -267,6 +272,21 @@ final class PartitionNode: @unchecked Sendable {
         cluster.wire.disconnect(replicaID)
         disk.cutPower()
         end()
+    }
+
+    /// Keeps the tombstones the log has, as a node does for groups it has no replica of.
+    func stayRetired() throws {
+        for storage in recovered.values where storage.isRemoved {
+            try on { await $0.keepTombstone(storage) }
+        }
+        recovered = [:]
+    }
+
+    /// The replica leaves the node, which goes on.
+    func retire() throws {
+        let id = cluster.partition
+        try on { await $0.retire(id) }
+        partition = nil
     }
 
     /// The process is killed; the kernel keeps what it wrote.
