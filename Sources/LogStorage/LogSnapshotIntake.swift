@@ -169,7 +169,8 @@ package final class LogSnapshotIntake: @unchecked Sendable {
     }
 
     private static func write(_ bytes: ByteSlice, to file: File, at offset: Int) throws(FileError) {
-        try bytes.withUnsafeBytes { (buffer) throws(FileError) in try file.write(buffer, at: offset) }
+        try bytes.withUnsafeBytes { (buffer) throws(FileError) in try file.write(buffer, at: offset)
+        }
     }
 
     private func close(_ arriving: Arriving) throws {
@@ -196,7 +197,9 @@ package final class LogSnapshotIntake: @unchecked Sendable {
     ///
     /// - Throws: `FileError`, or ``LogDamage`` when something is missing; the log is as it was.
     package func install() throws -> LogReplacement {
-        guard try !openNext(), rest.isEmpty, let checkpoint else { throw damage("its end is missing") }
+        guard try !openNext(), rest.isEmpty, let checkpoint else {
+            throw damage("its end is missing")
+        }
         try files.syncDirectory(home)
         try files.syncDirectory(directory)
         try checkpoint.write(to: directory, files)

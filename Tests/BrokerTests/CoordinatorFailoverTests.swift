@@ -3,6 +3,7 @@ import Coordinators
 import KafkaMessages
 import KafkaProtocol
 import Platform
+import RaftRuntime
 import Testing
 
 @testable import Broker

@@ -2,6 +2,7 @@ import KafkaProtocol
 import Platform
 import Raft
 import RaftRuntime
+import Simulator
 import Testing
 
 @testable import Broker
@@ -60,8 +61,7 @@ import Testing
         let forgetful = try #require(cluster.followers(of: leader).first)
         try forgetful.flush()
         forgetful.cutPower()
-        forgetful.disk.powerOn()
-        try forgetful.disk.removeTree("/data/wal")
+        forgetful.losesLog = true
         try forgetful.start()
         // It follows and has everything, and its voice does not count.
         for number in 10..<15 { #expect(try leader.produce(.of("\(number)")).error == .none) }

@@ -26,7 +26,8 @@ import Testing
     }
 
     @Test(arguments: [1, 2, 3] as [UInt64])
-    func `a follower that fell behind what the log has is brought the segments`(seed: UInt64) throws {
+    func `a follower that fell behind what the log has is brought the segments`(seed: UInt64) throws
+    {
         let cluster = try Self.makeCluster(seed: seed)
         let leader = try cluster.leader()
         try Self.fill(leader, 5)
@@ -76,7 +77,9 @@ import Testing
         try leader.flush()
         try late.start()
         try cluster.settle()
-        #expect(late.partition?.log.producers.producers == leader.partition?.log.producers.producers)
+        #expect(
+            late.partition?.log.producers.producers == leader.partition?.log.producers.producers
+        )
     }
 
     @Test(arguments: 1...12 as ClosedRange<UInt64>)

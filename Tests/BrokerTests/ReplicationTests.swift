@@ -89,7 +89,9 @@ import Testing
         let cluster = try PartitionCluster()
         let leader = try cluster.leader()
         for number in 0..<3 as Range<Int32> {
-            #expect(try leader.produce(.of("\(number)", producer: 5, sequence: number)).error == .none)
+            #expect(
+                try leader.produce(.of("\(number)", producer: 5, sequence: number)).error == .none
+            )
         }
         // The followers get the batch, and the leader never hears of it.
         cluster.wire.passes = { message in
@@ -107,16 +109,22 @@ import Testing
         #expect(again.baseOffset == 3)
         #expect(next.logEnd == 4)
         #expect(try next.produce(.of("4", producer: 5, sequence: 4)).baseOffset == 4)
-        #expect(try next.produce(.of("6", producer: 5, sequence: 6)).error == .outOfOrderSequenceNumber)
+        #expect(
+            try next.produce(.of("6", producer: 5, sequence: 6)).error == .outOfOrderSequenceNumber
+        )
     }
 
-    @Test func `a deposed leader answers those who wait, and forgets what it had numbered`() throws {
+    @Test func `a deposed leader answers those who wait, and forgets what it had numbered`() throws
+    {
         let cluster = try PartitionCluster()
         let leader = try cluster.leader()
         #expect(try leader.produce(.of("0", producer: 5, sequence: 0)).error == .none)
         cluster.wire.isolate(leader.replicaID, from: cluster.ids)
         let lost = leader.beginProduce(.of("lost", producer: 5, sequence: 1))
-        let written = leader.beginProduce(.of("lost too", producer: 5, sequence: 2), until: .written)
+        let written = leader.beginProduce(
+            .of("lost too", producer: 5, sequence: 2),
+            until: .written
+        )
         let next = try cluster.leader(besides: leader)
         #expect(try next.produce(.of("1", producer: 5, sequence: 1)).baseOffset == 1)
         cluster.run(5_000) { lost.value != nil }
@@ -173,7 +181,9 @@ import Testing
             item.currentLeaderEpoch = epoch
             item.mayFollow = mayFollow
             let asked = item
-            return try follower.on { await $0.read([asked], maxBytes: 1 << 20, mustReturnOne: true)[0] }
+            return try follower.on {
+                await $0.read([asked], maxBytes: 1 << 20, mustReturnOne: true)[0]
+            }
         }
         let found = try read(1, epoch: epoch)
         #expect(found.error == .none)

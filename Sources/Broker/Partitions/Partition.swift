@@ -303,7 +303,8 @@ final class Partition: @unchecked Sendable {
         }
         let leader = knownLeader
         // It leads and is not ready, or has not heard from a leader.
-        guard let id = leader.id, id != Int32(truncatingIfNeeded: replica.manager.replicaID.rawValue)
+        guard let id = leader.id,
+            id != Int32(truncatingIfNeeded: replica.manager.replicaID.rawValue)
         else { return .notLeaderOrFollower }
         if clientEpoch >= 0 && clientEpoch != leader.epoch {
             return clientEpoch < leader.epoch ? .fencedLeaderEpoch : .unknownLeaderEpoch

@@ -117,6 +117,8 @@ final class PartitionNode: @unchecked Sendable {
     private var wal: GroupCommitWAL?
     private var recovered: [UInt64: WALRaftStorage] = [:]
     private var lives: UInt64 = 0
+    /// The WAL is gone when it starts the next time.
+    var losesLog = false
     /// The node's rack, for those who read.
     var racks: [Int32: String] = [:]
 
@@ -148,6 +150,8 @@ final class PartitionNode: @unchecked Sendable {
         self.platform = platform
         (recovered, partition, startError, memberships) = ([:], nil, nil, [])
         leaders = LeaderTable(nodeID: id)
+        if losesLog { try disk.removeTree("/data/wal") }
+        losesLog = false
         let wal = try openLog(platform)
         self.wal = wal
         let transport = PartitionWireEnd(cluster.wire, from: replicaID)
@@ -359,7 +363,9 @@ final class PartitionNode: @unchecked Sendable {
                 maxBytes: 1 << 20,
                 mayFollow: true
             )
-            let outcome = try on { await $0.read([item], maxBytes: 1 << 20, mustReturnOne: true)[0] }
+            let outcome = try on {
+                await $0.read([item], maxBytes: 1 << 20, mustReturnOne: true)[0]
+            }
             guard outcome.error == .none, !outcome.records.isEmpty else {
                 throw PartitionProblem.unreadable(outcome.error, offset)
             }
@@ -403,11 +409,17 @@ extension RecordBatch {
     /// As an idempotent producer sends it.
     private func numbered(producer: Int64, sequence: Int32) -> RecordBatch {
         var bytes = bytes.array
-        for place in 0..<8 { bytes[43 + place] = UInt8(truncatingIfNeeded: producer >> (56 - 8 * place)) }
+        for place in 0..<8 {
+            bytes[43 + place] = UInt8(truncatingIfNeeded: producer >> (56 - 8 * place))
+        }
         (bytes[51], bytes[52]) = (0, 0)
-        for place in 0..<4 { bytes[53 + place] = UInt8(truncatingIfNeeded: sequence >> (24 - 8 * place)) }
+        for place in 0..<4 {
+            bytes[53 + place] = UInt8(truncatingIfNeeded: sequence >> (24 - 8 * place))
+        }
         let checksum = bytes[21...].withUnsafeBytes { CRC32C.checksum($0) }
-        for place in 0..<4 { bytes[17 + place] = UInt8(truncatingIfNeeded: checksum >> (24 - 8 * place)) }
+        for place in 0..<4 {
+            bytes[17 + place] = UInt8(truncatingIfNeeded: checksum >> (24 - 8 * place))
+        }
         return RecordBatch(committed: ByteSlice(bytes))
     }
 }
