@@ -115,9 +115,7 @@ struct Checkpoint: Sendable, Equatable {
 
     init() {}
 
-    /// Decodes a checkpoint.
-    ///
-    /// - Parameter generation: What it becomes here, where it is another node's.
+    /// Decodes a checkpoint; one of another node becomes the one of `generation` here.
     init(
         decoding slice: ByteSlice,
         directory: String,

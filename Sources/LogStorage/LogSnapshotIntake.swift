@@ -34,9 +34,7 @@ package final class LogSnapshotIntake: @unchecked Sendable {
         var sinceIndex: Int
     }
 
-    /// Takes in the snapshot as of the Raft entry `raftIndex`.
-    ///
-    /// - Parameter membership: Who belongs to the group there; kept with it.
+    /// Takes in the snapshot as of the Raft entry `raftIndex`, where `membership` is the group's.
     package init(
         directory: String,
         raftIndex: UInt64,

@@ -129,8 +129,8 @@ package final class PartitionLog: @unchecked Sendable {
 
     /// Takes in the next committed batch; the log's end moves past it.
     ///
-    /// - Parameter now: Milliseconds since 1970; looked at where a producer was not heard of by this
-    ///   node itself.
+    /// `now`, in milliseconds since 1970, is looked at where a producer was not heard of by this
+    /// node itself.
     package func append(
         batch: RecordBatch,
         raftIndex: UInt64,

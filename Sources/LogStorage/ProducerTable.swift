@@ -117,7 +117,7 @@ package struct ProducerTable: Sendable, Equatable {
 
     /// The batch is committed.
     ///
-    /// - Parameter now: Milliseconds since 1970, where the batch was not appended here.
+    /// `now`, in milliseconds since 1970, counts where the batch was not appended here.
     package mutating func commit(
         _ batch: RecordBatch,
         now: @autoclosure () -> Int64 = Int64.min

@@ -12,9 +12,8 @@ final class GroupService: Sendable {
     private let published: PublishedImage
     private let leader: @Sendable (TopicPartition) -> Int32?
 
-    /// Finds coordinators.
-    ///
-    /// - Parameter leader: Who leads a partition, whether or not it has a replica on this node.
+    /// Finds coordinators; `leader` tells who leads a partition, whether or not it has a replica on
+    /// this node.
     init(
         loops: [CoordinatorLoop],
         published: PublishedImage,

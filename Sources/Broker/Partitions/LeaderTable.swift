@@ -18,9 +18,17 @@ final class LeaderTable: Sendable {
         let id: TopicPartition
         let signal: FetchSignal
     }
+    /// A partition that this node has begun to lead.
+    struct Leading: Sendable {
+        let groupID: UInt64
+        let epoch: Int32
+        let voters: [Int32]
+    }
     private struct State {
         /// The epochs this node leads in, and is ready to serve.
         var epochs: [TopicPartition: Int32] = [:]
+        var leading: [TopicPartition: Leading] = [:]
+        var observer: Observer?
         var leaders: [TopicPartition: KnownLeader] = [:]
         /// Those that cannot come up.
         var abandoned: Set<TopicPartition> = []
@@ -31,13 +39,32 @@ final class LeaderTable: Sendable {
 
     init(nodeID: Int32) { self.nodeID = nodeID }
 
-    /// This node leads in an epoch and serves, or does not any more.
-    func set(_ id: TopicPartition, epoch: Int32?) {
-        state.withLock { state in
-            state.epochs[id] = epoch
-            if epoch != nil { state.abandoned.remove(id) }
+    /// Who is told of every partition that this node begins to lead.
+    final class Observer: Sendable {
+        let leads: @Sendable (Leading) -> Void
+        init(_ leads: @escaping @Sendable (Leading) -> Void) { self.leads = leads }
+    }
+
+    /// Tells `observer` of what is led already, and from now on of what comes.
+    func observe(_ observer: Observer) {
+        let led = state.withLock { state in
+            state.observer = observer
+            return state.leading.values.sorted { $0.groupID < $1.groupID }
         }
-        if epoch != nil { wakeWaiters(for: id) }
+        for leading in led { observer.leads(leading) }
+    }
+
+    /// This node leads and serves, or does not any more.
+    func set(_ id: TopicPartition, _ leading: Leading?) {
+        let observer = state.withLock { state in
+            state.epochs[id] = leading?.epoch
+            state.leading[id] = leading
+            if leading != nil { state.abandoned.remove(id) }
+            return state.observer
+        }
+        guard let leading else { return }
+        observer?.leads(leading)
+        wakeWaiters(for: id)
     }
 
     /// A replica here has learned who leads; this node too may be meant, before it serves.
@@ -63,6 +90,7 @@ final class LeaderTable: Sendable {
     func remove(_ id: TopicPartition) {
         state.withLock { state in
             state.epochs[id] = nil
+            state.leading[id] = nil
             state.leaders[id] = nil
             state.abandoned.remove(id)
         }

@@ -105,7 +105,7 @@ final class Partition: @unchecked Sendable {
     func append(
         _ batch: RecordBatch,
         maxBytes: Int,
-        until point: AppendPoint,
+        until point: AppendPoint = .committed,
         to wait: ProduceWait,
         slot: Int
     ) {
@@ -296,7 +296,7 @@ final class Partition: @unchecked Sendable {
 
     /// Checks whether a consumer may read here: below the high watermark of any replica (KIP-392).
     ///
-    /// - Parameter mayFollow: The client knows that it may read from a follower.
+    /// `mayFollow`: the client knows that it may read from a follower.
     func checkReadable(clientEpoch: Int32, offset: Int64, mayFollow: Bool) -> ErrorCode? {
         guard leaderEpoch == nil, mayFollow, !hasFailed, !isRemoved else {
             return checkLeadership(clientEpoch: clientEpoch)
@@ -344,10 +344,10 @@ final class Partition: @unchecked Sendable {
     /// The replica leaves this node, and the group goes on without it.
     ///
     /// - Parameter durable: Called with `true` once its vote is kept; its files may then go.
-    func retire(_ durable: @escaping (Bool) -> Void) {
+    func retire(_ durable: @escaping @Sendable (Bool) -> Void) {
         guard !isRemoved else { return durable(true) }
         isRemoved = true
-        replica.manager.retire(replica, durable)
+        replica.remove(written: durable)
         ended(.notLeaderOrFollower)
     }
 

@@ -1,16 +1,12 @@
 import Bytes
+import ClusterMetadata
 import KafkaProtocol
 import LogStorage
 import Raft
 import RaftRuntime
 
 /// How a replica begins of which nothing is remembered.
-enum PartitionBeginning: Sendable, Equatable {
-    /// As one of the group's first voters; the first is preferred as its leader.
-    case founder(voters: [Int32])
-    /// Without a vote, until the group's leader has added it.
-    case joiner
-}
+typealias PartitionBeginning = MetadataImage.Partition.Beginning
 
 extension PartitionShard {
     /// The Raft log to start a partition with.
@@ -25,7 +21,7 @@ extension PartitionShard {
     /// | anything else | | where it stopped |
     func storage(for start: PartitionStart, _ log: PartitionLog) throws -> WALRaftStorage {
         let storage: WALRaftStorage
-        if let tombstone = manager.takeTombstone(start.groupID) {
+        if let tombstone = manager.takeRemoved(start.groupID) {
             storage = tombstone
             storage.comeBack(as: Membership())
         } else if let recovered = start.recovered {

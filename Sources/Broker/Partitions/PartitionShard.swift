@@ -36,10 +36,10 @@ actor PartitionShard {
             reader: environment.coldReader,
             replicaID: environment.replicaID,
             generator: environment.makeGenerator(),
-            config: environment.raft.config,
-            transport: environment.raft.transport,
-            snapshotLimits: environment.raft.snapshotLimits,
-            metrics: environment.raft.metrics
+            config: environment.raft,
+            transport: environment.transport,
+            snapshotLimits: environment.snapshotLimits,
+            metrics: environment.raftMetrics
         )
         flusher = SegmentFlusher(
             loop: loop,
@@ -47,7 +47,7 @@ actor PartitionShard {
             manager: manager,
             cache: cache,
             budget: environment.budget,
-            keptBytesLimit: environment.raft.keptBytesPerLoop ?? environment.cacheBytesPerLoop / 8,
+            keptBytesLimit: environment.keptBytesPerLoop ?? environment.cacheBytesPerLoop / 8,
             log: environment.log,
             wal: environment.wal
         )
@@ -156,7 +156,18 @@ actor PartitionShard {
         )
         partitions[start.id] = partition
         flusher.follow(partition)
-        partition.onLeadership = { epoch in environment.leaders.set(start.id, epoch: epoch) }
+        partition.onLeadership = { [unowned replica] epoch in
+            environment.leaders.set(
+                start.id,
+                epoch.map {
+                    LeaderTable.Leading(
+                        groupID: start.groupID,
+                        epoch: $0,
+                        voters: replica.info.membership.voters.map { Int32($0.rawValue) }
+                    )
+                }
+            )
+        }
         partition.onLeaderChanged = { leader, epoch in
             environment.leaders.follow(start.id, KnownLeader(id: leader, epoch: epoch))
             start.onLeaderChanged?(leader, epoch)
@@ -254,10 +265,10 @@ actor PartitionShard {
 
     /// Keeps what the WAL has of a replica that left this node before, for as long as its group
     /// is not deleted; see ``WALRaftStorage/isRemoved``.
-    func keepTombstone(_ storage: RecoveredGroup) { manager.keepTombstone(storage) }
+    func keepTombstone(_ storage: RecoveredGroup) { manager.keepRemoved(storage) }
 
     /// The group is deleted for good.
-    func dropTombstone(of groupID: UInt64) { manager.takeTombstone(groupID) }
+    func dropTombstone(of groupID: UInt64) { manager.forgetRemoved(groupID) }
 
     func configure(_ id: TopicPartition, _ configuration: EffectiveTopicConfiguration) {
         guard let partition = partitions[id] else { return }
@@ -436,7 +447,7 @@ actor PartitionShard {
     /// Of the followers that keep up, one in the consumer's rack; `nil` if the leader is there too.
     private func preferredReplica(of partition: Partition, rack: String) -> Int32? {
         guard partition.leaderEpoch != nil, !partition.replica.isAlone else { return nil }
-        let rackOf = environment.raft.rackOf
+        let rackOf = environment.rackOf
         let own = Int32(truncatingIfNeeded: environment.replicaID.rawValue)
         guard rackOf(own) != rack else { return nil }
         let status = partition.replica.status

@@ -17,6 +17,9 @@ struct ShardEnvironment: Sendable {
     let coldReader: Worker
     let readBuffers: ReadBuffers
     let replicaID: ReplicaID
+    let raft: RaftConfig
+    /// To the other nodes; `nil` where there are none.
+    let transport: (any RaftTransport)?
     let budget: MemoryBudget
     let cacheBytesPerLoop: Int
     let leaders: LeaderTable
@@ -26,7 +29,14 @@ struct ShardEnvironment: Sendable {
     let producerMilliseconds: Int64
     let log: Logger
     let makeGenerator: @Sendable () -> SeededGenerator
-    var raft = ShardRaft()
+    /// Of the whole node; `nil` where there are no others.
+    var snapshotLimits: SnapshotLimits?
+    var raftMetrics = RaftRuntimeMetrics()
+    /// Bytes of entries kept for replicas that lag although segments have them; `nil`: an eighth of
+    /// the cache.
+    var keptBytesPerLoop: Int?
+    /// The rack of a broker, as the metadata has it.
+    var rackOf: @Sendable (Int32) -> String? = { _ in nil }
 
     func directory(of id: TopicPartition) -> PartitionDirectory {
         PartitionDirectory(
@@ -34,22 +44,6 @@ struct ShardEnvironment: Sendable {
             files: files
         )
     }
-}
-
-/// What the shards of a node need to have other nodes' replicas in their groups.
-struct ShardRaft: Sendable {
-    /// Validated.
-    var config = RaftConfig()
-    /// `nil`: every group has this node alone.
-    var transport: (any RaftTransport)?
-    /// Of the whole node; `nil` where there is no transport.
-    var snapshotLimits: SnapshotLimits?
-    var metrics = RaftRuntimeMetrics()
-    /// Bytes of entries kept for replicas that lag although segments have them; `nil`: an eighth of
-    /// the cache.
-    var keptBytesPerLoop: Int?
-    /// The rack of a broker, as the metadata has it.
-    var rackOf: @Sendable (Int32) -> String? = { _ in nil }
 }
 
 /// What the WAL remembered of a group, on its way to the loop that will own it.

@@ -163,7 +163,8 @@ actor FetchSessions {
         for (partition, result) in zip(plan.partitions, results) {
             let outcome = result.outcome
             let key = Self.key(partition)
-            if plan.isIncremental, outcome.records.isEmpty, !outcome.mustBeTold, let told = session?.entries[key]?.told,
+            if plan.isIncremental, outcome.records.isEmpty, !outcome.mustBeTold,
+                let told = session?.entries[key]?.told,
                 told == (outcome.highWatermark, outcome.logStartOffset)
             {
                 continue

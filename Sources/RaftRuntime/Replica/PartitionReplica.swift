@@ -242,6 +242,7 @@ package final class PartitionReplica: @unchecked Sendable {
         while memberships.count > 1, memberships[1].index <= storage.base.index {
             memberships.removeFirst()
         }
+        if storage.hasPending { manager.markDirty(self) }
     }
 
     /// Takes no further part; whoever waits learns that the outcome is unknown.
@@ -254,6 +255,17 @@ package final class PartitionReplica: @unchecked Sendable {
         receiving.abandon(in: manager)
         if wasLeading && !hasFailed { manager.resign(self) }
         manager.remove(self)
+    }
+
+    /// Leaves this node: log and membership are forgotten, term and vote are kept; see
+    /// ``RaftReplicaManager/forgetRemoved(_:)``.
+    ///
+    /// What the state machine holds is its owner's to delete, once `written` tells that this is
+    /// durable.
+    package func remove(written: @escaping @Sendable (_ isDurable: Bool) -> Void = { _ in }) {
+        stop()
+        storage.remove()
+        manager.keepRemoved(storage, written: written)
     }
 
     // MARK: Messages
@@ -274,6 +286,7 @@ package final class PartitionReplica: @unchecked Sendable {
             return
         default: break
         }
+        if isEcho(message) { return }
         stepCore(message)
         if message.from == node.leader { silentTicks = 0 }
         if !message.body.isRoutine { idleTicks = 0 }
@@ -333,6 +346,7 @@ package final class PartitionReplica: @unchecked Sendable {
         if announcedTerm == nil { announceLeadership() }
         if !reads.isEmpty { serveReads() }
         if !isAwake && needsTicks { manager.keepAwake(self) }
+        if !node.isAbstaining { storage.endAbstention() }
         let staged = storage.takePending(into: &records)
         return staged > 0 ? (staged, stagedNumber) : nil
     }

@@ -22,6 +22,8 @@ package final class RaftReplicaManager: @unchecked Sendable {
     private var dirty: [PartitionReplica] = []
     private var awake: [PartitionReplica] = []
     private var pressures: [Pressure] = []
+    /// What is kept of groups whose replica was removed from this node: term and vote.
+    private var removed: [UInt64: WALRaftStorage] = [:]
     /// While true, what recovery left in the WAL stays there: memory is short.
     package var isThrottled: () -> Bool = { false }
 
@@ -38,11 +40,9 @@ package final class RaftReplicaManager: @unchecked Sendable {
     private var receivingSnapshots: [PartitionReplica] = []
     let snapshotLimits: SnapshotLimits
     private(set) var ticks: UInt64 = 0
+    private var lastTick: Int64 = 0
     private var hasTimer = false
     private var isPoisoned = false
-    /// Replicas that left this node while their groups go on.
-    private var tombstones: [UInt64: WALRaftStorage] = [:]
-    private var retirements: [(storage: WALRaftStorage, durable: (Bool) -> Void)] = []
 
     /// - Parameters:
     ///   - loop: Where all groups of this manager live.
@@ -53,6 +53,7 @@ package final class RaftReplicaManager: @unchecked Sendable {
     ///   - config: Validated by whoever read it.
     ///   - transport: To the other nodes; without it every group has this replica alone.
     ///   - snapshotLimits: Shared with the managers of other loops; `nil`: limits of its own.
+    ///   - metrics: Shared with the managers of other loops.
     package init(
         loop: EventLoop,
         wal: GroupCommitWAL,
@@ -92,25 +93,23 @@ package final class RaftReplicaManager: @unchecked Sendable {
     ///   - group: A number that no other group ever had.
     ///   - storage: Its log, recovered or new.
     ///   - stateMachine: As far as it is durable by itself.
-    ///   - abstainUntil: See `RaftNode.init`.
     ///   - priority: See `RaftNode.Configuration.priority`.
+    /// - Returns: The replica, which lives until it is stopped.
+    /// - Throws: when log, state machine and settings do not belong together.
     package func start(
         group: UInt64,
         storage: WALRaftStorage,
         stateMachine: any StateMachine,
-        abstainUntil: LogIndex? = nil,
         priority: Int = 1
     ) throws(RaftConfigurationError) -> PartitionReplica {
         precondition(replicas[group] == nil, "group \(group) started twice")
-        tombstones[group] = nil
         let node = try RaftNode(
             configuration: configuration(priority: priority),
             log: storage,
             hardState: storage.hardState,
             membership: storage.base.membership,
             applied: stateMachine.lastApplied,
-            // How far it had acknowledged is not known: a leader adds it anew.
-            abstainUntil: storage.abstention == nil ? abstainUntil : LogIndex(.max)
+            abstainUntilTerm: storage.abstention?.until
         )
         let replica = PartitionReplica(
             group: group,
@@ -120,8 +119,10 @@ package final class RaftReplicaManager: @unchecked Sendable {
             manager: self
         )
         replicas[group] = replica
+        removed[group] = nil
         resignations.end(group)
         if replica.needsTicks { keepAwake(replica) }
+        if storage.hasPending { markDirty(replica) }
         return replica
     }
 
@@ -146,63 +147,72 @@ package final class RaftReplicaManager: @unchecked Sendable {
     /// All replicas, by rising group.
     package var all: [PartitionReplica] { replicas.values.sorted { $0.group < $1.group } }
 
-    /// Stops a replica that leaves this node while its group goes on: term and vote are kept.
-    ///
-    /// - Parameter durable: Called on the loop with `true` once that is durable; what the state
-    ///   machine has of the group may then go.
-    package func retire(_ replica: PartitionReplica, _ durable: @escaping (Bool) -> Void) {
-        replica.stop()
-        let storage = replica.storage
-        storage.remove()
-        keepTombstone(storage)
-        retirements.append((storage, durable))
-        submitTombstones([storage])
-    }
-
-    /// Keeps what was found of a replica that left this node before.
-    package func keepTombstone(_ storage: WALRaftStorage) {
-        precondition(storage.isRemoved, "group \(storage.group) is no tombstone")
-        precondition(replicas[storage.group] == nil, "group \(storage.group) has a replica")
-        tombstones[storage.group] = storage
-    }
-
-    /// A replica comes back, or the group is deleted for good.
-    @discardableResult
-    package func takeTombstone(_ group: UInt64) -> WALRaftStorage? {
-        tombstones.removeValue(forKey: group)
-    }
-
-    private func submitTombstones(_ storages: [WALRaftStorage]) {
-        var pending: [WALRecord] = []
-        var takenFrom: [WALRaftStorage] = []
-        for storage in storages {
-            let count = storage.takePending(into: &pending)
-            takenFrom += Array(repeating: storage, count: count)
-        }
-        guard !pending.isEmpty else { return }
-        let (records, owners) = (pending, takenFrom)
-        wal.submit(
-            WALBatch(records: records, loop: loop) { [self] result in
-                var isDurable = false
-                if case .success(let positions) = result {
-                    isDurable = true
-                    for place in records.indices {
-                        owners[place].recordIsDurable(records[place], at: positions[place])
-                    }
-                }
-                let done = retirements.filter { one in owners.contains { $0 === one.storage } }
-                retirements.removeAll { one in owners.contains { $0 === one.storage } }
-                for retirement in done { retirement.durable(isDurable) }
-                reportRelief()
-            }
-        )
-    }
-
     func remove(_ replica: PartitionReplica) {
         replicas[replica.group] = nil
         if replica.election != .outside { electionEnded(replica) }
         sending.drop(group: replica.group)
         reportRelief()
+    }
+
+    /// Keeps what is remembered of a replica that was removed from this node, until the whole group
+    /// is deleted; found again by recovery.
+    ///
+    /// `written` is called on the loop, with whether it is durable: then what the state machine had
+    /// of the group may go.
+    package func keepRemoved(
+        _ storage: WALRaftStorage,
+        written: @escaping @Sendable (_ isDurable: Bool) -> Void = { _ in }
+    ) {
+        precondition(storage.isRemoved, "group \(storage.group) was not removed")
+        removed[storage.group] = storage
+        guard storage.hasPending else { return written(true) }
+        writeRemoved([storage], written)
+    }
+
+    /// Forgets a removed replica: its group is deleted everywhere, and its number is never used
+    /// again.
+    package func forgetRemoved(_ group: UInt64) {
+        removed[group] = nil
+        reportRelief()
+    }
+
+    /// What is kept of a removed replica, for one that comes back; see
+    /// ``WALRaftStorage/comeBack(as:)``.
+    package func takeRemoved(_ group: UInt64) -> WALRaftStorage? {
+        removed.removeValue(forKey: group)
+    }
+
+    private func writeRemoved(
+        _ storages: [WALRaftStorage],
+        _ written: @escaping @Sendable (Bool) -> Void = { _ in }
+    ) {
+        var records: [WALRecord] = []
+        var places: [(storage: WALRaftStorage, records: Range<Int>)] = []
+        for storage in storages {
+            let start = records.count
+            let count = storage.takePending(into: &records)
+            places.append((storage, start..<start + count))
+        }
+        if !records.isEmpty { submit(records, of: places, written) }
+    }
+
+    private func submit(
+        _ records: [WALRecord],
+        of places: [(storage: WALRaftStorage, records: Range<Int>)],
+        _ written: @escaping @Sendable (Bool) -> Void
+    ) {
+        wal.submit(
+            WALBatch(records: records, loop: loop) { [self] result in
+                guard case .success(let positions) = result else { return written(false) }
+                for (storage, range) in places {
+                    for record in range {
+                        storage.recordIsDurable(records[record], at: positions[record])
+                    }
+                }
+                written(true)
+                reportRelief()
+            }
+        )
     }
 
     func markDirty(_ replica: PartitionReplica) {
@@ -336,8 +346,16 @@ package final class RaftReplicaManager: @unchecked Sendable {
         }
     }
 
+    /// Whether more time has passed since the last tick than ticks tell.
+    var isLate: Bool {
+        let sinceTick = loop.clock.monotonicNanoseconds - lastTick
+        return sinceTick > 2 * .milliseconds(Int64(config.tickMilliseconds))
+    }
+
     private func tick() {
         ticks += 1
+        if config.usesLeases && isLate { for replica in awake { replica.node.onClockStall() } }
+        lastTick = loop.clock.monotonicNanoseconds
         var place = 0
         while place < awake.count {
             let replica = awake[place]
@@ -380,6 +398,9 @@ package final class RaftReplicaManager: @unchecked Sendable {
     func mayHoldElection(_ replica: PartitionReplica) -> Bool {
         elections.enter(replica, until: ticks + 2 * UInt64(config.electionTicks))
     }
+
+    /// Elections under way.
+    package var runningElections: Int { elections.runningCount }
 
     func electionEnded(_ replica: PartitionReplica) { elections.leave(replica) }
 
@@ -434,7 +455,10 @@ package final class RaftReplicaManager: @unchecked Sendable {
         let below: UInt64
         /// Replicas that may still need a file below; whoever is looked at and needs none leaves.
         var behind: [PartitionReplica]
+        var removed: [WALRaftStorage]
         let relieved: (UInt64) -> Void
+
+        var isOver: Bool { behind.isEmpty && removed.isEmpty }
     }
 
     /// Moves everything the groups need out of the files below `file`, then calls `relieved` with
@@ -445,7 +469,12 @@ package final class RaftReplicaManager: @unchecked Sendable {
         precondition(loop.isCurrent, "WAL pressure outside the loop")
         let behind = replicas.values.filter { $0.storage.oldestFile < file }
             .sorted { $0.group < $1.group }
-        pressures.append(Pressure(below: file, behind: behind, relieved: relieved))
+        let old = removed.values.filter { $0.oldestFile < file }.sorted { $0.group < $1.group }
+        pressures.append(
+            Pressure(below: file, behind: behind, removed: old, relieved: relieved)
+        )
+        for storage in old { storage.stageState() }
+        writeRemoved(old)
         var records: [WALRecord] = []
         var staged: [Staged] = []
         for replica in behind {
@@ -458,9 +487,6 @@ package final class RaftReplicaManager: @unchecked Sendable {
             replica.onReleaseWanted?()
         }
         submit(records, staged)
-        let old = tombstones.values.filter { $0.oldestFile < file }.sorted { $0.group < $1.group }
-        for tombstone in old { tombstone.stageState() }
-        submitTombstones(old)
         reportRelief()
     }
 
@@ -481,15 +507,16 @@ package final class RaftReplicaManager: @unchecked Sendable {
                 pressures[place].behind.removeLast()
             }
             let below = pressures[place].below
-            if pressures[place].behind.isEmpty,
-                tombstones.values.allSatisfy({ $0.oldestFile >= below })
-            {
-                relieved.append(pressures.remove(at: place))
+            pressures[place].removed.removeAll { storage in
+                removed[storage.group] !== storage || storage.oldestFile >= below
             }
+            if pressures[place].isOver { relieved.append(pressures.remove(at: place)) }
         }
         guard !relieved.isEmpty else { return }
-        let kept = tombstones.values.map(\.oldestFile).min() ?? .max
-        let oldest = min(kept, replicas.values.map(\.storage.oldestFile).min() ?? .max)
+        let oldest = min(
+            replicas.values.map(\.storage.oldestFile).min() ?? .max,
+            removed.values.map(\.oldestFile).min() ?? .max
+        )
         for pressure in relieved.reversed() { pressure.relieved(oldest) }
     }
 

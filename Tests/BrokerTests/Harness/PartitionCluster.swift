@@ -247,13 +247,9 @@ final class PartitionNode: @unchecked Sendable {
         _ wal: GroupCommitWAL,
         _ transport: PartitionWireEnd
     ) -> ShardEnvironment {
-        var raft = ShardRaft()
-        raft.config.snapshotChunkBytes = 4 << 10
-        raft.transport = transport
-        raft.keptBytesPerLoop = cluster.keptBytes
-        raft.snapshotLimits = SnapshotLimits(raft.config)
-        raft.rackOf = { [self] in racks[$0] }
-        return ShardEnvironment(
+        var raft = RaftConfig()
+        raft.snapshotChunkBytes = 4 << 10
+        var environment = ShardEnvironment(
             files: platform.files,
             dataDirectory: "/data",
             wal: wal,
@@ -261,15 +257,20 @@ final class PartitionNode: @unchecked Sendable {
             coldReader: platform.makeWorker(name: "cold-reads"),
             readBuffers: ReadBuffers(limit: 2),
             replicaID: replicaID,
+            raft: raft,
+            transport: transport,
             budget: MemoryBudget(limit: 64 << 20),
             cacheBytesPerLoop: 8 << 20,
             leaders: leaders,
             retentionSweeps: 10,
             producerMilliseconds: 86_400_000,
             log: Logger("test"),
-            makeGenerator: { platform.makeGenerator() },
-            raft: raft
+            makeGenerator: { platform.makeGenerator() }
         )
+        environment.keptBytesPerLoop = cluster.keptBytes
+        environment.snapshotLimits = SnapshotLimits(raft)
+        environment.rackOf = { [self] in racks[$0] }
+        return environment
     }
 
     func cutPower() {
