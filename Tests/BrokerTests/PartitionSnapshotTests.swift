@@ -108,7 +108,11 @@ import Testing
     }
 
     @Test func `retention does not take away what is being sent`() throws {
-        let cluster = try Self.makeCluster()
+        // Slower than retention, which looks every second.
+        let cluster = try PartitionCluster(
+            configs: ["segment.bytes": "8192"],
+            snapshotBytesPerSecond: 8 << 10
+        )
         let leader = try cluster.leader()
         let late = try #require(cluster.followers(of: leader).last)
         late.cutPower()
@@ -123,6 +127,7 @@ import Testing
         try cluster.settle()
         cluster.run(5_000) { late.partition?.log.logStartOffset.rawValue == 95 }
         #expect(try late.content() == leader.content())
+        #expect(cluster.wire.snapshotBytes < 50_000, "sent once")
         // And once it is sent, it goes.
         cluster.run(5_000)
         let left = try leader.disk.list("/data/topics/orders-0").filter { $0.hasSuffix(".log") }

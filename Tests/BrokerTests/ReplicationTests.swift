@@ -135,6 +135,11 @@ import Testing
         try cluster.settle()
         #expect(try leader.content() == next.content())
         #expect(leader.logEnd == 2)
+        let id = cluster.partition
+        let heir = leader.replicaID
+        try next.on { try await $0.partition(id)?.replica.transferLeadership(to: heir) }
+        cluster.run(10_000) { leader.epoch != nil }
+        #expect(try leader.produce(.of("2", producer: 5, sequence: 2)).baseOffset == 2)
     }
 
     @Test func `acks of the leader alone do not wait for the others`() throws {

@@ -24,6 +24,7 @@ final class PartitionCluster: @unchecked Sendable {
     var topicConfigs: [String: String] = [:]
     /// See `ShardRaft.keptBytesPerLoop`.
     let keptBytes: Int
+    let snapshotBytesPerSecond: Int
     /// What `topic` is, where it is not an ordinary topic.
     let partition: TopicPartition
     private(set) var nodes: [PartitionNode] = []
@@ -33,8 +34,10 @@ final class PartitionCluster: @unchecked Sendable {
         seed: UInt64 = 1,
         configs: [String: String] = [:],
         partition: TopicPartition = PartitionCluster.topic,
-        keptBytes: Int = 0
+        keptBytes: Int = 0,
+        snapshotBytesPerSecond: Int = 64 << 20
     ) throws {
+        self.snapshotBytesPerSecond = snapshotBytesPerSecond
         self.keptBytes = keptBytes
         simulation = Simulation(seed: seed)
         wire = PartitionWire(simulation)
@@ -249,6 +252,7 @@ final class PartitionNode: @unchecked Sendable {
     ) -> ShardEnvironment {
         var raft = RaftConfig()
         raft.snapshotChunkBytes = 4 << 10
+        raft.snapshotBytesPerSecond = cluster.snapshotBytesPerSecond
         var environment = ShardEnvironment(
             files: platform.files,
             dataDirectory: "/data",
