@@ -38,12 +38,17 @@ def pytest_runtest_makereport(item):
 
 
 @pytest.fixture
-def network_factory():
+def needs_namespace():
+    """For tests with ports that must be free."""
+    if NO_NAMESPACES:
+        pytest.skip(f"needs network namespaces: {NO_NAMESPACES}")
+
+
+@pytest.fixture
+def network_factory(needs_namespace):
     made = []
 
     def make(count=3, seed=0):
-        if NO_NAMESPACES:
-            pytest.skip(f"needs network namespaces: {NO_NAMESPACES}")
         try:
             made.append(networks.Network(count, seed))
         except networks.Unavailable as reason:

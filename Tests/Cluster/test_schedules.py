@@ -149,7 +149,8 @@ def test_no_schedule_of_faults_loses_anything(cluster_factory, network_factory, 
             ["--set", "wal.total.bytes=2MiB", "--set", "wal.file.bytes=256KiB",
              "--set", "log.segment.bytes=128KiB"],
         ]),
-    ).start(rng.sample([1, 2, 3], 0) or None)
+    )
+    cluster.start(rng.sample(cluster.nodes, 3))
     cluster.wait_leader()
     cluster.observer.start()
     create_topic(cluster, history, topic, PARTITIONS)
