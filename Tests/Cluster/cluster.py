@@ -60,6 +60,8 @@ class Node:
         self.is_paused = False
         self.incarnation = 0
         self.extra = []
+        # What goes before the server on the command line.
+        self.wrapper = []
         self.log_from = 0
 
     def __repr__(self):
@@ -70,6 +72,7 @@ class Node:
         peers = [other for other in cluster.nodes if other is not self]
         return [
             *cluster.prefix(self),
+            *self.wrapper,
             SERVER, "cluster",
             "--node-id", str(self.number),
             "--listen-addr", self.address,
@@ -77,6 +80,7 @@ class Node:
             "--peers", ",".join(f"{p.number}@{p.raft_address}" for p in peers),
             "--data-dir", str(self.data_dir),
             "--admin-addr", self.admin_address,
+            "--set", f"raft.transport={cluster.transport}",
             *cluster.options,
             *self.extra,
         ]
@@ -212,8 +216,8 @@ class Cluster:
     def __init__(self, directory, count=3, transport="framed", network=None, options=()):
         self.directory = pathlib.Path(directory)
         self.network = network
+        self.transport = transport
         self.options = [
-            "--set", f"raft.transport={transport}",
             "--set", "group.initial.rebalance.delay.ms=0",
             "--set", "event.loops=1",
             *options,

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import record_batches
 
-FETCH, VERSION = 1, 11
+PRODUCE, PRODUCE_VERSION = 0, 8
+FETCH, FETCH_VERSION = 1, 11
 NONE, OFFSET_OUT_OF_RANGE = 0, 1
 CLIENT = b"replica-reader"
 
@@ -28,6 +29,8 @@ class Closed(Exception):
 
 
 class ReplicaReader:
+    """A connection to one node, whatever it leads."""
+
     def __init__(self, address, seconds=30):
         host, port = address.rsplit(":", 1)
         self.socket = socket.create_connection((host, int(port)), timeout=seconds)
@@ -64,7 +67,7 @@ class ReplicaReader:
         body += struct.pack(">ih", 1, len(name)) + name
         body += struct.pack(">iiiqqi", 1, partition, -1, offset, -1, max_bytes)
         body += struct.pack(">ih", 0, len(rack)) + rack
-        answer = self.call(FETCH, VERSION, body)
+        answer = self.call(FETCH, FETCH_VERSION, body)
         error, = struct.unpack_from(">h", answer, 4)
         topics, = struct.unpack_from(">i", answer, 10)
         if error or topics != 1:
@@ -76,6 +79,17 @@ class ReplicaReader:
         preferred, size = struct.unpack_from(">ii", answer, at)
         records = answer[at + 8 : at + 8 + size] if size > 0 else b""
         return Fetched(error, high, low, preferred, records)
+
+    def produce(self, topic, partition, records, acks=-1, timeout_ms=10_000):
+        """Error and base offset of a batch sent to this very node."""
+        name = topic.encode()
+        body = struct.pack(">hhi", -1, acks, timeout_ms)
+        body += struct.pack(">ih", 1, len(name)) + name
+        body += struct.pack(">iii", 1, partition, len(records)) + records
+        answer = self.call(PRODUCE, PRODUCE_VERSION, body)
+        (length,) = struct.unpack_from(">h", answer, 4)
+        _, error, base = struct.unpack_from(">ihq", answer, 6 + length + 4)
+        return error, base
 
     def watermarks(self, topic, partition):
         """Log start and high watermark, as this node knows them; and the error."""

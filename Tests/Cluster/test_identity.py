@@ -165,7 +165,7 @@ def test_a_file_with_nodes_starts_a_cluster(cluster_factory, history, topic, tmp
         node.command = lambda node=node: [
             SERVER, "start", "--config", str(config), "--node-id", str(node.number),
             "--data-dir", str(node.data_dir), "--admin-addr", node.admin_address,
-            *cluster.options,
+            *cluster.options, *node.extra,
         ]
     cluster.start()
     cluster.wait_leader()

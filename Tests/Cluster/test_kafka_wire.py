@@ -73,6 +73,18 @@ def test_batches_of_every_codec_are_read(broker, codec):
     assert records == [(number, b"k", value) for number, value in enumerate(values)]
 
 
+def test_a_batch_sent_by_hand_is_stored_as_it_was(broker):
+    create_topic(Lone(broker), History(), "t", 1, 1)
+    raw = record_batches.encode(0, [b"one", b"two"], key=b"k")
+    with ReplicaReader(broker.address) as reader:
+        assert reader.produce("t", 0, raw) == (0, 0)
+        assert reader.produce("t", 0, raw) == (0, 2)
+        _, high, found = reader.read_all("t", 0)
+    assert high == 4
+    # All but base offset and leader epoch.
+    assert [one[16:] for one in found] == [raw[16:]] * 2
+
+
 def test_a_topic_that_is_not_there_is_an_error(broker):
     with ReplicaReader(broker.address) as reader:
         assert reader.fetch("nowhere", 0, 0).error == 3
