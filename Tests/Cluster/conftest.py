@@ -21,9 +21,11 @@ NO_NAMESPACES = None
 names = itertools.count(1)
 
 
-def pytest_configure():
+def pytest_configure(config):
     """All of these tests run in a network of their own, where that is allowed."""
     global NO_NAMESPACES
+    # kafka-python's own.
+    config.addinivalue_line("filterwarnings", "ignore::DeprecationWarning")
     try:
         networks.enter_namespace()
     except networks.Unavailable as reason:
