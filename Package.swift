@@ -77,7 +77,8 @@ let package = Package(
             "Broker",
             [
                 "Bytes", "Platform", "KafkaMessages", "KafkaProtocol", "Raft", "WriteAheadLog",
-                "RaftRuntime", "LogStorage", "ClusterMetadata", "Coordinators", "Admin",
+                "RaftRuntime", "RaftTransport", "LogStorage", "ClusterMetadata", "Coordinators",
+                "Admin",
             ]
         ),
         module("Admin", ["Platform"]),
@@ -89,7 +90,7 @@ let package = Package(
             "chronik-server",
             [
                 "Platform", "Admin", "AdminHTTP", "Broker", "Configuration", "Coordinators",
-                "WriteAheadLog",
+                "RaftRuntime", "WriteAheadLog",
             ]
         ),
         program(

@@ -4,8 +4,12 @@ import Platform
 
 /// The node's place on disk, and the file that says whose it is.
 ///
-/// `meta.properties` has `version`, `cluster.id` and `node.id`; a directory of another node or of a
-/// later format is refused.
+/// `meta.properties` has `version`, `cluster.id`, `node.id` and `directory.id`; a directory of another
+/// node or of a later format is refused.
+///
+/// The directory id is drawn when the directory is made. Whoever keeps the cluster's members
+/// registers a node id together with it and refuses the node id with any other: what came back is
+/// then an empty disk, which has forgotten how its replicas voted and what they acknowledged.
 struct DataDirectory {
     static let formatVersion = 1
     private static let lockName = ".lock"
@@ -13,6 +17,9 @@ struct DataDirectory {
     private static let metaLimit = 64 << 10
 
     let clusterID: String
+    let directoryID: KafkaUUID
+    /// It was made by this call, so nothing it does not hold was ever promised by it.
+    let isNew: Bool
     /// Keeps other processes out for as long as it is held.
     let lock: any AnyObject & Sendable
 
@@ -20,8 +27,9 @@ struct DataDirectory {
     static func open(
         _ path: String,
         nodeID: Int32,
+        clusterID wanted: String? = nil,
         files: FileSystem,
-        newClusterID: () -> KafkaUUID
+        newID: () -> KafkaUUID
     ) throws -> DataDirectory {
         try files.createDirectory(path)
         let lock: any AnyObject & Sendable
@@ -42,14 +50,22 @@ struct DataDirectory {
                     "\(path) has topics but no \(metaName): it is damaged or not a data directory"
                 )
             }
-            let id = "\(newClusterID())"
-            try files.replaceAtomically(
-                meta,
-                with: ByteSlice(
-                    "version=\(formatVersion)\ncluster.id=\(id)\nnode.id=\(nodeID)\n"
+            if files.exists(path + "/wal") {
+                throw DataDirectoryProblem(
+                    "\(path) has a write-ahead log but no \(metaName): restore that file, or take"
+                        + " the node out of the cluster and let it join again with an empty"
+                        + " directory and a new node id"
                 )
+            }
+            let clusterID = wanted ?? "\(newID())"
+            let directoryID = newID()
+            try write(meta, clusterID: clusterID, nodeID: nodeID, directoryID, files)
+            return DataDirectory(
+                clusterID: clusterID,
+                directoryID: directoryID,
+                isNew: true,
+                lock: lock
             )
-            return DataDirectory(clusterID: id, lock: lock)
         }
         let properties = try read(meta, files)
         guard properties["version"] == String(formatVersion) else {
@@ -61,12 +77,57 @@ struct DataDirectory {
         guard let clusterID = properties["cluster.id"], let owner = properties["node.id"] else {
             throw DataDirectoryProblem("\(meta) lacks cluster.id or node.id")
         }
+        guard wanted == nil || wanted == clusterID else {
+            throw DataDirectoryProblem(
+                "the data directory \(path) belongs to cluster \(clusterID), not to \(wanted ?? "")"
+            )
+        }
         guard owner == String(nodeID) else {
             throw DataDirectoryProblem(
                 "the data directory \(path) belongs to node \(owner), not to node \(nodeID)"
             )
         }
-        return DataDirectory(clusterID: clusterID, lock: lock)
+        guard let text = properties["directory.id"] else {
+            // Made before directories had ids.
+            let directoryID = newID()
+            try write(meta, clusterID: clusterID, nodeID: nodeID, directoryID, files)
+            return DataDirectory(
+                clusterID: clusterID,
+                directoryID: directoryID,
+                isNew: false,
+                lock: lock
+            )
+        }
+        guard let directoryID = KafkaUUID(text) else {
+            throw DataDirectoryProblem("\(meta): directory.id is '\(text)'")
+        }
+        return DataDirectory(
+            clusterID: clusterID,
+            directoryID: directoryID,
+            isNew: false,
+            lock: lock
+        )
+    }
+
+    private static func write(
+        _ meta: String,
+        clusterID: String,
+        nodeID: Int32,
+        _ directoryID: KafkaUUID,
+        _ files: FileSystem
+    ) throws(FileError) {
+        try files.replaceAtomically(
+            meta,
+            with: ByteSlice(
+                """
+                version=\(formatVersion)
+                cluster.id=\(clusterID)
+                node.id=\(nodeID)
+                directory.id=\(directoryID)
+
+                """
+            )
+        )
     }
 
     /// A process that was killed may have left names that are not durable; from now on something is

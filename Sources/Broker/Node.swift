@@ -14,11 +14,19 @@ package final class Node: Sendable {
         package var broker: BrokerSettings
         package var wal: WALConfiguration
         package var groups: GroupSettings
+        /// The other nodes; `nil` for a node that is its whole cluster.
+        package var cluster: ClusterSettings?
 
-        package init(broker: BrokerSettings, wal: WALConfiguration, groups: GroupSettings) {
+        package init(
+            broker: BrokerSettings,
+            wal: WALConfiguration,
+            groups: GroupSettings,
+            cluster: ClusterSettings? = nil
+        ) {
             self.broker = broker
             self.wal = wal
             self.groups = groups
+            self.cluster = cluster
         }
     }
 
@@ -29,6 +37,7 @@ package final class Node: Sendable {
     private let wal: GroupCommitWAL
     private let server: KafkaServer
     private let shards: [PartitionShard]
+    private let cluster: ClusterLink?
     /// Held for as long as the node lives.
     private let directoryLock: any AnyObject & Sendable
 
@@ -40,6 +49,7 @@ package final class Node: Sendable {
         wal: GroupCommitWAL,
         server: KafkaServer,
         shards: [PartitionShard],
+        cluster: ClusterLink?,
         directoryLock: any AnyObject & Sendable
     ) {
         self.address = address
@@ -49,6 +59,7 @@ package final class Node: Sendable {
         self.wal = wal
         self.server = server
         self.shards = shards
+        self.cluster = cluster
         self.directoryLock = directoryLock
     }
 
@@ -69,6 +80,7 @@ package final class Node: Sendable {
                 wal: parts.wal,
                 server: parts.server,
                 shards: parts.shards,
+                cluster: parts.cluster,
                 directoryLock: parts.lock
             )
         }
@@ -79,6 +91,7 @@ package final class Node: Sendable {
         admin.beginStopping()
         await server.stop()
         for shard in shards { await shard.flushAll() }
+        await cluster?.close()
         try await wal.close()
     }
 }

@@ -7,6 +7,7 @@ import LogStorage
 import Platform
 import Raft
 import RaftRuntime
+import RaftTransport
 import WriteAheadLog
 
 /// The order in which a node comes up: directory, log, metadata, partitions, listener.
@@ -18,6 +19,7 @@ struct NodeBoot {
         let wal: GroupCommitWAL
         let server: KafkaServer
         let shards: [PartitionShard]
+        let cluster: ClusterLink?
         let lock: any AnyObject & Sendable
     }
 
@@ -26,8 +28,9 @@ struct NodeBoot {
     private let directory: DataDirectory
     private let metrics = MetricsRegistry()
     private let wal: GroupCommitWAL
-    private let recovered: [UInt64: RecoveredGroup]
+    private let recovered: RecoveredGroups
     private let environment: ShardEnvironment
+    private let link: ClusterLink?
     private let published = PublishedImage()
     private let log = Logger("broker")
 
@@ -39,10 +42,11 @@ struct NodeBoot {
         directory = try DataDirectory.open(
             settings.broker.dataDirectory,
             nodeID: settings.broker.nodeID,
+            clusterID: settings.cluster?.clusterID,
             files: platform.files
         ) { KafkaUUID(from: &generator) }
         let replicaID = ReplicaID(UInt64(settings.broker.nodeID))
-        var groups: [UInt64: RecoveredGroup] = [:]
+        let groups = RecoveredGroups(replica: replicaID)
         wal = try GroupCommitWAL.open(
             settings.wal,
             files: platform.files,
@@ -50,24 +54,21 @@ struct NodeBoot {
             preparer: platform.makeWorker(name: "wal-preparer"),
             clock: platform.clock,
             generator: generator.fork(),
-            metrics: WALMetrics(in: metrics)
+            metrics: WALMetrics(in: metrics),
+            onDamage: settings.cluster == nil ? nil : { groups.take($0) }
         ) { record, payload, position in
-            let group =
-                groups[record.group]
-                ?? WALRaftStorage(
-                    group: record.group,
-                    membership: Membership(voters: [replicaID])
-                )
-            groups[record.group] = group
-            try group.recover(
-                kind: record.kind,
-                term: record.term,
-                index: record.index,
-                payload: payload,
-                at: position
+            try groups.take(record, payload, at: position)
+        }
+        groups.opened(isNew: wal.isNew && !directory.isNew)
+        recovered = groups
+        link = settings.cluster.map { [metrics] cluster in
+            ClusterLink(
+                cluster,
+                nodeID: settings.broker.nodeID,
+                platform: platform,
+                metrics: metrics
             )
         }
-        recovered = groups
         let budget = MemoryBudget(limit: settings.broker.memoryBytes)
         let loops = platform.loops.count
         let retention = settings.broker.retentionCheckMilliseconds
@@ -81,6 +82,8 @@ struct NodeBoot {
                 limit: max(2, settings.broker.memoryBytes / 32 / ReadBuffers.bytes)
             ),
             replicaID: replicaID,
+            raft: settings.cluster?.raft ?? RaftConfig(),
+            transport: link?.transport,
             budget: budget,
             cacheBytesPerLoop: max(1 << 20, settings.broker.memoryBytes / 2 / loops),
             leaders: LeaderTable(),
@@ -100,14 +103,16 @@ struct NodeBoot {
         let metadata = MetadataService(
             loop: loop,
             shard: shards[0],
+            wal: wal,
             settings: MetadataController.Settings(
                 nodeID: settings.broker.nodeID,
+                clusterID: directory.clusterID,
                 defaultPartitions: settings.broker.defaultPartitions,
+                defaultReplicationFactor: settings.cluster?.defaultReplicationFactor ?? 1,
                 maxPartitions: settings.broker.maxPartitions,
                 brokerConfigs: settings.broker.brokerConfigs
             ),
             published: published,
-            log: log,
             clock: platform.clock,
             generator: platform.makeGenerator()
         )
@@ -124,6 +129,7 @@ struct NodeBoot {
         let relief = LogRelief(loop: loop, shards: shards, wal: wal, gate: gate, log: log)
         let follower = TopologyFollower(
             loop: loop,
+            nodeID: settings.broker.nodeID,
             shards: shards,
             published: published,
             staticConfigs: settings.broker.brokerConfigs,
@@ -133,14 +139,7 @@ struct NodeBoot {
             log: log,
             recovered: recovered
         )
-        let image = try await metadata.start(recovered: recovered[0], leaders: environment.leaders)
-        await metadata.onChange { changes in
-            Task.immediate(executorPreference: loop) { await follower.enqueue(changes) }
-        }
-        try await metadata.commit { (controller) throws(MetadataProblem) in
-            controller.registerBroker(host: advertised.host, port: advertised.port, rack: nil)
-        }
-        await follower.startAll(in: image)
+        try await join(metadata, follower, shards, advertised: advertised)
         relief.begin()
         let broker = BrokerServices(
             nodeID: settings.broker.nodeID,
@@ -198,9 +197,52 @@ struct NodeBoot {
                 wal: wal,
                 server: server,
                 shards: shards,
+                cluster: link,
                 lock: directory.lock
             )
         )
+    }
+
+    /// Takes part in the metadata's group, registers as a broker, and starts what is placed here.
+    private func join(
+        _ metadata: MetadataService,
+        _ follower: TopologyFollower,
+        _ shards: [PartitionShard],
+        advertised: SocketAddress
+    ) async throws {
+        let loop = platform.loops[0]
+        let nodeID = settings.broker.nodeID
+        let voters = settings.cluster?.nodes.map(\.id) ?? [nodeID]
+        try await link?.open(shards: shards, metadata: metadata)
+        let image = try await metadata.start(
+            recovered: try await follower.takeMetadata(voters: voters),
+            beginning: .founder(voters: voters)
+        )
+        await metadata.onChange { delta in
+            Task.immediate(executorPreference: loop) { await follower.enqueue(delta) }
+        }
+        await follower.startAll(in: image)
+        let raft = link?.advertised ?? SocketAddress(host: "localhost", port: 0)
+        let registration = BrokerRegistration(
+            id: nodeID,
+            directoryID: directory.directoryID,
+            incarnation: NodeIncarnation.id(of: incarnation),
+            kafka: BrokerEndpoint(host: advertised.host, port: advertised.port),
+            raft: BrokerEndpoint(host: raft.host, port: raft.port),
+            rack: settings.cluster?.rack
+        )
+        do {
+            try await metadata.register(registration, clusterID: directory.clusterID)
+        } catch {
+            throw NodeProblem.notRegistered(nodeID, error)
+        }
+        await link?.follow(metadata, reportsOf: environment.leaders)
+        guard link == nil else { return }
+        await environment.leaders.waitForLeaders(of: published.current.allPartitions)
+    }
+
+    private var incarnation: UInt64 {
+        link?.incarnation ?? UInt64(max(1, platform.clock.wallMilliseconds)) * 1_000_000
     }
 
     private func makeShards() async -> [PartitionShard] {
@@ -218,5 +260,17 @@ struct NodeBoot {
             shards.append(shard)
         }
         return shards
+    }
+}
+
+/// Why a node cannot serve.
+enum NodeProblem: Error, CustomStringConvertible {
+    case notRegistered(Int32, MetadataProblem)
+
+    var description: String {
+        switch self {
+        case .notRegistered(let id, let problem):
+            "node \(id) was not taken into the cluster: \(problem.message) (\(problem.code))"
+        }
     }
 }

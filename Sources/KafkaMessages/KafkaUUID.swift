@@ -18,6 +18,21 @@ package struct KafkaUUID: Hashable, Sendable, CustomStringConvertible {
         low = generator.next() & ~(0b11 << 62) | 0b10 << 62
     }
 
+    /// Reads what ``description`` gives; `nil` for any other text.
+    package init?(_ text: String) {
+        var (high, low): (UInt64, UInt64) = (0, 0)
+        let digits = text.compactMap { Self.alphabet.firstIndex(of: $0) }
+        guard digits.count == 22, text.count == 22 else { return nil }
+        for (place, digit) in digits.enumerated() {
+            let bits = place < 21 ? 6 : 2
+            let value = UInt64(place < 21 ? digit : digit >> 4)
+            high = high << UInt64(bits) | low >> UInt64(64 - bits)
+            low = low << UInt64(bits) | value
+        }
+        self.init(high: high, low: low)
+        guard description == text else { return nil }
+    }
+
     private static let alphabet = Array(
         "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
     )

@@ -32,6 +32,8 @@ package final class GroupCommitWAL: Sendable {
     private let maker: FileMaker
     let inventory: FileInventory
     private let writer: GroupWriter
+    /// There was no log before this one was opened.
+    package let isNew: Bool
     private let intake: Mutex<Intake>
     private let visibleState = Atomic(State.writing.rawValue)
     private let inlineSync: Int64
@@ -47,10 +49,12 @@ package final class GroupCommitWAL: Sendable {
         clock: any Clock,
         metrics: WALMetrics,
         recovered: (files: RecoveredFiles, end: LogEnd),
+        isNew: Bool,
         generator: SeededGenerator
     ) {
         var generator = generator
         self.configuration = configuration
+        self.isNew = isNew
         worker = workers.writing
         self.clock = clock
         self.metrics = metrics
@@ -84,6 +88,10 @@ package final class GroupCommitWAL: Sendable {
     /// `generator` salts the files, so that nobody outside can forge a batch. `onRecord` gets every
     /// record in the order of writing; its payload shares memory with its neighbours, so copy what
     /// is kept. What it throws ends recovery.
+    ///
+    /// Where records that were durable once are damaged, `onDamage` is told so, between those
+    /// before and those behind, and recovery goes on; without it, and where it cannot be known what
+    /// was lost, the log refuses to open.
     package static func open(
         _ configuration: WALConfiguration,
         files: FileSystem,
@@ -92,6 +100,7 @@ package final class GroupCommitWAL: Sendable {
         clock: any Clock,
         generator: SeededGenerator,
         metrics: WALMetrics = WALMetrics(),
+        onDamage: ((WALDamage) throws -> Void)? = nil,
         onRecord: (WALRecordHeader, ByteSlice, WALPosition) throws -> Void
     ) throws(WALError) -> GroupCommitWAL {
         var generator = generator
@@ -103,7 +112,7 @@ package final class GroupCommitWAL: Sendable {
         } catch {
             throw .file(error)
         }
-        let found = try WALRecovery.run(files, configuration.directory, onRecord)
+        let found = try WALRecovery.run(files, configuration.directory, onDamage, onRecord)
         let recovered: (files: RecoveredFiles, end: LogEnd)
         do {
             for name in try files.list(configuration.directory) where name.hasSuffix(".new") {
@@ -126,6 +135,7 @@ package final class GroupCommitWAL: Sendable {
             clock: clock,
             metrics: metrics,
             recovered: recovered,
+            isNew: found == nil,
             generator: generator.fork()
         )
     }
@@ -152,7 +162,8 @@ package final class GroupCommitWAL: Sendable {
             file: file,
             offset: WALBlock.size,
             nextNumber: 1,
-            lastBatch: WALBlock.size
+            lastBatch: WALBlock.size,
+            highestTerm: 0
         )
         return (found, end)
     }

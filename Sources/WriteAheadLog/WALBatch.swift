@@ -11,6 +11,7 @@ package struct WALBatch: Sendable {
 
     /// Bytes the records take in the log.
     let bytes: Int
+    let highestTerm: UInt64
 
     package init(
         records: [WALRecord],
@@ -20,7 +21,14 @@ package struct WALBatch: Sendable {
         self.records = records
         self.loop = loop
         self.completion = completion
-        bytes = records.reduce(0) { $0 + $1.encodedBytes }
+        var bytes = 0
+        var term: UInt64 = 0
+        for record in records {
+            bytes += record.encodedBytes
+            term = max(term, record.term)
+        }
+        self.bytes = bytes
+        highestTerm = term
     }
 }
 

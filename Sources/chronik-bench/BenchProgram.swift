@@ -16,12 +16,17 @@ enum BenchProgram {
             fail(error)
         }
         let platform = RealPlatform(loopCount: settings.threads)
-        if settings.mode == .limits {
-            runLimits(settings, platform)
-        }
-        _ = Task(executorPreference: platform.loops[0]) {
-            if settings.mode == .raftWire { await runRaftWire(settings) }
-            await runLoad(settings, platform)
+        switch settings.mode {
+        case .limits: runLimits(settings, platform)
+        case .raft: runRaft(settings, platform)
+        case .raftRecovery:
+            _ = Task(executorPreference: platform.loops[0]) {
+                await runRecovery(settings, platform)
+            }
+        case .raftWire:
+            _ = Task(executorPreference: platform.loops[0]) { await runRaftWire(settings) }
+        case .produce, .consume, .roundTrip:
+            _ = Task(executorPreference: platform.loops[0]) { await runLoad(settings, platform) }
         }
         // The loops work and end the process; this thread has nothing to do.
         while true { pause() }
@@ -30,6 +35,34 @@ enum BenchProgram {
     private static func runLimits(_ settings: BenchSettings, _ platform: RealPlatform) -> Never {
         do {
             let figures = try MachineLimits(settings: settings, platform: platform).measure()
+            print(settings.isJSON ? figures.json.rendered + "\n" : figures.table, terminator: "")
+            exit(0)
+        } catch {
+            fail(error)
+        }
+    }
+
+    private static func runRaft(_ settings: BenchSettings, _ platform: RealPlatform) -> Never {
+        var report = RaftReport()
+        do {
+            for batch in [1_000, 100, 1] {
+                let run = RaftCoreRun(batch: batch, entries: settings.entries)
+                report.core.append(try run.measure(clock: platform.clock))
+            }
+        } catch {
+            fail(error)
+        }
+        print(settings.isJSON ? report.json.rendered + "\n" : report.table, terminator: "")
+        exit(0)
+    }
+
+    private static func runRecovery(
+        _ settings: BenchSettings,
+        _ platform: RealPlatform
+    ) async -> Never {
+        do {
+            let figures = try await RaftRecoveryRun(settings: settings, platform: platform)
+                .measure()
             print(settings.isJSON ? figures.json.rendered + "\n" : figures.table, terminator: "")
             exit(0)
         } catch {

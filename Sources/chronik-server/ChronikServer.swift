@@ -8,8 +8,6 @@ import Platform
 enum ChronikServer {
     static let version = "0.1.0"
     private static let log = Logger("server")
-    /// `EX_UNAVAILABLE` of sysexits.h.
-    private static let unavailable: Int32 = 69
 
     static func main() {
         let invocation: CommandLineParser.Invocation
@@ -29,13 +27,13 @@ enum ChronikServer {
         case .standalone(let configuration, let warnings):
             Logger.configure(level: configuration.logLevel, format: configuration.logFormat)
             for warning in warnings { log.warning(warning) }
-            run(configuration)
+            run(configuration, NodeSettings.make(configuration))
         case .cluster(let configuration, let warnings):
             let server = configuration.server
             Logger.configure(level: server.logLevel, format: server.logFormat)
             for warning in warnings { log.warning(warning) }
-            printError("chronik-server: this version cannot run a node of a cluster")
-            exit(Self.unavailable)
+            refuseWhatIsMissing(configuration)
+            run(server, NodeSettings.make(configuration))
         }
     }
 
@@ -44,8 +42,30 @@ enum ChronikServer {
         line.withUTF8 { _ = write(STDERR_FILENO, $0.baseAddress, $0.count) }
     }
 
+    /// Ends the process if it is asked for something that the configuration knows and the node of
+    /// this version does not do.
+    private static func refuseWhatIsMissing(_ configuration: ClusterConfiguration) {
+        let missing: [(Bool, String)] = [
+            (configuration.transport != .framed, "raft.transport = \"grpc\""),
+            (configuration.tls != nil, "raft.tls.*"),
+            (configuration.metadataAcks != .quorum, "metadata.acks = \"leader\""),
+            (configuration.producesAreProxied, "produce.proxy = true"),
+            (
+                configuration.minInSyncReplicas > configuration.defaultReplicationFactor / 2 + 1,
+                "min.insync.replicas above a majority"
+            ),
+        ]
+        for (isAsked, what) in missing where isAsked {
+            printError("chronik-server: this version does not have \(what); remove it")
+            exit(ConfigurationError.exitCode)
+        }
+    }
+
     /// Runs until SIGTERM or SIGINT.
-    private static func run(_ configuration: ServerConfiguration) -> Never {
+    private static func run(
+        _ configuration: ServerConfiguration,
+        _ settings: Node.Settings
+    ) -> Never {
         // One core is left to the thread that writes the log: every loop more costs wake-ups.
         let loopCount = configuration.eventLoops ?? max(1, RealPlatform.processorCount - 1)
         let platform = RealPlatform(loopCount: loopCount)
@@ -56,7 +76,6 @@ enum ChronikServer {
             printError("chronik-server: " + error.message)
             exit(ConfigurationError.exitCode)
         }
-        let settings = NodeSettings.make(configuration)
         let life = NodeLife(platform: platform, settings: settings, admin: admin)
         platform.onTermination { life.end() }
         life.begin()

@@ -2,6 +2,7 @@ import Broker
 import Configuration
 import Coordinators
 import Platform
+import RaftRuntime
 import WriteAheadLog
 
 /// Turns the configuration into what the node's parts take.
@@ -15,6 +16,32 @@ enum NodeSettings {
             syncs: !configuration.noFsync
         )
         return Node.Settings(broker: broker(configuration), wal: wal, groups: groups(configuration))
+    }
+
+    static func make(_ configuration: ClusterConfiguration) -> Node.Settings {
+        var settings = make(configuration.server)
+        settings.cluster = ClusterSettings(
+            clusterID: configuration.name,
+            nodes: configuration.nodes.map { .init(id: Int32($0.id), raft: $0.raftAddress) },
+            raftListen: configuration.raftListenAddress,
+            raftAdvertised: configuration.raftAdvertisedAddress,
+            rack: configuration.rack,
+            defaultReplicationFactor: Int16(configuration.defaultReplicationFactor),
+            raft: raft(configuration)
+        )
+        return settings
+    }
+
+    private static func raft(_ configuration: ClusterConfiguration) -> RaftConfig {
+        var raft = RaftConfig()
+        raft.tickMilliseconds = configuration.heartbeatIntervalMilliseconds
+        raft.heartbeatTicks = 1
+        raft.electionTicks =
+            configuration.electionTimeoutMilliseconds / configuration.heartbeatIntervalMilliseconds
+        raft.snapshotBytesPerSecond = configuration.snapshotBytesPerSecond ?? .max
+        raft.maxSnapshotsSent = configuration.snapshotTransfers
+        raft.maxSnapshotsReceived = configuration.snapshotTransfers
+        return raft
     }
 
     private static func broker(_ configuration: ServerConfiguration) -> BrokerSettings {

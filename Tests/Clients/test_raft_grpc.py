@@ -306,6 +306,18 @@ def test_the_stream_takes_frames_in_order(pb, stub, header):
     assert answer.append.index == 401 and not answer.append.HasField("rejection")
 
 
+def test_the_stream_takes_calls_and_answers(pb, stub, header):
+    frames = [
+        pb.StreamRequest(header=header(incarnation=6), beat=pb.NodeBeat(sequence=1)),
+        pb.StreamRequest(call=pb.PeerCall(id=1 << 63, operation=255, payload=b"question")),
+        pb.StreamRequest(answer=pb.PeerAnswer(id=1, is_refused=True)),
+    ]
+    assert stub.Stream(iter(frames), timeout=DEADLINE).frames == 3
+    frames[1].call.operation = 256
+    code, _, _ = failure(pb, stub.Stream, iter(frames))
+    assert code == grpc.StatusCode.INVALID_ARGUMENT
+
+
 def test_streams_of_strangers_are_refused(pb, stub, header):
     beat = pb.NodeBeat(sequence=1)
     cases = [
@@ -520,6 +532,8 @@ def fill(draw, message):
                 ids = sorted(set(getattr(message, field.name)))
                 message.ClearField(field.name)
                 getattr(message, field.name).extend(ids)
+    if descriptor.name == "PeerCall":  # its operation is a byte
+        message.operation &= 0xFF
     return message
 
 

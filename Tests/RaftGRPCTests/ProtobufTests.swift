@@ -39,6 +39,18 @@ import Testing
         #expect(read.header?.clusterID == "c")
     }
 
+    @Test func `an operation beyond a byte is refused`() throws {
+        let call = { (operation: [UInt8]) in
+            let body = [0x08, 0x05, 0x10] + operation
+            return ByteSlice([0x32, UInt8(body.count)] + body)
+        }
+        let read = try StreamRequest(protobuf: call([0xff, 0x01]))
+        #expect(read.frame == .call(PeerCall(id: 5, operation: 255, payload: ByteSlice())))
+        #expect(throws: ProtobufError.invalid("operation 256")) {
+            try StreamRequest(protobuf: call([0x80, 0x02]))
+        }
+    }
+
     @Test(arguments: 0..<8)
     func `damaged bytes are refused or read, and never trap`(seed: UInt64) {
         var draw = RandomFrames(seed: seed)

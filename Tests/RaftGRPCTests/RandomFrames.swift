@@ -23,7 +23,7 @@ struct RandomFrames {
     }
 
     mutating func frame() -> PeerFrame {
-        switch number(4) {
+        switch number(6) {
         case 0: .messages((0...number(4)).map { _ in message() })
         case 1: .beat(NodeBeat(sequence: value(), answered: value(), incarnation: value()))
         case 2:
@@ -37,6 +37,10 @@ struct RandomFrames {
                     isLast: number(2) == 0
                 )
             )
+        case 3:
+            .call(PeerCall(id: value(), operation: UInt8(number(256)), payload: slice()))
+        case 4:
+            .answer(PeerAnswer(id: value(), isRefused: number(2) == 0, payload: slice()))
         default:
             .snapshotAnswer(
                 SnapshotAnswer(

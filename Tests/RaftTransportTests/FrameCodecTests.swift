@@ -148,6 +148,36 @@ import Testing
         #expect(start > whole && start < whole + received.count)
     }
 
+    @Test func `calls and answers are what the table says, their payloads never copied`() throws {
+        let payload = ByteSlice([UInt8](repeating: 9, count: 100_000))
+        let call = PeerFrame.call(PeerCall(id: 300, operation: 0xfe, payload: payload))
+        let answer = PeerFrame.answer(PeerAnswer(id: .max, isRefused: true, payload: payload))
+        let heads: [(PeerFrame, UInt8, [UInt8])] = [
+            (call, 0x16, [0xfe, 0xac, 0x02]),
+            (answer, 0x17, [1] + [UInt8](repeating: 0xff, count: 9) + [1]),
+        ]
+        for (frame, tag, head) in heads {
+            let rope = try #require(Self.encoded(frame).first)
+            let pieces = rope.pieces.compactMap { piece -> UnsafeRawPointer? in
+                if case .bytes(let slice) = piece { slice.start } else { nil }
+            }
+            #expect(pieces.contains { $0 == payload.start })
+            let received = try #require(rope.joined())
+            #expect(received[4] == tag)
+            let body = received.dropFirst(FrameHeader.byteCount)
+            #expect(body.prefix(head.count).array == head)
+            let read = try Self.decoded(received)
+            #expect(read == frame)
+            switch read {
+            case .call(let call): #expect(call.payload.owner === received.owner)
+            case .answer(let answer): #expect(answer.payload.owner === received.owner)
+            default: Issue.record("\(String(describing: read))")
+            }
+        }
+        #expect(throws: FrameError.self) { try FrameCodec.decode(.answer, ByteSlice([2, 1])) }
+        #expect(throws: FrameError.self) { try FrameCodec.decode(.call, ByteSlice([2])) }
+    }
+
     @Test func `a very long turn is several frames in order`() throws {
         let payload = RaftPayload(copying: [UInt8](repeating: 1, count: 300_000))
         let messages = (0..<10).map { number in

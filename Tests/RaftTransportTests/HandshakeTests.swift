@@ -16,7 +16,7 @@ extension Simulations {
             (RawCaller.hello(from: 9), .unknownPeer),
             (RawCaller.hello(from: 2), .duplicateNode),
             (RawCaller.hello(versions: 2...9), .unsupportedVersion),
-            (RawCaller.hello(stream: 3), .unknownStream),
+            (RawCaller.hello(stream: 4), .unknownStream),
         ]
 
         @Test(arguments: refusals.indices)
@@ -97,9 +97,9 @@ extension Simulations {
             let two = wire.boot(2)
             wire.run(milliseconds: 10_000)
             let told = one.refused(by: "peer", .wrongCluster)
-            // Three streams, at most one attempt a half second each in the long run.
-            #expect(told > 20 && told < 90, "\(told)")
-            #expect(abs(told - two.refused(by: "this_node", .wrongCluster)) <= 3)
+            // Four streams, at most one attempt a half second each in the long run.
+            #expect(told > 26 && told < 120, "\(told)")
+            #expect(abs(told - two.refused(by: "this_node", .wrongCluster)) <= 4)
             #expect(one.recorder.seen.unreachable.contains(two.id))
             #expect(two.recorder.seen.frames.isEmpty)
         }
@@ -109,7 +109,7 @@ extension Simulations {
             let two = wire.boot(2)
             let new = wire.boot(1, incarnation: 20)
             #expect(
-                wire.run { two.count("raft_transport_connections{direction=\"incoming\"}") == 3 }
+                wire.run { two.count("raft_transport_connections{direction=\"incoming\"}") == 4 }
             )
             let old = wire.boot(1, incarnation: 10, host: "elsewhere")
             wire.run(milliseconds: 1_000)
@@ -127,10 +127,10 @@ extension Simulations {
             let two = wire.boot(2)
             let old = wire.boot(1, incarnation: 10)
             #expect(
-                wire.run { two.count("raft_transport_connections{direction=\"incoming\"}") == 3 }
+                wire.run { two.count("raft_transport_connections{direction=\"incoming\"}") == 4 }
             )
             let new = wire.boot(1, incarnation: 20, host: "elsewhere")
-            #expect(wire.run { old.refused(by: "peer", .duplicateNode) >= 3 })
+            #expect(wire.run { old.refused(by: "peer", .duplicateNode) >= 4 })
             new.transport.send(Numbered.frame(2), to: two.id)
             #expect(wire.run { two.recorder.seen.frames.count == 1 })
         }

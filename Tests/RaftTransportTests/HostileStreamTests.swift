@@ -107,7 +107,7 @@ extension Simulations {
             #expect(node.count("raft_transport_oversized_frames_received_total") == 1)
         }
 
-        @Test(arguments: [UInt8(0), 1, 2])
+        @Test(arguments: [UInt8(0), 1, 2, 3])
         func `a frame on a stream it does not belong on closes the connection`(
             _ stream: UInt8
         ) throws {

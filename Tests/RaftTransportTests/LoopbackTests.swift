@@ -18,13 +18,13 @@ import Testing
                 one.transport.send(Numbered.frame(number, on: stream), to: two.id)
             }
         }
-        await two.recorder.wait { $0.frames.count == 9_000 }
+        await two.recorder.wait { $0.frames.count == 12_000 }
         let frames = two.recorder.seen.frames(from: one.id)
         for stream in PeerFrame.Stream.allCases {
             let expected = (0..<3_000).map { Numbered.frame($0, on: stream) }
             #expect(frames.filter { $0.stream == stream } == expected)
         }
-        #expect(one.counts("raft_transport_connections{direction=\"outgoing\"} 3"))
+        #expect(one.counts("raft_transport_connections{direction=\"outgoing\"} 4"))
         #expect(two.counts("raft_transport_frames_received_total{stream=\"liveness\"} 3000"))
         await one.stop()
         await two.stop()

@@ -23,6 +23,8 @@ extension Simulations {
                 case .beat(let beat): beat.sequence
                 case .snapshotAnswer(let answer): answer.group
                 case .snapshotChunk(let chunk): chunk.group
+                case .call(let call): call.id
+                case .answer(let answer): answer.id
                 }
             }
         }
@@ -39,7 +41,7 @@ extension Simulations {
             #expect(
                 wire.run {
                     nodes.allSatisfy {
-                        $0.count("raft_transport_connections{direction=\"outgoing\"}") == 6
+                        $0.count("raft_transport_connections{direction=\"outgoing\"}") == 8
                     }
                 }
             )
@@ -57,7 +59,7 @@ extension Simulations {
                 }
                 if generator.chance(1, in: 4) { wire.run(milliseconds: 1) }
             }
-            #expect(wire.run { nodes.allSatisfy { $0.recorder.seen.frames.count == 1_200 } })
+            #expect(wire.run { nodes.allSatisfy { $0.recorder.seen.frames.count == 1_600 } })
             for node in nodes {
                 for peer in nodes where peer !== node {
                     for stream in PeerFrame.Stream.allCases {
@@ -203,7 +205,7 @@ extension Simulations {
             loop.execute { held.listen(on: loop) }
             let one = wire.boot(1, peers: [ReplicaID(2): held.address])
             #expect(
-                wire.run { one.count("raft_transport_connections{direction=\"outgoing\"}") == 3 }
+                wire.run { one.count("raft_transport_connections{direction=\"outgoing\"}") == 4 }
             )
             let before = wire.simulation.clock.now
             for number in 0..<40 {
@@ -254,6 +256,27 @@ extension Simulations {
             #expect(wire.run(60) { Self.numbers(two, from: 1, on: .snapshots).count == 50 })
         }
 
+        @Test func `a large answer under way delays neither a message nor a beat`() {
+            let wire = Wire(seed: 10)
+            let (one, two) = wire.bootPair()
+            let payload = ByteSlice([UInt8](repeating: 3, count: 8 << 20))
+            for number in 0..<7 {
+                let answer = PeerAnswer(id: UInt64(number), isRefused: false, payload: payload)
+                one.transport.send(.answer(answer), to: two.id)
+            }
+            let before = wire.simulation.clock.now
+            let others: [PeerFrame.Stream] = [.messages, .liveness]
+            for stream in others {
+                one.transport.send(Numbered.frame(1, on: stream), to: two.id)
+            }
+            #expect(
+                wire.run { others.allSatisfy { Self.numbers(two, from: 1, on: $0) == [1] } }
+            )
+            #expect(wire.simulation.clock.now - before < .milliseconds(100))
+            #expect(Self.numbers(two, from: 1, on: .calls).count < 7)
+            #expect(wire.run(60) { Self.numbers(two, from: 1, on: .calls).count == 7 })
+        }
+
         @Test func `a peer that comes back is dialed when it calls, not when a wait is over`() {
             let wire = Wire(seed: 9)
             let one = wire.boot(1) { $0.maxBackoffNanoseconds = .seconds(600) }
@@ -261,7 +284,7 @@ extension Simulations {
             let before = wire.simulation.clock.now
             let two = wire.boot(2)
             #expect(
-                wire.run { one.count("raft_transport_connections{direction=\"outgoing\"}") == 3 }
+                wire.run { one.count("raft_transport_connections{direction=\"outgoing\"}") == 4 }
             )
             #expect(wire.simulation.clock.now - before < .seconds(1))
             one.transport.send(Numbered.frame(1), to: two.id)

@@ -14,7 +14,7 @@ extension Simulations {
             let one = wire.boot(1) { $0.stage = Masking() }
             let two = wire.boot(2) { $0.stage = Masking() }
             let line = "raft_transport_connections{direction=\"outgoing\"}"
-            #expect(wire.run { one.count(line) == 3 && two.count(line) == 3 })
+            #expect(wire.run { one.count(line) == 4 && two.count(line) == 4 })
             for number in 0..<100 { one.transport.send(Numbered.frame(number), to: two.id) }
             #expect(wire.run { two.recorder.seen.frames.count == 100 })
             #expect(

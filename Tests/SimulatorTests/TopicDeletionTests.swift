@@ -63,9 +63,12 @@ extension Simulations {
             _ attempt: @escaping @Sendable (WireClient) async -> Bool
         ) -> Bool {
             let isDone = Flag()
+            // Whoever still tries when the power comes back would act in the next life.
+            let isPast = Flag()
+            defer { isPast.isSet = true }
             let loop = world.clients.loops[0]
             Task(executorPreference: loop) {
-                while !world.isOver {
+                while !world.isOver && !isPast.isSet {
                     if let client = try? await WireClient.connect(world.address, on: loop) {
                         isDone.isSet = await attempt(client)
                         client.close()

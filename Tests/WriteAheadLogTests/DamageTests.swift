@@ -51,6 +51,93 @@ import Testing
         #expect(outcomes.intact > 0 && outcomes.cut > 0 && outcomes.refused > 0)
     }
 
+    @Test func `behind damage, all that is intact is found, and it is told what may be lost`()
+        throws
+    {
+        var (passed, refused, plain) = (0, 0, 0)
+        var fresh = SystemRandomNumberGenerator()
+        let seeds = [3, 4, fresh.next()]
+        for seed in seeds {
+            var generator = SeededGenerator(seed: seed)
+            var image = try Self.makeImage(&generator)
+            for number in 0..<max(1, Self.cases / seeds.count) {
+                if number % 250 == 249 { image = try Self.makeImage(&generator) }
+                switch try Self.surviveOnce(image, &generator, seed) {
+                case .passed: passed += 1
+                case .refused: refused += 1
+                case .plain: plain += 1
+                }
+            }
+        }
+        print("damaged logs: \(passed) read past damage, \(refused) refused, \(plain) without")
+        #expect(passed > refused && refused > 0 && plain > 0)
+    }
+
+    private enum Survival { case passed, refused, plain }
+
+    /// Recovers a damaged log, goes on writing to it, and recovers it again.
+    private static func surviveOnce(
+        _ image: Image,
+        _ generator: inout SeededGenerator,
+        _ seed: UInt64
+    ) throws -> Survival {
+        let files = image.files.duplicate()
+        let path = files.paths[generator.below(files.paths.count)]
+        let before = files.contents(path)
+        let kind = damage(files, path, image, &generator)
+        let after = files.contents(path)
+        let isHeadTouched =
+            path.hasSuffix("clean-shutdown")
+            ? after != before : after.prefix(36) != before.prefix(36)
+        func isWhole(_ batch: Extent) -> Bool {
+            batch.path != path
+                || (!isHeadTouched && after.count >= batch.range.upperBound
+                    && after[batch.range] == before[batch.range])
+        }
+        let whole = image.batches.map(isWhole)
+        let expected = zip(image.batches, whole).filter(\.1).flatMap { image.records[$0.0.records] }
+        let harness = LogHarness(seed: seed, files)
+        harness.survivesDamage = true
+        let note: Comment = "seed \(seed), \(kind) of \(path)"
+        do throws(WALError) {
+            try harness.open()
+        } catch {
+            // The last file in use is what cannot be read, or where the log ended.
+            let last = image.batches.last?.path
+            #expect(
+                isHeadTouched
+                    && (path == last || path.hasSuffix("shutdown")
+                        || !image.batches.contains { $0.path == path }),
+                "\(note): \(error)"
+            )
+            return .refused
+        }
+        #expect(harness.found == expected, note)
+        let missing = image.records.filter { !Set(expected).contains($0) }
+        // Of a tail that is gone altogether nothing tells, but for a clean shutdown.
+        let isCut = Array(image.records.suffix(missing.count)) == missing && !image.isClean
+        #expect(harness.damage.count <= 1, note)
+        if harness.damage.isEmpty { #expect(missing.isEmpty || isCut, note) }
+        if let last = harness.damage.last?.damage, let worst = harness.damage.first {
+            let term = missing.map { TestRecord.record($0).term }.max() ?? 0
+            #expect(last.highestTerm >= term, note)
+            // Told before anything that was written later than what is missing.
+            if let first = missing.first, let place = image.records.firstIndex(of: first) {
+                #expect(worst.found <= image.records[..<place].count, note)
+            }
+        }
+        // It goes on behind, and the damage is still told.
+        let wasDamaged = !harness.damage.isEmpty
+        for _ in 0..<3 { harness.write(2) }
+        let all = harness.submitted
+        #expect(harness.acknowledged == all.count, note)
+        if generator.chance(1, in: 2) { #expect(harness.close() == nil) }
+        try harness.open()
+        #expect(harness.found == all, note)
+        #expect(wasDamaged == !harness.damage.isEmpty, note)
+        return wasDamaged ? .passed : .plain
+    }
+
     // MARK: Making
 
     private static func makeImage(_ generator: inout SeededGenerator) throws -> Image {

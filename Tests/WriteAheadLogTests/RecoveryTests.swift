@@ -211,7 +211,7 @@ import Testing
                 generator: SeededGenerator(seed: 1)
             ) { _, _, _ in throw TestRecord.Wrong(found: "nothing") }
         } throws: { error in
-            guard case .rejected(let path, 4144, _) = error as? WALError else { return false }
+            guard case .rejected(let path, 4152, _) = error as? WALError else { return false }
             return path == file(1)
         }
     }

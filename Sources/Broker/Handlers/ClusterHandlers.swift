@@ -22,12 +22,15 @@ struct DescribeClusterHandler: RequestHandler {
             return response
         }
         response.clusterId = broker.clusterID
-        response.controllerId = broker.nodeID
-        var node = DescribeClusterResponse.DescribeClusterBroker()
-        node.brokerId = broker.nodeID
-        node.host = broker.advertised.host
-        node.port = Int32(broker.advertised.port)
-        response.brokers = [node]
+        response.controllerId = await broker.metadata.leader ?? -1
+        response.brokers = broker.image.brokers.filter { !$0.isFenced }.map { known in
+            var node = DescribeClusterResponse.DescribeClusterBroker()
+            node.brokerId = known.id
+            node.host = known.host
+            node.port = Int32(known.port)
+            node.rack = known.rack
+            return node
+        }
         return response
     }
 }

@@ -68,9 +68,9 @@ struct DescribeConfigsHandler: RequestHandler {
         _ request: DescribeConfigsRequest,
         _ result: inout DescribeConfigsResponse.DescribeConfigsResult
     ) {
-        guard resource.resourceName.isEmpty || resource.resourceName == String(broker.nodeID) else {
+        guard broker.isBroker(resource.resourceName) else {
             result.errorCode = ErrorCode.invalidRequest.rawValue
-            result.errorMessage = "the only broker is \(broker.nodeID)"
+            result.errorMessage = "there is no broker \(resource.resourceName)"
             return
         }
         let lookup = ConfigurationLookup(
@@ -160,27 +160,28 @@ struct IncrementalAlterConfigsHandler: RequestHandler {
         _ resource: IncrementalAlterConfigsRequest.AlterConfigsResource,
         validateOnly: Bool
     ) async throws(MetadataProblem) {
-        var changes: [(key: String, change: MetadataController.ConfigChange)] = []
+        var changes: [MetadataCommand.ConfigAlteration] = []
         for config in resource.configs {
             guard !changes.contains(where: { $0.key == config.name }) else {
                 throw .init(.invalidRequest, "'\(config.name)' is named twice")
             }
-            changes.append((config.name, try Self.change(config)))
+            changes.append(.init(config.name, try Self.change(config)))
         }
-        let all = changes
         let name = resource.resourceName
         switch resource.resourceType {
         case ConfigResource.topic:
-            try await broker.metadata.commit { (controller) throws(MetadataProblem) in
-                try controller.alterTopicConfigs(name, all, validateOnly: validateOnly)
-            }
+            try await broker.metadata.write(
+                MetadataCommand(
+                    .alterTopicConfigs(topic: name, changes, validateOnly: validateOnly)
+                )
+            ).requireDone()
         case ConfigResource.broker:
-            guard name.isEmpty || name == String(broker.nodeID) else {
-                throw .init(.invalidRequest, "the only broker is \(broker.nodeID)")
+            guard broker.isBroker(name) else {
+                throw .init(.invalidRequest, "there is no broker \(name)")
             }
-            try await broker.metadata.commit { (controller) throws(MetadataProblem) in
-                try controller.alterBrokerConfigs(all, validateOnly: validateOnly)
-            }
+            try await broker.metadata.write(
+                MetadataCommand(.alterBrokerConfigs(changes, validateOnly: validateOnly))
+            ).requireDone()
         default:
             throw .init(
                 .invalidRequest,

@@ -32,17 +32,15 @@ struct CreatePartitionsHandler: RequestHandler {
         validateOnly: Bool
     ) async throws(MetadataProblem) {
         let assignments = topic.assignments.map { $0.map(\.brokerIds) }
-        try await broker.metadata.commit { (controller) throws(MetadataProblem) in
-            try controller.addPartitions(
-                to: topic.name,
-                count: topic.count,
-                assignments: assignments,
-                validateOnly: validateOnly
-            )
-        }
-        guard !validateOnly else { return }
-        await broker.leaders.waitForLeaders(
-            of: (0..<topic.count).map { TopicPartition(topic: topic.name, partition: $0) }
+        let growth = MetadataCommand.PartitionGrowth(
+            topic: topic.name,
+            count: topic.count,
+            assignments: assignments
         )
+        try await broker.metadata.write(
+            MetadataCommand(.createPartitions([growth], validateOnly: validateOnly))
+        ).requireDone()
+        guard !validateOnly, let grown = broker.image.topics[topic.name] else { return }
+        await broker.waitForLeaders(of: grown)
     }
 }

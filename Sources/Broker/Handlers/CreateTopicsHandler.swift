@@ -52,11 +52,11 @@ struct CreateTopicsHandler: RequestHandler {
                 validateOnly: validateOnly
             )
             var result = CreateTopicsResponse.CreatableTopicResult()
-            result.name = made.name
-            result.topicId = validateOnly ? .zero : made.id
-            result.numPartitions = Int32(made.partitions.count)
-            result.replicationFactor = Int16(made.partitions.first?.replicas.count ?? 1)
-            result.configs = configs(of: made)
+            result.name = asked.name
+            result.topicId = made.id
+            result.numPartitions = made.partitions
+            result.replicationFactor = made.replicationFactor
+            result.configs = configs(of: asked)
             return result
         } catch {
             return failure(asked.name, error)
@@ -64,10 +64,10 @@ struct CreateTopicsHandler: RequestHandler {
     }
 
     private func configs(
-        of topic: MetadataImage.Topic
+        of topic: CreateTopicsRequest.CreatableTopic
     ) -> [CreateTopicsResponse.CreatableTopicConfigs] {
         let lookup = ConfigurationLookup(
-            topic: topic.configs,
+            topic: topic.configs.reduce(into: [:]) { $0[$1.name] = $1.value },
             dynamicBroker: broker.image.brokerConfigs,
             staticBroker: broker.settings.brokerConfigs
         )

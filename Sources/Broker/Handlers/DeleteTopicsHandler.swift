@@ -41,9 +41,8 @@ struct DeleteTopicsHandler: RequestHandler {
         result.name = topic.name
         result.topicId = topic.id
         do {
-            try await broker.metadata.commit { (controller) throws(MetadataProblem) in
-                try controller.deleteTopic(topic)
-            }
+            try await broker.metadata.write(MetadataCommand(.deleteTopics([topic.id])))
+                .requireDone()
             await broker.groups.topicDeleted(topic.name)
         } catch {
             result.errorCode = error.code.rawValue

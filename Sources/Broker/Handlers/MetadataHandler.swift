@@ -12,9 +12,10 @@ struct MetadataHandler: RequestHandler {
 
     func handle(_ request: MetadataRequest, _ context: RequestContext) async -> MetadataResponse? {
         var response = MetadataResponse()
-        response.brokers = [node]
+        let image = broker.image
+        response.brokers = image.brokers.filter { !$0.isFenced }.map(describe)
         response.clusterId = broker.clusterID
-        response.controllerId = broker.nodeID
+        response.controllerId = await broker.metadata.leader ?? -1
         let wantsAll = request.topics == nil || (context.apiVersion == 0 && request.topics == [])
         if wantsAll {
             response.topics = broker.image.sortedTopics.map(describe)
@@ -34,11 +35,14 @@ struct MetadataHandler: RequestHandler {
         return response
     }
 
-    private var node: MetadataResponse.MetadataResponseBroker {
+    private func describe(
+        _ known: MetadataImage.Broker
+    ) -> MetadataResponse.MetadataResponseBroker {
         var node = MetadataResponse.MetadataResponseBroker()
-        node.nodeId = broker.nodeID
-        node.host = broker.advertised.host
-        node.port = Int32(broker.advertised.port)
+        node.nodeId = known.id
+        node.host = known.host
+        node.port = Int32(known.port)
+        node.rack = known.rack
         return node
     }
 
@@ -62,15 +66,17 @@ struct MetadataHandler: RequestHandler {
             return answer
         }
         do {
-            return describe(try await TopicCreation(broker: broker).create(.init(name: name)))
+            _ = try await TopicCreation(broker: broker).create(.init(name: name))
         } catch {
-            // Another request was first: the topic is there.
-            if error.code == .topicAlreadyExists, let topic = broker.image.topics[name] {
-                return describe(topic)
+            // Another request may have been first: then the topic is there.
+            guard error.code == .topicAlreadyExists else {
+                answer.errorCode = error.code.rawValue
+                return answer
             }
-            answer.errorCode = error.code.rawValue
-            return answer
         }
+        if let topic = broker.image.topics[name] { return describe(topic) }
+        answer.errorCode = ErrorCode.unknownTopicOrPartition.rawValue
+        return answer
     }
 
     private func describe(_ topic: MetadataImage.Topic) -> MetadataResponse.MetadataResponseTopic {
@@ -78,14 +84,16 @@ struct MetadataHandler: RequestHandler {
         answer.name = topic.name
         answer.topicId = topic.id
         answer.isInternal = topic.isInternal
+        let image = broker.image
         answer.partitions = topic.partitions.map { partition in
             var entry = MetadataResponse.MetadataResponsePartition()
+            let view = image.clientView(of: partition)
             entry.partitionIndex = partition.index
             entry.replicaNodes = partition.replicas
-            entry.isrNodes = partition.replicas
-            let id = TopicPartition(topic: topic.name, partition: partition.index)
-            if let epoch = broker.leaders.epoch(of: id) {
-                entry.leaderId = broker.nodeID
+            entry.isrNodes = view.inSync.isEmpty ? partition.replicas : view.inSync
+            entry.offlineReplicas = view.offline
+            if let (leader, epoch) = broker.leadership(of: partition, in: topic.name) {
+                entry.leaderId = leader
                 entry.leaderEpoch = epoch
             } else {
                 entry.leaderId = -1
@@ -101,19 +109,27 @@ struct MetadataHandler: RequestHandler {
 struct TopicCreation {
     let broker: BrokerServices
 
+    /// The topic that was made; with `validateOnly`, what would have been.
     func create(
         _ topic: MetadataController.NewTopic,
         validateOnly: Bool = false
-    ) async throws(MetadataProblem) -> MetadataImage.Topic {
-        let id = await broker.metadata.newTopicID()
-        let made = try await broker.metadata.commit { (controller) throws(MetadataProblem) in
-            try controller.createTopic(topic, id: id, validateOnly: validateOnly)
+    ) async throws(MetadataProblem) -> MetadataAnswer.TopicOutcome {
+        let asked = MetadataCommand.TopicCreation(
+            id: await broker.metadata.newTopicID(),
+            name: topic.name,
+            partitions: topic.partitions,
+            replicationFactor: topic.replicationFactor,
+            assignments: topic.assignments,
+            configs: topic.configs.map { .init($0.key, $0.value) }
+        )
+        let answer = try await broker.metadata.write(
+            MetadataCommand(.createTopics([asked], validateOnly: validateOnly))
+        )
+        guard case .topics(let made) = answer, made.count == 1 else { throw answer.problem }
+        guard made[0].outcome.code == .none else { throw MetadataProblem(made[0].outcome) }
+        if !validateOnly, let topic = broker.image.topics[topic.name] {
+            await broker.waitForLeaders(of: topic)
         }
-        if !validateOnly {
-            await broker.leaders.waitForLeaders(
-                of: made.partitions.map { TopicPartition(topic: made.name, partition: $0.index) }
-            )
-        }
-        return made
+        return made[0]
     }
 }

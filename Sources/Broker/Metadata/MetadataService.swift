@@ -4,55 +4,74 @@ import KafkaMessages
 import KafkaProtocol
 import LogStorage
 import Platform
+import Raft
 import RaftRuntime
+import WriteAheadLog
 
-/// The cluster's metadata on this node: decides, commits through Raft group 0, and lets the shards
-/// follow what is committed.
+/// The cluster's metadata on this node: decides while it leads Raft group 0, asks the leader while
+/// it does not, and lets the node follow what is committed.
 ///
 /// Group 0 is the partition `__chronik_metadata`-0. Only committed records change the image.
-actor MetadataService {
+actor MetadataService: MetadataStore {
     static let partitionID = TopicPartition(
         topic: InternalTopic.clusterMetadata.rawValue,
         partition: 0
     )
-    private static let groupID: UInt64 = 0
-    private static let commitTimeoutMilliseconds: Int32 = 30_000
+    static let groupID: UInt64 = 0
+    static let patience = Int64.seconds(30)
+    private static let pause = Int64.milliseconds(20)
 
     nonisolated let loop: EventLoop
     nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
 
     private let shard: PartitionShard
+    private let wal: GroupCommitWAL
+    private let nodeID: Int32
     private let published: PublishedImage
-    private let log: Logger
     private let clock: any Clock
     private var generator: SeededGenerator
-    private var controller: MetadataController
-    private var committed = MetadataImage()
-    private var decisionsUnderWay = 0
+    private var pipeline: DecisionPipeline
+    private var partition: Partition?
+    /// How the leader is asked; `nil` in a cluster of one.
+    private var calls: (any NodeCalls)?
+    /// Decisions without records of their own, and reads: until so much is settled or applied.
+    private var waiting: [Waiting] = []
     private var producerIDs: Range<Int64> = 0..<0
-    /// Told, in order, of what the shards must do.
-    private var follow: (([TopologyChange]) -> Void)?
+    /// Told, in order, of what the node must follow.
+    private var follow: ((MetadataDelta) -> Void)?
+    /// Told when this node begins or ceases to lead the metadata.
+    private var onLeading: ((Bool) -> Void)?
+    private var brokerEpoch: Int64 = 0
+
+    private struct Waiting {
+        let isOver: (DecisionPipeline, _ end: Int64) -> Bool
+        let continuation: UnsafeContinuation<Void, Never>
+    }
 
     init(
         loop: EventLoop,
         shard: PartitionShard,
+        wal: GroupCommitWAL,
         settings: MetadataController.Settings,
         published: PublishedImage,
-        log: Logger,
         clock: any Clock,
         generator: SeededGenerator
     ) {
         self.loop = loop
         self.shard = shard
+        self.wal = wal
+        nodeID = settings.nodeID
         self.published = published
-        self.log = log
         self.clock = clock
         self.generator = generator
-        controller = MetadataController(settings: settings, committed: MetadataImage())
+        pipeline = DecisionPipeline(settings: settings)
     }
 
-    /// Loads the metadata and becomes its leader; returns what was committed before.
-    func start(recovered: RecoveredGroup?, leaders: LeaderTable) async throws -> MetadataImage {
+    /// Opens the metadata's log and takes part in its group; returns what its segments hold.
+    func start(
+        recovered: RecoveredGroup?,
+        beginning: MetadataImage.Partition.Beginning
+    ) async throws -> MetadataImage {
         let configuration = EffectiveTopicConfiguration { key in
             switch key.name {
             case "max.message.bytes": "67108864"
@@ -65,24 +84,43 @@ actor MetadataService {
             topicID: .zero,
             groupID: Self.groupID,
             configuration: configuration,
+            beginning: beginning,
             recovered: recovered,
             prepare: { [weak self] partition, stateMachine, replayed in
-                self?.assumeIsolated { $0.load(replayed, stateMachine) }
+                self?.assumeIsolated { $0.load(replayed, partition, stateMachine) }
             }
         )
-        _ = try await shard.start(start)
-        await leaders.waitForLeaders(of: [Self.partitionID])
-        controller.reset(to: committed)
-        return committed
+        partition = try await shard.start(start)
+        return pipeline.committed
     }
 
-    /// From now on, what is committed is handed to `follow` as well.
-    func onChange(_ follow: @escaping @Sendable ([TopologyChange]) -> Void) { self.follow = follow }
+    /// From now on, what changes is handed to `follow` as well.
+    func onChange(_ follow: @escaping @Sendable (MetadataDelta) -> Void) { self.follow = follow }
 
-    private func load(_ batches: [RecordBatch], _ stateMachine: PartitionStateMachine) {
+    func onLeading(_ body: @escaping @Sendable (Bool) -> Void) {
+        onLeading = body
+        if pipeline.isLeading { body(true) }
+    }
+
+    /// Other nodes can be asked from now on.
+    func connect(_ calls: any NodeCalls) { self.calls = calls }
+
+    // MARK: Following the log
+
+    private func load(
+        _ batches: [RecordBatch],
+        _ partition: Partition,
+        _ stateMachine: PartitionStateMachine
+    ) {
+        self.partition = partition
         for batch in batches { replay(batch) }
         stateMachine.onBatch = { [unowned self] batch in
             self.assumeIsolated { $0.replay(batch) }
+        }
+        let told = partition.onLeadership
+        partition.onLeadership = { [unowned self] epoch in
+            told?(epoch)
+            self.assumeIsolated { $0.leadershipChanged(epoch) }
         }
     }
 
@@ -90,59 +128,287 @@ actor MetadataService {
         guard let records = try? batch.records() else {
             preconditionFailure("the metadata batch at \(batch.baseOffset) cannot be read")
         }
-        var changes: [TopologyChange] = []
-        for record in records {
-            guard let value = record.value, let change = try? MetadataRecord(decoding: value) else {
-                preconditionFailure(
-                    "the metadata record at \(record.offset) is of a later version; upgrade this node"
-                )
+        let before = pipeline.committed
+        pipeline.replay(
+            records.compactMap { record in
+                guard let value = record.value else { return nil }
+                guard let change = try? MetadataRecord(decoding: value) else {
+                    preconditionFailure(
+                        "the metadata record at \(record.offset) is of a later version;"
+                            + " upgrade this node"
+                    )
+                }
+                return change
             }
-            changes += TopologyChange.changes(of: change, before: committed)
-            committed.replay(change)
+        )
+        published.publish(pipeline.committed)
+        if let follow {
+            let delta = MetadataDelta(from: before, to: pipeline.committed)
+            if !delta.isEmpty { follow(delta) }
         }
-        if decisionsUnderWay == 0 { controller.reset(to: committed) }
-        published.publish(committed)
-        if !changes.isEmpty { follow?(changes) }
+        resumeWaiting(end: batch.nextOffset.rawValue)
     }
 
-    // MARK: Changing
+    private func leadershipChanged(_ epoch: Int32?) {
+        if let epoch {
+            pipeline.begin(term: UInt64(epoch))
+        } else {
+            guard pipeline.isLeading else { return }
+            pipeline.end()
+        }
+        resumeWaiting(end: appliedEnd)
+        onLeading?(epoch != nil)
+    }
 
-    /// Commits what `decide` decides; returns its answer once that is committed.
-    func commit<Answer: Sendable>(
-        _ decide: @Sendable (inout MetadataController) throws(MetadataProblem) -> Decision<Answer>
-    ) async throws(MetadataProblem) -> Answer {
-        let decision = try decide(&controller)
-        guard !decision.records.isEmpty else { return decision.answer }
-        var builder = RecordBatchBuilder(baseTimestamp: clock.wallMilliseconds)
-        for record in decision.records { builder.append(key: nil, value: record.encoded()) }
-        decisionsUnderWay += 1
-        let results = await shard.append(
-            [AppendItem(partition: Self.partitionID, batch: builder.finish())],
-            waits: true,
-            timeoutMilliseconds: Self.commitTimeoutMilliseconds
-        )
-        decisionsUnderWay -= 1
-        guard results[0].error == .none else {
-            if decisionsUnderWay == 0 { controller.reset(to: committed) }
-            throw MetadataProblem(
-                results[0].error,
-                results[0].message ?? "the metadata could not be committed"
+    private var appliedEnd: Int64 { partition?.log.logEndOffset.rawValue ?? 0 }
+
+    private func resumeWaiting(end: Int64) {
+        guard !waiting.isEmpty else { return }
+        let all = waiting
+        waiting = all.filter { !$0.isOver(pipeline, end) }
+        for waiter in all where waiter.isOver(pipeline, end) { waiter.continuation.resume() }
+    }
+
+    private func wait(
+        until isOver: @escaping (DecisionPipeline, _ end: Int64) -> Bool
+    ) async {
+        guard !isOver(pipeline, appliedEnd) else { return }
+        await withUnsafeContinuation {
+            waiting.append(Waiting(isOver: isOver, continuation: $0))
+        }
+    }
+
+    // MARK: Writing
+
+    nonisolated var image: MetadataImage { published.current }
+
+    var isLeading: Bool { pipeline.isLeading }
+
+    /// Who leads the metadata, as far as this node knows.
+    var leader: Int32? {
+        pipeline.isLeading
+            ? nodeID : partition?.replica.info.leader.map { Int32(truncatingIfNeeded: $0.rawValue) }
+    }
+
+    func write(_ command: MetadataCommand) async throws(MetadataProblem) -> MetadataAnswer {
+        var command = command
+        let deadline = clock.monotonicNanoseconds + Self.patience
+        while true {
+            let attempt = await attempt(command, deadline)
+            switch attempt {
+            case .answered(let answer, let position):
+                await waitForPosition(position, until: deadline)
+                return answer
+            case .refused(let problem): throw problem
+            case .notLeading(let problem), .unknown(let problem):
+                if case .unknown = attempt { command.isRetry = true }
+                guard clock.monotonicNanoseconds < deadline, !(partition?.hasFailed ?? false) else {
+                    throw problem
+                }
+                await loop.sleep(nanoseconds: Self.pause)
+            }
+        }
+    }
+
+    private func attempt(
+        _ command: MetadataCommand,
+        _ deadline: Int64
+    ) async -> MetadataAttempt {
+        if pipeline.isLeading {
+            return await decide { $0.handle(command) }
+        }
+        guard let calls, let leader, leader != nodeID else {
+            return .notLeading(
+                .init(
+                    partition?.hasFailed == true ? .kafkaStorageError : .coordinatorNotAvailable,
+                    "the metadata has no leader at the moment"
+                )
             )
         }
-        return decision.answer
+        let left = max(1, deadline - clock.monotonicNanoseconds)
+        do {
+            let answer = try await calls.call(
+                leader,
+                .forwardWrite,
+                command.encoded(),
+                within: min(left, .seconds(5))
+            )
+            guard let attempt = try? MetadataAttempt(decoding: answer) else {
+                return .unknown(.init(.requestTimedOut, "node \(leader) answered nonsense"))
+            }
+            return attempt
+        } catch {
+            let problem = MetadataProblem(
+                .requestTimedOut,
+                "node \(leader), which leads the metadata, did not answer: \(error)"
+            )
+            switch error {
+            case .timedOut, .unreachable: return .unknown(problem)
+            case .refused, .overloaded: return .notLeading(problem)
+            case .tooLarge: return .refused(problem)
+            }
+        }
+    }
+
+    /// Decides here, and waits until that is committed.
+    private func decide(
+        _ body: (inout MetadataController) -> Decision<MetadataAnswer>
+    ) async -> MetadataAttempt {
+        let pending: DecisionPipeline.Pending<MetadataAnswer>
+        do throws(MetadataProblem) {
+            if wal.isFull { throw .init(.kafkaStorageError, "the disk is full") }
+            pending = try pipeline.decide(body)
+        } catch {
+            return error.code == .notController ? .notLeading(error) : .refused(error)
+        }
+        if !pending.records.isEmpty, let problem = await append(pending) { return problem }
+        await wait { pipeline, _ in pipeline.state(of: pending.ticket) != .waiting }
+        guard pipeline.state(of: pending.ticket) == .committed else {
+            return .unknown(.init(.requestTimedOut, "the metadata's leader changed meanwhile"))
+        }
+        do {
+            return .answered(try pending.result.get(), position: appliedEnd)
+        } catch {
+            return .refused(error)
+        }
+    }
+
+    /// Appends the records of a decision and waits until they are committed; what is in the way
+    /// otherwise.
+    private func append(
+        _ pending: DecisionPipeline.Pending<MetadataAnswer>
+    ) async -> MetadataAttempt? {
+        guard let partition else { preconditionFailure("a decision without a log") }
+        var builder = RecordBatchBuilder(baseTimestamp: clock.wallMilliseconds)
+        for record in pending.records { builder.append(key: nil, value: record.encoded()) }
+        let wait = ProduceWait(
+            count: 1,
+            deadline: clock.monotonicNanoseconds + Self.patience
+        )
+        partition.append(
+            builder.finish(),
+            maxBytes: partition.configuration.maxMessageBytes,
+            to: wait,
+            slot: 0
+        )
+        if wait.isDone, wait.results[0].error != .none {
+            pipeline.withdraw(pending)
+            return .refused(problem(wait.results[0]))
+        }
+        await wait.wait()
+        guard wait.results[0].error != .none else { return nil }
+        return partition.hasFailed
+            ? .refused(problem(wait.results[0])) : .unknown(problem(wait.results[0]))
+    }
+
+    private func problem(_ result: AppendResult) -> MetadataProblem {
+        .init(result.error, result.message ?? "the metadata could not be committed")
+    }
+
+    private func waitForPosition(_ position: Int64, until deadline: Int64) async {
+        guard appliedEnd < position else { return }
+        let timer = loop.schedule(after: max(1, deadline - clock.monotonicNanoseconds)) {
+            [weak self] in
+            self?.assumeIsolated { $0.resumeWaiting(end: .max) }
+        }
+        await wait { _, end in end >= position }
+        timer.cancel()
+    }
+
+    // MARK: Reading
+
+    func linearizableImage() async throws(MetadataProblem) -> MetadataImage {
+        let deadline = clock.monotonicNanoseconds + Self.patience
+        if let calls, !pipeline.isLeading, let leader, leader != nodeID {
+            let answer: ByteSlice
+            do {
+                answer = try await calls.call(
+                    leader,
+                    .queryMetadata,
+                    ByteSlice(),
+                    within: .seconds(5)
+                )
+            } catch {
+                throw .init(.requestTimedOut, "the metadata's leader cannot be asked: \(error)")
+            }
+            guard case .answered(_, let position)? = try? MetadataAttempt(decoding: answer) else {
+                throw .init(.notController, "node \(leader) does not lead the metadata")
+            }
+            await waitForPosition(position, until: deadline)
+            return pipeline.committed
+        }
+        try await confirmLeading()
+        return pipeline.committed
+    }
+
+    /// Waits until a majority has confirmed that this node leads.
+    private func confirmLeading() async throws(MetadataProblem) {
+        guard let partition, pipeline.isLeading else {
+            throw .init(.notController, "this node does not lead the metadata")
+        }
+        do {
+            _ = try await partition.replica.readIndex()
+        } catch {
+            throw .init(.notController, "leadership of the metadata is in doubt: \(error)")
+        }
+    }
+
+    // MARK: What other nodes ask
+
+    /// Answers a call of another node.
+    func serve(_ operation: NodeOperation, _ payload: ByteSlice) async -> ByteSlice {
+        switch operation {
+        case .forwardWrite:
+            guard let command = try? MetadataCommand(decoding: payload) else {
+                return MetadataAttempt.refused(
+                    .init(.invalidRequest, "the command cannot be read; are all nodes upgraded?")
+                ).encoded()
+            }
+            return await decide { $0.handle(command) }.encoded()
+        case .queryMetadata:
+            do {
+                try await confirmLeading()
+                return MetadataAttempt.answered(.outcomes([]), position: appliedEnd).encoded()
+            } catch {
+                return MetadataAttempt.notLeading(error).encoded()
+            }
+        }
+    }
+
+    // MARK: This node as a broker
+
+    /// Registers this node; again and again until the metadata's leader has answered.
+    func register(
+        _ registration: BrokerRegistration,
+        clusterID: String
+    ) async throws(MetadataProblem) {
+        let answer = try await write(
+            MetadataCommand(.registerBroker(registration, clusterID: clusterID))
+        )
+        guard case .brokerEpoch(let epoch) = answer else { throw answer.problem }
+        brokerEpoch = epoch
+    }
+
+    var epoch: Int64 { brokerEpoch }
+
+    /// What the leader of the metadata hears and no longer hears of the other nodes.
+    func liveness(_ body: @Sendable (inout MetadataController) -> [MetadataRecord]) async {
+        guard pipeline.isLeading else { return }
+        _ = await decide { controller in
+            Decision(records: body(&controller), answer: .outcomes([]))
+        }
     }
 
     func newTopicID() -> KafkaUUID { KafkaUUID(from: &generator) }
 
-    private static let producerIDBlock: Int64 = 1000
-
     /// A producer id nobody has had.
     func nextProducerID() async throws(MetadataProblem) -> Int64 {
         while producerIDs.isEmpty {
-            let block = try await commit { (controller) throws(MetadataProblem) in
-                controller.reserveProducerIDs(Self.producerIDBlock)
-            }
-            if producerIDs.isEmpty { producerIDs = block }
+            let answer = try await write(
+                MetadataCommand(.allocateProducerIDs(broker: nodeID, epoch: brokerEpoch))
+            )
+            guard case .producerIDs(let first, let count) = answer else { throw answer.problem }
+            if producerIDs.isEmpty { producerIDs = first..<first + count }
         }
         let id = producerIDs.lowerBound
         producerIDs = id + 1..<producerIDs.upperBound
@@ -150,40 +416,30 @@ actor MetadataService {
     }
 }
 
-/// What a committed record asks of the shards.
-enum TopologyChange: Sendable {
-    case start(TopicPartition, topicID: KafkaUUID, groupID: UInt64)
-    case remove(TopicPartition, groupID: UInt64)
-    case configure(topic: String)
-    case configureAll
-
-    static func changes(of record: MetadataRecord, before image: MetadataImage) -> [TopologyChange]
-    {
-        switch record {
-        case .partition(let topicID, let index, let groupID, _):
-            guard let topic = image.topic(topicID) else { return [] }
-            return [
-                .start(
-                    TopicPartition(topic: topic.name, partition: index),
-                    topicID: topicID,
-                    groupID: groupID
-                )
-            ]
-        case .removeTopic(let id):
-            guard let topic = image.topic(id) else { return [] }
-            return topic.partitions.map {
-                .remove(
-                    TopicPartition(topic: topic.name, partition: $0.index),
-                    groupID: $0.groupID
-                )
-            }
-        case .topicConfig(let topicID, _, _):
-            return image.topic(topicID).map { [.configure(topic: $0.name)] } ?? []
-        case .brokerConfig: return [.configureAll]
-        case .topic, .producerIDs, .broker, .brokerRegistration, .brokerState, .brokerReplacement,
-            .removeBroker, .leaderships, .assignment, .partitionState, .brokerSnapshot, .counters,
-            .removedTopics:
-            return []
+extension MetadataAnswer {
+    /// Why it is not the answer that was hoped for.
+    var problem: MetadataProblem {
+        switch self {
+        case .refused(let outcome): MetadataProblem(outcome)
+        case .outcomes(let outcomes):
+            MetadataProblem(outcomes.first { $0.code != .none } ?? .init(.unknownServerError))
+        case .topics(let topics):
+            MetadataProblem(
+                topics.map(\.outcome).first { $0.code != .none } ?? .init(.unknownServerError)
+            )
+        default: MetadataProblem(.unknownServerError, "an answer to another question: \(self)")
         }
+    }
+
+    /// The one outcome of a command with one part.
+    func requireDone() throws(MetadataProblem) {
+        if case .outcomes(let outcomes) = self, outcomes.allSatisfy({ $0.code == .none }) { return }
+        throw problem
+    }
+}
+
+extension MetadataProblem {
+    init(_ outcome: MetadataAnswer.Outcome) {
+        self.init(outcome.code, outcome.message ?? "\(outcome.code)")
     }
 }

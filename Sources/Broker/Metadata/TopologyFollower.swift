@@ -2,15 +2,17 @@ import ClusterMetadata
 import KafkaMessages
 import KafkaProtocol
 import Platform
+import Raft
 import RaftRuntime
 
-/// Starts and removes partitions as the committed metadata says, in its order.
+/// Starts and removes this node's replicas as the committed metadata says, in its order.
 actor TopologyFollower {
     private static let retryNanoseconds = Int64.seconds(2)
 
     nonisolated let loop: EventLoop
     nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
 
+    private let nodeID: Int32
     private let shards: [PartitionShard]
     private let published: PublishedImage
     private let staticConfigs: [String: String]
@@ -19,14 +21,22 @@ actor TopologyFollower {
     private let relief: LogRelief
     private let log: Logger
     private let limiter: LogLimiter
-    private var recovered: [UInt64: RecoveredGroup]
-    /// Of those, what belongs to partitions that wait for room on the disk.
+    private let recovered: RecoveredGroups
+    /// What the log has of partitions that wait for room on the disk.
     private var waitingForRoom: [UInt64: RecoveredGroup] = [:]
-    private var queue: [TopologyChange] = []
+    private var queue: [Step] = []
     private var isRunning = false
+
+    private enum Step {
+        case start(TopicPartition, topicID: KafkaUUID, groupID: UInt64)
+        case remove(TopicPartition, groupID: UInt64)
+        case configure(topic: String)
+        case configureAll
+    }
 
     init(
         loop: EventLoop,
+        nodeID: Int32,
         shards: [PartitionShard],
         published: PublishedImage,
         staticConfigs: [String: String],
@@ -34,9 +44,10 @@ actor TopologyFollower {
         leaders: LeaderTable,
         relief: LogRelief,
         log: Logger,
-        recovered: [UInt64: RecoveredGroup]
+        recovered: RecoveredGroups
     ) {
         self.loop = loop
+        self.nodeID = nodeID
         self.shards = shards
         self.published = published
         self.staticConfigs = staticConfigs
@@ -48,20 +59,37 @@ actor TopologyFollower {
         self.recovered = recovered
     }
 
-    /// Takes up changes; they are carried out in the background.
-    func enqueue(_ changes: [TopologyChange]) {
-        queue += changes
-        guard !isRunning else { return }
+    /// Takes up what has changed; it is carried out in the background.
+    func enqueue(_ delta: MetadataDelta) {
+        for gone in delta.removed(from: nodeID) {
+            queue.append(.remove(gone.id, groupID: gone.partition.groupID))
+        }
+        for placed in delta.placed(on: nodeID) {
+            queue.append(
+                .start(placed.id, topicID: placed.topicID, groupID: placed.partition.groupID)
+            )
+        }
+        queue += delta.reconfiguredTopics.map { .configure(topic: $0.name) }
+        if delta.brokerConfigsChanged { queue.append(.configureAll) }
+        runInBackground()
+    }
+
+    private func runInBackground() {
+        guard !isRunning, !queue.isEmpty else { return }
         isRunning = true
         Task.immediate(executorPreference: loop) { await self.run() }
     }
 
-    /// Starts everything the metadata has, and waits for it to lead; for a node that starts.
+    /// What the log has of the metadata's own group.
+    func takeMetadata(voters: [Int32]) throws -> RecoveredGroup? {
+        try takeRecovered(MetadataService.groupID, voters)
+    }
+
+    /// Starts all that the metadata has on this node; returns once the replicas are started.
     func startAll(in image: MetadataImage) async {
-        var changes: [TopologyChange] = []
         for topic in image.sortedTopics {
-            for partition in topic.partitions {
-                changes.append(
+            for partition in topic.partitions where partition.assignment.isHosted(on: nodeID) {
+                queue.append(
                     .start(
                         TopicPartition(topic: topic.name, partition: partition.index),
                         topicID: topic.id,
@@ -70,19 +98,15 @@ actor TopologyFollower {
                 )
             }
         }
-        queue += changes
         isRunning = true
         await run()
-        // What is left belongs to topics that were deleted.
-        recovered = [:]
-        await leaders.waitForLeaders(of: image.allPartitions)
     }
 
     private func run() async {
         while !queue.isEmpty {
-            let changes = queue
+            let steps = queue
             queue = []
-            for change in changes { await carryOut(change) }
+            for step in steps { await carryOut(step) }
         }
         isRunning = false
     }
@@ -91,8 +115,8 @@ actor TopologyFollower {
         shards[Placement.loop(of: groupID, of: shards.count)]
     }
 
-    private func carryOut(_ change: TopologyChange) async {
-        switch change {
+    private func carryOut(_ step: Step) async {
+        switch step {
         case .start(let id, let topicID, let groupID):
             await start(id, topicID: topicID, groupID: groupID)
         case .remove(let id, let groupID):
@@ -105,57 +129,85 @@ actor TopologyFollower {
         }
     }
 
+    /// What the log has of a group that has a part here; `nil` if it never had any.
+    private func takeRecovered(_ group: UInt64, _ voters: [Int32]) throws -> RecoveredGroup? {
+        guard recovered.groups.contains(group) else { return nil }
+        return try recovered.storage(
+            of: group,
+            membership: Membership(voters: voters.map { ReplicaID(UInt64($0)) }),
+            isNew: false
+        )
+    }
+
     private func start(_ id: TopicPartition, topicID: KafkaUUID, groupID: UInt64) async {
         let image = published.current
-        // Deleted again meanwhile: the removal follows in the queue and finds nothing.
-        guard let topic = image.topic(topicID) else { return }
-        let remembered =
-            recovered.removeValue(forKey: groupID) ?? waitingForRoom.removeValue(forKey: groupID)
-        var start = PartitionStart(
-            id: id,
-            topicID: topicID,
-            groupID: groupID,
-            configuration: configuration(of: topic, in: image),
-            recovered: remembered
-        )
-        if topic.name == InternalTopic.consumerOffsets.rawValue {
-            start.prepare = groups.prepare(partition: id.partition, on: shard(of: groupID).loop)
-        }
+        // Deleted again meanwhile, or moved away: the removal follows in the queue.
+        guard let topic = image.topic(topicID),
+            topic.partitions.indices.contains(Int(id.partition)),
+            let beginning = topic.partitions[Int(id.partition)].beginning(on: nodeID)
+        else { return }
+        var remembered = waitingForRoom.removeValue(forKey: groupID)
         do {
-            _ = try await shard(of: groupID).start(start)
-            await relief.unpin(groupID)
-        } catch let error as FileError where error.reason == .noSpace {
-            limiter.limited { suppressed in
-                log.error(
-                    "a partition waits for room on the disk",
-                    ["partition": "\(id)", "error": "\(error)", "suppressed": "\(suppressed)"]
+            if remembered == nil {
+                remembered = try takeRecovered(
+                    groupID,
+                    topic.partitions[Int(id.partition)].firstReplicas
                 )
             }
-            leaders.abandon(id)
-            if let remembered {
-                waitingForRoom[groupID] = remembered
-                await relief.pin(groupID, from: remembered.oldestFile)
+            var start = PartitionStart(
+                id: id,
+                topicID: topicID,
+                groupID: groupID,
+                configuration: configuration(of: topic, in: image),
+                beginning: beginning,
+                recovered: remembered
+            )
+            if topic.name == InternalTopic.consumerOffsets.rawValue {
+                start.prepare = groups.prepare(partition: id.partition, on: shard(of: groupID).loop)
             }
-            _ = loop.schedule(after: Self.retryNanoseconds) { [weak self] in
-                self?.assumeIsolated {
-                    $0.enqueue([.start(id, topicID: topicID, groupID: groupID)])
-                }
-            }
+            _ = try await shard(of: groupID).start(start)
+            await relief.unpin(groupID)
         } catch {
+            await couldNotStart(id, topicID, groupID, remembered, error)
+        }
+    }
+
+    private func couldNotStart(
+        _ id: TopicPartition,
+        _ topicID: KafkaUUID,
+        _ groupID: UInt64,
+        _ remembered: RecoveredGroup?,
+        _ error: any Error
+    ) async {
+        leaders.abandon(id)
+        // What the write-ahead log has of it must be there when it can be started.
+        if let remembered { await relief.pin(groupID, from: remembered.oldestFile) }
+        guard let problem = error as? FileError, problem.reason == .noSpace else {
             log.error(
                 "a partition could not be started and stays offline",
                 ["partition": "\(id)", "error": "\(error)"]
             )
-            leaders.abandon(id)
-            // What the write-ahead log has of it must be there when it has been repaired.
-            if let remembered { await relief.pin(groupID, from: remembered.oldestFile) }
+            return
+        }
+        limiter.limited { suppressed in
+            log.error(
+                "a partition waits for room on the disk",
+                ["partition": "\(id)", "error": "\(error)", "suppressed": "\(suppressed)"]
+            )
+        }
+        waitingForRoom[groupID] = remembered
+        _ = loop.schedule(after: Self.retryNanoseconds) { [weak self] in
+            self?.assumeIsolated {
+                $0.queue.append(.start(id, topicID: topicID, groupID: groupID))
+                $0.runInBackground()
+            }
         }
     }
 
     private func configure(_ topic: MetadataImage.Topic?) async {
         guard let topic else { return }
         let configuration = configuration(of: topic, in: published.current)
-        for partition in topic.partitions {
+        for partition in topic.partitions where partition.assignment.isHosted(on: nodeID) {
             await shard(of: partition.groupID).configure(
                 TopicPartition(topic: topic.name, partition: partition.index),
                 configuration

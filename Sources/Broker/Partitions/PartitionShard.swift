@@ -16,7 +16,8 @@ actor PartitionShard {
     nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
 
     private nonisolated let environment: ShardEnvironment
-    private let manager: RaftReplicaManager
+    /// Confined to the shard's loop, like the shard.
+    nonisolated let manager: RaftReplicaManager
     private let cache: TailCache
     private var partitions: [TopicPartition: Partition] = [:]
     private var flusher: SegmentFlusher
@@ -32,7 +33,9 @@ actor PartitionShard {
             wal: environment.wal,
             reader: environment.coldReader,
             replicaID: environment.replicaID,
-            generator: environment.makeGenerator()
+            generator: environment.makeGenerator(),
+            config: environment.raft,
+            transport: environment.transport
         )
         flusher = SegmentFlusher(
             loop: loop,
@@ -119,16 +122,13 @@ actor PartitionShard {
         }
         let log = try opened.get()
         let stateMachine = PartitionStateMachine(log: log)
-        let storage =
-            start.recovered
-            ?? WALRaftStorage(
-                group: start.groupID,
-                membership: Membership(voters: [environment.replicaID])
-            )
+        let storage = start.recovered ?? start.emptyStorage
         do {
+            // A group of several begins after an entry that nobody wrote, so none need apply it.
+            let isUntouched = log.appliedRaftIndex == 0 && storage.base.index == LogIndex(1)
             try storage.finishRecovery(
-                applied: LogIndex(log.appliedRaftIndex),
-                term: Term(UInt64(log.appliedTerm.rawValue))
+                applied: isUntouched ? storage.base.index : LogIndex(log.appliedRaftIndex),
+                term: isUntouched ? storage.base.term : Term(UInt64(log.appliedTerm.rawValue))
             )
         } catch {
             throw StartProblem.missingEntries(start.id)
@@ -149,8 +149,17 @@ actor PartitionShard {
         )
         partitions[start.id] = partition
         flusher.follow(partition)
-        partition.onLeadership = { epoch in
-            environment.leaders.set(start.id, epoch: epoch)
+        partition.onLeadership = { [unowned replica] epoch in
+            environment.leaders.set(
+                start.id,
+                epoch.map {
+                    LeaderTable.Leading(
+                        groupID: start.groupID,
+                        epoch: $0,
+                        voters: replica.info.membership.voters.map { Int32($0.rawValue) }
+                    )
+                }
+            )
         }
         partition.onFailed = { [environment] error in
             environment.leaders.abandon(start.id)
@@ -164,7 +173,7 @@ actor PartitionShard {
         if let prepare = start.prepare {
             prepare(partition, stateMachine, try await replayed(log))
         }
-        replica.campaign()
+        if start.campaigns(on: environment.replicaID) { replica.campaign() }
         return partition
     }
 
@@ -389,11 +398,34 @@ struct PartitionStart: Sendable {
     let topicID: KafkaUUID
     let groupID: UInt64
     let configuration: EffectiveTopicConfiguration
+    /// How it begins if the WAL has nothing of the group.
+    let beginning: MetadataImage.Partition.Beginning
     /// What the WAL remembered of the group.
     var recovered: RecoveredGroup?
     /// Called on the shard's loop before the replica campaigns, with what the segments hold; for
     /// those that follow the log.
     var prepare: (@Sendable (Partition, PartitionStateMachine, [RecordBatch]) -> Void)?
+}
+
+extension PartitionStart {
+    /// The log of a replica that has none yet.
+    fileprivate var emptyStorage: WALRaftStorage {
+        switch beginning {
+        case .founder(let voters):
+            let membership = Membership(voters: voters.map { ReplicaID(UInt64($0)) })
+            return voters.count == 1
+                ? WALRaftStorage(group: groupID, membership: membership)
+                : .bootstrapped(group: groupID, membership: membership)
+        case .joiner: return .joining(group: groupID)
+        }
+    }
+
+    /// A lone voter leads at once; of several, the preferred leader of a new group does not wait.
+    fileprivate func campaigns(on replica: ReplicaID) -> Bool {
+        guard case .founder(let voters) = beginning else { return false }
+        if voters.count == 1 { return true }
+        return recovered == nil && voters.first.map { ReplicaID(UInt64($0)) } == replica
+    }
 }
 
 /// Why a partition could not be started.

@@ -18,6 +18,9 @@ struct ShardEnvironment: Sendable {
     let coldReader: Worker
     let readBuffers: ReadBuffers
     let replicaID: ReplicaID
+    let raft: RaftConfig
+    /// To the other nodes; `nil` where there are none.
+    let transport: (any RaftTransport)?
     let budget: MemoryBudget
     let cacheBytesPerLoop: Int
     let leaders: LeaderTable
@@ -42,20 +45,47 @@ final class LeaderTable: Sendable {
         let id: TopicPartition
         let signal: FetchSignal
     }
+    /// A partition that this node has begun to lead.
+    struct Leading: Sendable {
+        let groupID: UInt64
+        let epoch: Int32
+        let voters: [Int32]
+    }
     private struct State {
         var epochs: [TopicPartition: Int32] = [:]
+        var leading: [TopicPartition: Leading] = [:]
+        var observer: Observer?
         /// Those that cannot come up.
         var abandoned: Set<TopicPartition> = []
         var waiters: [Waiter] = []
     }
     private let state = Mutex(State())
 
-    func set(_ id: TopicPartition, epoch: Int32?) {
-        state.withLock { state in
-            state.epochs[id] = epoch
-            if epoch != nil { state.abandoned.remove(id) }
+    /// Who is told of every partition that this node begins to lead.
+    final class Observer: Sendable {
+        let leads: @Sendable (Leading) -> Void
+        init(_ leads: @escaping @Sendable (Leading) -> Void) { self.leads = leads }
+    }
+
+    /// Tells `observer` of what is led already, and from now on of what comes.
+    func observe(_ observer: Observer) {
+        let led = state.withLock { state in
+            state.observer = observer
+            return state.leading.values.sorted { $0.groupID < $1.groupID }
         }
-        if epoch != nil { wakeWaiters(for: id) }
+        for leading in led { observer.leads(leading) }
+    }
+
+    func set(_ id: TopicPartition, _ leading: Leading?) {
+        let observer = state.withLock { state in
+            state.epochs[id] = leading?.epoch
+            state.leading[id] = leading
+            if leading != nil { state.abandoned.remove(id) }
+            return state.observer
+        }
+        guard let leading else { return }
+        observer?.leads(leading)
+        wakeWaiters(for: id)
     }
 
     /// Nobody waits any longer for a partition that cannot come up.
@@ -68,6 +98,7 @@ final class LeaderTable: Sendable {
     func remove(_ id: TopicPartition) {
         state.withLock { state in
             state.epochs[id] = nil
+            state.leading[id] = nil
             state.abandoned.remove(id)
         }
         wakeWaiters(for: id)

@@ -49,6 +49,31 @@ final class BrokerServices: Sendable {
     /// The metadata as this node has committed it.
     var image: MetadataImage { published.current }
 
+    /// Whether a resource's name means the brokers together or one that there is.
+    func isBroker(_ name: String) -> Bool {
+        name.isEmpty || image.brokers.contains { String($0.id) == name }
+    }
+
+    /// Who leads a partition, and in which epoch: this node as it knows itself, others as they said.
+    func leadership(
+        of partition: MetadataImage.Partition,
+        in topic: String
+    ) -> (leader: Int32, epoch: Int32)? {
+        let id = TopicPartition(topic: topic, partition: partition.index)
+        if let epoch = leaders.epoch(of: id) { return (nodeID, epoch) }
+        let view = image.clientView(of: partition)
+        // A report of this node's own is out of date: it does not lead.
+        return view.leader < 0 || view.leader == nodeID ? nil : (view.leader, view.leaderEpoch)
+    }
+
+    /// Waits until partitions can be used: on this node, if it is to lead them.
+    func waitForLeaders(of topic: MetadataImage.Topic) async {
+        let own = topic.partitions.filter { $0.replicas == [nodeID] }
+        await leaders.waitForLeaders(
+            of: own.map { TopicPartition(topic: topic.name, partition: $0.index) }
+        )
+    }
+
     func shard(of partition: MetadataImage.Partition) -> PartitionShard {
         shards[Placement.loop(of: partition.groupID, of: shards.count)]
     }
@@ -61,11 +86,47 @@ enum Placement {
 
 /// The committed metadata, for all loops to read.
 final class PublishedImage: Sendable {
-    private let image = Mutex(MetadataImage())
+    private struct Waiter {
+        let holds: @Sendable (MetadataImage) -> Bool
+        let signal: FetchSignal
+    }
+    private struct State {
+        var image = MetadataImage()
+        var waiters: [Waiter] = []
+    }
+    private let state = Mutex(State())
 
-    var current: MetadataImage { image.withLock { $0 } }
+    var current: MetadataImage { state.withLock { $0.image } }
 
-    func publish(_ new: MetadataImage) { image.withLock { $0 = new } }
+    func publish(_ new: MetadataImage) {
+        let due = state.withLock { state -> [Waiter] in
+            state.image = new
+            guard !state.waiters.isEmpty else { return [] }
+            let due = state.waiters.filter { $0.holds(new) }
+            if !due.isEmpty { state.waiters.removeAll { $0.holds(new) } }
+            return due
+        }
+        for waiter in due { waiter.signal.fire() }
+    }
+
+    /// Returns once an image is published of which `holds` is true, or the time is over.
+    func wait(
+        on loop: EventLoop,
+        nanoseconds: Int64,
+        until holds: @escaping @Sendable (MetadataImage) -> Bool
+    ) async {
+        let signal = FetchSignal()
+        let isOver = state.withLock { state in
+            if holds(state.image) { return true }
+            state.waiters.append(Waiter(holds: holds, signal: signal))
+            return false
+        }
+        guard !isOver else { return }
+        let timer = loop.schedule(after: nanoseconds) { signal.fire() }
+        await signal.wait()
+        timer.cancel()
+        state.withLock { $0.waiters.removeAll { $0.signal === signal } }
+    }
 }
 
 /// The settings of a standalone broker.

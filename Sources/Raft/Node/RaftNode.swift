@@ -42,6 +42,7 @@ public struct RaftNode {
 
     /// See `init(…, abstainUntil:)`.
     var abstainUntil: LogIndex?
+    var abstainUntilTerm: Term?
 
     // MARK: Leading
 
@@ -90,6 +91,10 @@ public struct RaftNode {
     ///   - abstainUntil: The last index this replica may have acknowledged, if entries up to there
     ///     are lost or damaged. Until a leader has told it that it is committed that far again, it
     ///     neither votes nor campaigns: its voice would count for a log it no longer has.
+    ///   - abstainUntilTerm: The same where that index is not known: a term above all in which this
+    ///     replica may have voted or acknowledged, which `hardState` must have reached. A leader of
+    ///     it or a later one got there without this replica, so it has everything committed with
+    ///     it before. Until an entry of such a term is committed here, it abstains.
     /// - Throws: `RaftConfigurationError` if these do not belong together.
     public init(
         configuration: Configuration,
@@ -97,7 +102,8 @@ public struct RaftNode {
         hardState: HardState = HardState(),
         membership: Membership,
         applied: LogIndex = .zero,
-        abstainUntil: LogIndex? = nil
+        abstainUntil: LogIndex? = nil,
+        abstainUntilTerm: Term? = nil
     ) throws(RaftConfigurationError) {
         try configuration.validate()
         guard membership.isConsistent else { throw .invalid("the membership is \(membership)") }
@@ -123,6 +129,7 @@ public struct RaftNode {
         vote = isBehind ? nil : hardState.vote
         self.membership = membership
         self.abstainUntil = abstainUntil
+        self.abstainUntilTerm = abstainUntilTerm
         if configuration.readMode == .lease && hardState.term > .zero {
             promisedUntil = UInt64(configuration.electionTicks)
         }
@@ -146,11 +153,11 @@ public struct RaftNode {
     public var firstIndex: LogIndex { log.firstIndex }
 
     /// Whether it neither votes nor campaigns because part of its log is lost.
-    public var isAbstaining: Bool { abstainUntil != nil }
+    public var isAbstaining: Bool { abstainUntil != nil || abstainUntilTerm != nil }
 
     /// Whether a majority counts on it and it has what it takes to lead.
     var isPromotable: Bool {
-        membership.isVoter(id) && log.pendingSnapshot == nil && abstainUntil == nil
+        membership.isVoter(id) && log.pendingSnapshot == nil && !isAbstaining
     }
 
     // MARK: - Sending

@@ -83,7 +83,7 @@ extension RaftNode {
             vote == message.from || (vote == nil && leader == nil)
             || (isPreVote && message.term > term)
         let grants =
-            isFree && abstainUntil == nil
+            isFree && !isAbstaining
             && log.isUpToDate(lastIndex: request.lastIndex, lastTerm: request.lastTerm)
         if !isPreVote && grants {
             electionElapsed = 0

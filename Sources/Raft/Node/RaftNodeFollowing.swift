@@ -73,7 +73,7 @@ extension RaftNode {
 
     /// A leader that counts on entries this replica has lost would not look for them.
     private mutating func reportLostEntries(to leader: ReplicaID) {
-        if abstainUntil != nil { send(.lostEntries(last: log.lastIndex), to: leader) }
+        if isAbstaining { send(.lostEntries(last: log.lastIndex), to: leader) }
     }
 
     mutating func accept(
@@ -121,5 +121,9 @@ extension RaftNode {
     /// What it may have promised is committed again, and here.
     private mutating func liftAbstention() {
         if let abstainUntil, log.commit >= abstainUntil { self.abstainUntil = nil }
+        if let abstainUntilTerm, let term = try? log.term(at: log.commit), term >= abstainUntilTerm
+        {
+            self.abstainUntilTerm = nil
+        }
     }
 }

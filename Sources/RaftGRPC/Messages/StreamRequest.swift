@@ -21,6 +21,8 @@ struct StreamRequest: ProtobufMessage, Equatable {
         case .beat(let beat): sink.field(3, beat)
         case .snapshotChunk(let chunk): sink.field(4, chunk)
         case .snapshotAnswer(let answer): sink.field(5, answer)
+        case .call(let call): sink.field(6, call)
+        case .answer(let answer): sink.field(7, answer)
         case nil: break
         }
     }
@@ -43,6 +45,8 @@ struct StreamRequest: ProtobufMessage, Equatable {
         case 3: frame = .beat(try NodeBeat(bytes, &budget))
         case 4: frame = .snapshotChunk(try SnapshotChunk(bytes, &budget))
         case 5: frame = .snapshotAnswer(try SnapshotAnswer(bytes, &budget))
+        case 6: frame = .call(try PeerCall(bytes, &budget))
+        case 7: frame = .answer(try PeerAnswer(bytes, &budget))
         default: break
         }
     }
@@ -150,6 +154,54 @@ extension SnapshotAnswer: ProtobufMessage {
         case 3: field.read(&term.rawValue)
         case 4: field.read(&received)
         case 5: field.read(&isRefused)
+        default: break
+        }
+    }
+}
+
+extension PeerCall: ProtobufMessage {
+    init() { self.init(id: 0, operation: 0, payload: ByteSlice()) }
+
+    func encode<Sink: ProtobufSink & ~Copyable>(to sink: inout Sink) {
+        sink.field(1, id)
+        sink.field(2, UInt32(operation))
+        sink.field(3, payload)
+    }
+
+    mutating func decode(
+        _ field: ProtobufField,
+        _ budget: inout ProtobufBudget
+    ) throws(ProtobufError) {
+        switch field.number {
+        case 1: field.read(&id)
+        case 2:
+            var number = UInt32(operation)
+            field.read(&number)
+            guard let known = UInt8(exactly: number) else { throw .invalid("operation \(number)") }
+            operation = known
+        case 3: field.read(&payload)
+        default: break
+        }
+    }
+}
+
+extension PeerAnswer: ProtobufMessage {
+    init() { self.init(id: 0, isRefused: false, payload: ByteSlice()) }
+
+    func encode<Sink: ProtobufSink & ~Copyable>(to sink: inout Sink) {
+        sink.field(1, id)
+        sink.field(2, isRefused)
+        sink.field(3, payload)
+    }
+
+    mutating func decode(
+        _ field: ProtobufField,
+        _ budget: inout ProtobufBudget
+    ) throws(ProtobufError) {
+        switch field.number {
+        case 1: field.read(&id)
+        case 2: field.read(&isRefused)
+        case 3: field.read(&payload)
         default: break
         }
     }

@@ -17,8 +17,8 @@ package final class CallAnswers: RaftTransport {
     }
 
     private struct Question: Sendable {
-        let isAnsweredBy: @Sendable (PeerAnswer) -> Bool
-        let answer: Promise<PeerAnswer>
+        let isAnsweredBy: @Sendable (ReplicaAnswer) -> Bool
+        let answer: Promise<ReplicaAnswer>
     }
 
     private let wire: any RaftTransport
@@ -40,12 +40,12 @@ package final class CallAnswers: RaftTransport {
             if !take(.snapshot(answer), Place(group: answer.group, peer: peer)) {
                 wire.send(frame, to: peer)
             }
-        case .beat, .snapshotChunk:
+        case .beat, .snapshotChunk, .call, .answer:
             wire.send(frame, to: peer)
         }
     }
 
-    private func take(_ answer: PeerAnswer, _ place: Place) -> Bool {
+    private func take(_ answer: ReplicaAnswer, _ place: Place) -> Bool {
         let asked = questions.withLock { questions -> Question? in
             guard let found = questions[place]?.firstIndex(where: { $0.isAnsweredBy(answer) })
             else { return nil }
@@ -74,9 +74,9 @@ package final class CallAnswers: RaftTransport {
         as peer: ReplicaID,
         within nanoseconds: Int64,
         on loop: EventLoop,
-        isAnsweredBy: @escaping @Sendable (PeerAnswer) -> Bool,
+        isAnsweredBy: @escaping @Sendable (ReplicaAnswer) -> Bool,
         deliver: () async throws(RaftCallError) -> Void
-    ) async throws(RaftCallError) -> PeerAnswer {
+    ) async throws(RaftCallError) -> ReplicaAnswer {
         let question = Question(isAnsweredBy: isAnsweredBy, answer: Promise())
         let place = Place(group: group, peer: peer)
         questions.withLock { $0[place, default: []].append(question) }
@@ -101,7 +101,7 @@ package final class CallAnswers: RaftTransport {
 }
 
 /// What can be the answer to a call.
-enum PeerAnswer: Sendable, Equatable {
+enum ReplicaAnswer: Sendable, Equatable {
     case message(Message)
     case snapshot(SnapshotAnswer)
 }

@@ -15,7 +15,7 @@ final class SnapshotStream: Sendable {
 
         var from: ReplicaID { message.from }
 
-        func isAnswered(by answer: PeerAnswer) -> Bool {
+        func isAnswered(by answer: ReplicaAnswer) -> Bool {
             switch answer {
             case .snapshot(let answer):
                 return answer.index == metadata.index && answer.term == metadata.term
@@ -175,7 +175,7 @@ final class SnapshotStream: Sendable {
     }
 
     /// What follows from an answer, if the next piece is the one at `next`.
-    private func step(after answer: PeerAnswer, next: UInt64?) -> Step {
+    private func step(after answer: ReplicaAnswer, next: UInt64?) -> Step {
         var response = InstallSnapshotResponse()
         switch answer {
         case .snapshot(let taken):

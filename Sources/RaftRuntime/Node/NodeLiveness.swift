@@ -43,6 +43,13 @@ struct NodeLiveness {
         self.patience = UInt64(patience)
     }
 
+    /// The peers that are heard, each with its incarnation.
+    var heardPeers: [ReplicaID: UInt64] {
+        var heard: [ReplicaID: UInt64] = [:]
+        for peer in peers where told.isHeard(peer.id) { heard[peer.id] = peer.incarnation }
+        return heard
+    }
+
     /// The nodes to exchange beats with from now on.
     mutating func follow(_ ids: [ReplicaID]) {
         peers = ids.map { id in peers.first { $0.id == id } ?? Peer(id: id) }

@@ -1,5 +1,7 @@
+import Bytes
 import Platform
 package import Raft
+import Synchronization
 
 /// Between the transport of a node and the ``RaftReplicaManager``s of its loops.
 ///
@@ -13,17 +15,21 @@ package final class RaftDispatcher: RaftTransportDelegate {
     private let managers: [RaftReplicaManager]
     private let placement: Placement
     private let transport: any RaftTransport
+    private let calls: PeerCalls?
     private let config: RaftConfig
     private let home: HomeState
+    private let heard = Mutex<[ReplicaID: UInt64]>([:])
 
     /// - Parameters:
     ///   - managers: One a loop; all with the same settings.
     ///   - transport: Sends beats; the managers send for themselves.
+    ///   - calls: Gets calls and answers; without one, calls are refused.
     ///   - incarnation: Nanoseconds of the wall clock at which this process started.
     ///   - placement: Called on any loop.
     package init(
         managers: [RaftReplicaManager],
         transport: any RaftTransport,
+        calls: PeerCalls? = nil,
         incarnation: UInt64,
         placement: @escaping Placement
     ) {
@@ -31,6 +37,7 @@ package final class RaftDispatcher: RaftTransportDelegate {
         self.managers = managers
         self.placement = placement
         self.transport = transport
+        self.calls = calls
         config = managers[0].config
         home = HomeState(
             NodeLiveness(incarnation: incarnation, patience: config.electionTicks)
@@ -63,6 +70,13 @@ package final class RaftDispatcher: RaftTransportDelegate {
         }
     }
 
+    /// The log that all loops share cannot be written any more: this node takes no part in any group
+    /// of several, and says so by its silence.
+    package func logIsPoisoned(_ error: any Error) {
+        fallSilent()
+        for manager in managers { on(manager.loop) { manager.logIsPoisoned(error) } }
+    }
+
     private func tick() {
         guard !home.isSilenced else { return }
         for (peer, beat) in home.liveness.tick() { transport.send(.beat(beat), to: peer) }
@@ -71,8 +85,14 @@ package final class RaftDispatcher: RaftTransportDelegate {
         home.timer = homeLoop.schedule(after: interval) { [weak self] in self?.tick() }
     }
 
+    /// The nodes whose beats arrive, and the incarnation in them; on any loop.
+    package var heardPeers: [ReplicaID: UInt64] { heard.withLock { $0 } }
+
     private func tell(_ change: NodeLiveness.Change?) {
         guard let change else { return }
+        let lives = home.liveness.heardPeers
+        heard.withLock { $0 = lives }
+        for peer in change.restarted { calls?.peerIsUnreachable(peer) }
         for manager in managers {
             on(manager.loop) {
                 manager.peersChanged(
@@ -99,6 +119,8 @@ package final class RaftDispatcher: RaftTransportDelegate {
         case .snapshotAnswer(let answer):
             let manager = manager(of: answer.group)
             on(manager.loop) { manager.receive(answer, from: peer) }
+        case .call(let call): received(call, from: peer)
+        case .answer(let answer): calls?.received(answer, from: peer)
         }
     }
 
@@ -117,8 +139,15 @@ package final class RaftDispatcher: RaftTransportDelegate {
         }
     }
 
+    private func received(_ call: PeerCall, from peer: ReplicaID) {
+        if let calls { return calls.received(call, from: peer) }
+        let refusal = PeerAnswer(id: call.id, isRefused: true, payload: ByteSlice())
+        transport.send(.answer(refusal), to: peer)
+    }
+
     package func peerIsUnreachable(_ peer: ReplicaID) {
         onHome { [self] in home.liveness.isUnreachable(peer) }
+        calls?.peerIsUnreachable(peer)
         for manager in managers { on(manager.loop) { manager.peerIsUnreachable(peer) } }
     }
 

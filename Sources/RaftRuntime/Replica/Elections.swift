@@ -15,6 +15,8 @@ struct Elections {
     /// Whether nothing waits for a place.
     var isIdle: Bool { taken == queue.count || running.count >= limit }
 
+    var runningCount: Int { running.count }
+
     /// Takes a place if one is free, else one in the queue.
     mutating func enter(_ replica: PartitionReplica, until tick: UInt64) -> Bool {
         switch replica.election {

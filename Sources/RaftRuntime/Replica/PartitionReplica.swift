@@ -228,6 +228,7 @@ package final class PartitionReplica: @unchecked Sendable {
         while memberships.count > 1, memberships[1].index <= storage.base.index {
             memberships.removeFirst()
         }
+        if storage.hasPending { manager.markDirty(self) }
     }
 
     /// Takes no further part; whoever waits learns that the outcome is unknown.
@@ -240,6 +241,16 @@ package final class PartitionReplica: @unchecked Sendable {
         receiving.abandon(in: manager)
         if wasLeading && !hasFailed { manager.resign(self) }
         manager.remove(self)
+    }
+
+    /// Leaves this node: log and membership are forgotten, term and vote are kept; see
+    /// ``RaftReplicaManager/forgetRemoved(_:)``.
+    ///
+    /// What the state machine holds is its owner's to delete.
+    package func remove() {
+        stop()
+        storage.remove()
+        manager.keepRemoved(storage)
     }
 
     // MARK: Messages
@@ -260,6 +271,7 @@ package final class PartitionReplica: @unchecked Sendable {
             return
         default: break
         }
+        if isEcho(message) { return }
         stepCore(message)
         if message.from == node.leader { silentTicks = 0 }
         if !message.body.isRoutine { idleTicks = 0 }
@@ -318,6 +330,7 @@ package final class PartitionReplica: @unchecked Sendable {
         if announcedTerm == nil { announceLeadership() }
         if !reads.isEmpty { serveReads() }
         if !isAwake && needsTicks { manager.keepAwake(self) }
+        if !node.isAbstaining { storage.endAbstention() }
         let staged = storage.takePending(into: &records)
         return staged > 0 ? (staged, stagedNumber) : nil
     }

@@ -128,6 +128,7 @@ extension PartitionReplica {
     }
 
     func ask(_ context: UInt64) throws(RaftError) {
+        if manager.config.usesLeases && manager.isLate { node.onClockStall() }
         do {
             try node.readIndex(context: context)
         } catch {

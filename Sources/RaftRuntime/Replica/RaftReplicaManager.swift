@@ -22,6 +22,8 @@ package final class RaftReplicaManager: @unchecked Sendable {
     private var dirty: [PartitionReplica] = []
     private var awake: [PartitionReplica] = []
     private var pressures: [Pressure] = []
+    /// What is kept of groups whose replica was removed from this node: term and vote.
+    private var removed: [UInt64: WALRaftStorage] = [:]
     /// While true, what recovery left in the WAL stays there: memory is short.
     package var isThrottled: () -> Bool = { false }
 
@@ -38,6 +40,7 @@ package final class RaftReplicaManager: @unchecked Sendable {
     private var receivingSnapshots: [PartitionReplica] = []
     let snapshotLimits: SnapshotLimits
     private(set) var ticks: UInt64 = 0
+    private var lastTick: Int64 = 0
     private var hasTimer = false
     private var isPoisoned = false
 
@@ -50,6 +53,7 @@ package final class RaftReplicaManager: @unchecked Sendable {
     ///   - config: Validated by whoever read it.
     ///   - transport: To the other nodes; without it every group has this replica alone.
     ///   - snapshotLimits: Shared with the managers of other loops; `nil`: limits of its own.
+    ///   - metrics: Shared with the managers of other loops.
     package init(
         loop: EventLoop,
         wal: GroupCommitWAL,
@@ -89,13 +93,13 @@ package final class RaftReplicaManager: @unchecked Sendable {
     ///   - group: A number that no other group ever had.
     ///   - storage: Its log, recovered or new.
     ///   - stateMachine: As far as it is durable by itself.
-    ///   - abstainUntil: See `RaftNode.init`.
     ///   - priority: See `RaftNode.Configuration.priority`.
+    /// - Returns: The replica, which lives until it is stopped.
+    /// - Throws: when log, state machine and settings do not belong together.
     package func start(
         group: UInt64,
         storage: WALRaftStorage,
         stateMachine: any StateMachine,
-        abstainUntil: LogIndex? = nil,
         priority: Int = 1
     ) throws(RaftConfigurationError) -> PartitionReplica {
         precondition(replicas[group] == nil, "group \(group) started twice")
@@ -105,7 +109,7 @@ package final class RaftReplicaManager: @unchecked Sendable {
             hardState: storage.hardState,
             membership: storage.base.membership,
             applied: stateMachine.lastApplied,
-            abstainUntil: abstainUntil
+            abstainUntilTerm: storage.abstention?.until
         )
         let replica = PartitionReplica(
             group: group,
@@ -115,8 +119,10 @@ package final class RaftReplicaManager: @unchecked Sendable {
             manager: self
         )
         replicas[group] = replica
+        removed[group] = nil
         resignations.end(group)
         if replica.needsTicks { keepAwake(replica) }
+        if storage.hasPending { markDirty(replica) }
         return replica
     }
 
@@ -146,6 +152,55 @@ package final class RaftReplicaManager: @unchecked Sendable {
         if replica.election != .outside { electionEnded(replica) }
         sending.drop(group: replica.group)
         reportRelief()
+    }
+
+    /// Keeps what is remembered of a replica that was removed from this node, until the whole group
+    /// is deleted; found again by recovery.
+    package func keepRemoved(_ storage: WALRaftStorage) {
+        precondition(storage.isRemoved, "group \(storage.group) was not removed")
+        removed[storage.group] = storage
+        writeRemoved([storage])
+    }
+
+    /// Forgets a removed replica: its group is deleted everywhere, and its number is never used
+    /// again.
+    package func forgetRemoved(_ group: UInt64) {
+        removed[group] = nil
+        reportRelief()
+    }
+
+    /// What is kept of a removed replica, for one that comes back; see
+    /// ``WALRaftStorage/comeBack(as:)``.
+    package func takeRemoved(_ group: UInt64) -> WALRaftStorage? {
+        removed.removeValue(forKey: group)
+    }
+
+    private func writeRemoved(_ storages: [WALRaftStorage]) {
+        var records: [WALRecord] = []
+        var places: [(storage: WALRaftStorage, records: Range<Int>)] = []
+        for storage in storages {
+            let start = records.count
+            let count = storage.takePending(into: &records)
+            places.append((storage, start..<start + count))
+        }
+        if !records.isEmpty { submit(records, of: places) }
+    }
+
+    private func submit(
+        _ records: [WALRecord],
+        of places: [(storage: WALRaftStorage, records: Range<Int>)]
+    ) {
+        wal.submit(
+            WALBatch(records: records, loop: loop) { [self] result in
+                guard case .success(let positions) = result else { return }
+                for (storage, range) in places {
+                    for record in range {
+                        storage.recordIsDurable(records[record], at: positions[record])
+                    }
+                }
+                reportRelief()
+            }
+        )
     }
 
     func markDirty(_ replica: PartitionReplica) {
@@ -279,8 +334,16 @@ package final class RaftReplicaManager: @unchecked Sendable {
         }
     }
 
+    /// Whether more time has passed since the last tick than ticks tell.
+    var isLate: Bool {
+        let sinceTick = loop.clock.monotonicNanoseconds - lastTick
+        return sinceTick > 2 * .milliseconds(Int64(config.tickMilliseconds))
+    }
+
     private func tick() {
         ticks += 1
+        if config.usesLeases && isLate { for replica in awake { replica.node.onClockStall() } }
+        lastTick = loop.clock.monotonicNanoseconds
         var place = 0
         while place < awake.count {
             let replica = awake[place]
@@ -323,6 +386,9 @@ package final class RaftReplicaManager: @unchecked Sendable {
     func mayHoldElection(_ replica: PartitionReplica) -> Bool {
         elections.enter(replica, until: ticks + 2 * UInt64(config.electionTicks))
     }
+
+    /// Elections under way.
+    package var runningElections: Int { elections.runningCount }
 
     func electionEnded(_ replica: PartitionReplica) { elections.leave(replica) }
 
@@ -377,7 +443,10 @@ package final class RaftReplicaManager: @unchecked Sendable {
         let below: UInt64
         /// Replicas that may still need a file below; whoever is looked at and needs none leaves.
         var behind: [PartitionReplica]
+        var removed: [WALRaftStorage]
         let relieved: (UInt64) -> Void
+
+        var isOver: Bool { behind.isEmpty && removed.isEmpty }
     }
 
     /// Moves everything the groups need out of the files below `file`, then calls `relieved` with
@@ -388,7 +457,12 @@ package final class RaftReplicaManager: @unchecked Sendable {
         precondition(loop.isCurrent, "WAL pressure outside the loop")
         let behind = replicas.values.filter { $0.storage.oldestFile < file }
             .sorted { $0.group < $1.group }
-        pressures.append(Pressure(below: file, behind: behind, relieved: relieved))
+        let old = removed.values.filter { $0.oldestFile < file }.sorted { $0.group < $1.group }
+        pressures.append(
+            Pressure(below: file, behind: behind, removed: old, relieved: relieved)
+        )
+        for storage in old { storage.stageState() }
+        writeRemoved(old)
         var records: [WALRecord] = []
         var staged: [Staged] = []
         for replica in behind {
@@ -420,10 +494,17 @@ package final class RaftReplicaManager: @unchecked Sendable {
                 guard isGone || replica.storage.oldestFile >= pressures[place].below else { break }
                 pressures[place].behind.removeLast()
             }
-            if pressures[place].behind.isEmpty { relieved.append(pressures.remove(at: place)) }
+            let below = pressures[place].below
+            pressures[place].removed.removeAll { storage in
+                removed[storage.group] !== storage || storage.oldestFile >= below
+            }
+            if pressures[place].isOver { relieved.append(pressures.remove(at: place)) }
         }
         guard !relieved.isEmpty else { return }
-        let oldest = replicas.values.map(\.storage.oldestFile).min() ?? .max
+        let oldest = min(
+            replicas.values.map(\.storage.oldestFile).min() ?? .max,
+            removed.values.map(\.oldestFile).min() ?? .max
+        )
         for pressure in relieved.reversed() { pressure.relieved(oldest) }
     }
 

@@ -46,15 +46,27 @@ extension PartitionReplica {
     }
 
     private func tickLeader() {
-        node.tick()
         idleTicks += 1
         let config = manager.config
         if config.promotesLearners && hasLearners { promoteLearners() }
-        guard config.quiesceTicks > 0, idleTicks >= config.quiesceTicks, !isAlone else { return }
+        if config.quiesceTicks > 0, idleTicks >= config.quiesceTicks, fallSilent() { return }
+        node.tick()
+    }
+
+    private func fallSilent() -> Bool {
         let membership = node.membership
-        guard isMajorityLinked(of: membership.voters) else { return }
+        guard !isAlone, isMajorityLinked(of: membership.voters) else { return false }
         let dead = membership.members.filter { $0 != id && !manager.peers.isLinked($0) }
-        node.quiesce(ignoring: dead)
+        return node.quiesce(ignoring: dead)
+    }
+
+    /// Whether it is an answer to a heartbeat that left before this leader fell silent: it says
+    /// nothing that anybody would have to be woken for.
+    func isEcho(_ message: Message) -> Bool {
+        guard node.isQuiescent, node.role == .leader, message.term == node.term,
+            case .heartbeatResponse = message.body
+        else { return false }
+        return true
     }
 
     /// Whether enough voters hear this node and are heard.
@@ -103,6 +115,11 @@ extension PartitionReplica {
     /// The node of its leader is gone, or was restarted and leads nothing any more.
     func leaderIsGone(_ peer: ReplicaID) {
         guard node.leader == peer, node.role == .follower, !isStopped, !hasFailed else { return }
+        guard !manager.config.usesLeases else {
+            // What was promised to the leader runs out with the election timeout, and not before.
+            wake()
+            return
+        }
         node.forgetLeader()
         let candidates = node.membership.voters.filter {
             $0 != peer && ($0 == id || manager.peers.isHeard($0))

@@ -30,4 +30,7 @@ package struct Abstention: Equatable, Sendable {
 extension Term {
     /// No replica ever gets there.
     package static var unreachable: Term { Term(.max) }
+
+    /// The term after it; whatever a disk says, there is one.
+    var fence: Term { self < .unreachable ? next : .unreachable }
 }

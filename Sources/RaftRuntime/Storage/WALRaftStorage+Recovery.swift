@@ -12,7 +12,7 @@ package import WriteAheadLog
 ///
 /// Until then entries are passed over: what lies between them and the log's end is not known.
 struct Doubt {
-    /// Above every term that the group may have been in when it wrote what is lost.
+    /// Above every term in which the group may have written what is lost or passed over.
     var fence: Term
     /// Known before the damage: up to here no entry was ever replaced.
     var committed: LogIndex
@@ -29,6 +29,7 @@ extension WALRaftStorage {
         payload: ByteSlice,
         at position: WALPosition
     ) throws(MalformedBytes) {
+        if let fence = doubt?.fence { doubt?.fence = max(fence, Term(term).fence) }
         switch kind {
         case .entry:
             recover(index, term, .normal, .empty, at: position)
@@ -111,7 +112,7 @@ extension WALRaftStorage {
     /// Records of this group may have been lost here, none of a term above `highestTerm`.
     package func recoverDamage(highestTerm: Term) {
         let committed = min(max(hardState.commit, window.base), lastIndex)
-        let fence = max(highestTerm.next, doubt?.fence ?? .zero)
+        let fence = max(highestTerm.fence, doubt?.fence ?? .zero)
         doubt = Doubt(fence: fence, committed: min(committed, doubt?.committed ?? committed))
     }
 
@@ -157,7 +158,7 @@ extension WALRaftStorage {
     /// A vote it forgot was for a term below the fence, and it takes part in none of those any
     /// more. The new state is staged at once: read after the damage, it says that this log is all
     /// there is.
-    private func settleDoubt() {
+    func settleDoubt() {
         guard let doubt else { return }
         self.doubt = nil
         if doubt.entries { abstain(until: doubt.fence, .damagedLog) }

@@ -1,6 +1,6 @@
 import Bytes
 package import Raft
-import WriteAheadLog
+package import WriteAheadLog
 
 /// The log of one group, kept in the WAL that all groups of the node share.
 ///
@@ -238,6 +238,13 @@ package final class WALRaftStorage: RaftLogStorage, @unchecked Sendable {
 
     /// Whether something waits to be written.
     package var hasPending: Bool { !pending.isEmpty }
+
+    /// What was staged since the last call, in order.
+    package func takeStaged() -> [WALRecord] {
+        var records: [WALRecord] = []
+        _ = takePending(into: &records)
+        return records
+    }
 
     /// What was staged since the last call, in order.
     func takePending(into records: inout [WALRecord]) -> Int {

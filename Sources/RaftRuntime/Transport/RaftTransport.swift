@@ -30,12 +30,17 @@ public enum PeerFrame: Sendable, Equatable {
     case beat(NodeBeat)
     case snapshotChunk(SnapshotChunk)
     case snapshotAnswer(SnapshotAnswer)
+    /// A node asks another something that is no matter of Raft.
+    case call(PeerCall)
+    case answer(PeerAnswer)
 
-    /// The streams keep bulk from delaying liveness.
+    /// The streams keep bulk from delaying liveness, and what one node asks another from delaying
+    /// Raft.
     public enum Stream: UInt8, Sendable, CaseIterable {
         case messages
         case liveness
         case snapshots
+        case calls
     }
 
     public var stream: Stream {
@@ -43,6 +48,7 @@ public enum PeerFrame: Sendable, Equatable {
         case .messages: .messages
         case .beat: .liveness
         case .snapshotChunk, .snapshotAnswer: .snapshots
+        case .call, .answer: .calls
         }
     }
 }
@@ -122,5 +128,35 @@ public struct SnapshotAnswer: Sendable, Equatable {
         self.term = term
         self.received = received
         self.isRefused = isRefused
+    }
+}
+
+/// Something a node wants another to do or to tell.
+public struct PeerCall: Sendable, Equatable {
+    /// Chosen by the caller, which uses it once; the answer carries it.
+    public var id: UInt64
+    /// What is asked; the numbers and the payloads are the application's.
+    public var operation: UInt8
+    public var payload: ByteSlice
+
+    public init(id: UInt64, operation: UInt8, payload: ByteSlice) {
+        self.id = id
+        self.operation = operation
+        self.payload = payload
+    }
+}
+
+/// What became of a call.
+public struct PeerAnswer: Sendable, Equatable {
+    /// Of the call.
+    public var id: UInt64
+    /// Nothing was done: the peer does not know the operation, or does not serve it yet or now.
+    public var isRefused: Bool
+    public var payload: ByteSlice
+
+    public init(id: UInt64, isRefused: Bool, payload: ByteSlice) {
+        self.id = id
+        self.isRefused = isRefused
+        self.payload = payload
     }
 }

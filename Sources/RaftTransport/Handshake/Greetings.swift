@@ -13,7 +13,7 @@ enum ProtocolVersion {
 /// |---|---|---|
 /// | 0 | 1 | oldest version spoken |
 /// | 1 | 1 | newest version spoken |
-/// | 2 | 1 | stream: 0 messages, 1 liveness, 2 snapshots |
+/// | 2 | 1 | stream: 0 messages, 1 liveness, 2 snapshots, 3 calls |
 /// | 3 | 8 | id of the caller |
 /// | 11 | 8 | id of the node that is called |
 /// | 19 | 8 | incarnation of the caller |

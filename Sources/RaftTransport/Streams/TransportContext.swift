@@ -55,6 +55,7 @@ extension PeerFrame.Stream {
         case .messages: self == .messages
         case .beat: self == .liveness
         case .snapshotChunk, .snapshotAnswer: self == .snapshots
+        case .call, .answer: self == .calls
         case .keepAlive: true
         case .receipt: false
         }

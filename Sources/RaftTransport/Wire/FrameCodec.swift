@@ -12,6 +12,8 @@ internal import RaftRuntime
 /// | snapshot answer | 1 if refused, else 0; group n, index n, term n, received n |
 /// | receipt | bytes received on this connection, n |
 /// | keep-alive | |
+/// | call | operation, 1 byte; id n; the payload |
+/// | answer | 1 if refused, else 0; id n; the payload |
 ///
 /// `n` is a base-128 number, low groups first.
 enum FrameCodec {
@@ -48,6 +50,10 @@ enum FrameCodec {
             writer.write(number: answer.term.rawValue)
             writer.write(number: answer.received)
             body(.snapshotAnswer, writer.finish())
+        case .call(let call):
+            body(.call, encode(call.operation, call.id, call.payload))
+        case .answer(let answer):
+            body(.answer, encode(answer.isRefused ? 1 : 0, answer.id, answer.payload))
         }
     }
 
@@ -70,6 +76,14 @@ enum FrameCodec {
         } while next < messages.count
     }
 
+    private static func encode(_ first: UInt8, _ id: UInt64, _ payload: ByteSlice) -> ByteRope {
+        var writer = ByteWriter(capacity: 64)
+        writer.write(first)
+        writer.write(number: id)
+        writer.write(payload)
+        return writer.finish()
+    }
+
     /// The frame of a body whose checksum was right; `nil` for one that is the transport's own.
     static func decode(
         _ kind: FrameHeader.Kind,
@@ -86,33 +100,47 @@ enum FrameCodec {
             )
             try reader.end()
             return .beat(beat)
-        case .snapshotChunk:
+        case .snapshotChunk: return .snapshotChunk(try snapshotChunk(body))
+        case .snapshotAnswer: return .snapshotAnswer(try snapshotAnswer(body))
+        case .call:
             var reader = BodyReader(body)
-            let isLast = try flag(&reader)
-            return .snapshotChunk(
-                SnapshotChunk(
-                    group: try reader.number(),
-                    index: LogIndex(try reader.number()),
-                    term: Term(try reader.number()),
-                    offset: try reader.number(),
-                    bytes: reader.rest(),
-                    isLast: isLast
-                )
-            )
-        case .snapshotAnswer:
+            let operation = try reader.byte()
+            let id = try reader.number()
+            return .call(PeerCall(id: id, operation: operation, payload: reader.rest()))
+        case .answer:
             var reader = BodyReader(body)
             let isRefused = try flag(&reader)
-            let answer = SnapshotAnswer(
-                group: try reader.number(),
-                index: LogIndex(try reader.number()),
-                term: Term(try reader.number()),
-                received: try reader.number(),
-                isRefused: isRefused
-            )
-            try reader.end()
-            return .snapshotAnswer(answer)
+            let id = try reader.number()
+            return .answer(PeerAnswer(id: id, isRefused: isRefused, payload: reader.rest()))
         case .receipt, .keepAlive: return nil
         }
+    }
+
+    private static func snapshotChunk(_ body: ByteSlice) throws(FrameError) -> SnapshotChunk {
+        var reader = BodyReader(body)
+        let isLast = try flag(&reader)
+        return SnapshotChunk(
+            group: try reader.number(),
+            index: LogIndex(try reader.number()),
+            term: Term(try reader.number()),
+            offset: try reader.number(),
+            bytes: reader.rest(),
+            isLast: isLast
+        )
+    }
+
+    private static func snapshotAnswer(_ body: ByteSlice) throws(FrameError) -> SnapshotAnswer {
+        var reader = BodyReader(body)
+        let isRefused = try flag(&reader)
+        let answer = SnapshotAnswer(
+            group: try reader.number(),
+            index: LogIndex(try reader.number()),
+            term: Term(try reader.number()),
+            received: try reader.number(),
+            isRefused: isRefused
+        )
+        try reader.end()
+        return answer
     }
 
     private static func flag(_ reader: inout BodyReader) throws(FrameError) -> Bool {

@@ -23,6 +23,8 @@ struct FrameHeader: Equatable {
         case receipt = 4
         /// Nothing to say, but alive.
         case keepAlive = 5
+        case call = 6
+        case answer = 7
     }
 
     var kind: Kind

@@ -20,6 +20,7 @@ final class GroupWriter: @unchecked Sendable {
     private var file: WALFile
     private(set) var end: Int
     private(set) var nextNumber: UInt64
+    private var highestTerm: UInt64
     private let life: UInt64
     /// What an fdatasync takes, in nanoseconds, averaged over the last few.
     private(set) var typicalSync = Int64.max
@@ -42,11 +43,17 @@ final class GroupWriter: @unchecked Sendable {
         file = end.file
         self.end = end.offset
         nextNumber = end.nextNumber
+        highestTerm = end.highestTerm
         self.life = life
     }
 
     var marker: CleanShutdownMarker {
-        CleanShutdownMarker(sequence: file.sequence, offset: UInt64(end), nextNumber: nextNumber)
+        CleanShutdownMarker(
+            sequence: file.sequence,
+            offset: UInt64(end),
+            nextNumber: nextNumber,
+            highestTerm: highestTerm
+        )
     }
 
     /// True once after a file was begun or grew.
@@ -64,13 +71,15 @@ final class GroupWriter: @unchecked Sendable {
         } catch {
             return error.reason == .noSpace ? .full(error) : .failed(error)
         }
+        for batch in group { highestTerm = max(highestTerm, batch.highestTerm) }
         var header = BatchHeader(
             sequence: file.sequence,
             number: nextNumber,
             life: life,
             offset: end,
             length: length,
-            count: count
+            count: count,
+            highestTerm: highestTerm
         )
         let began = clock.monotonicNanoseconds
         do {

@@ -11,22 +11,23 @@ internal import Platform
 ///
 ///     offset  bytes  field
 ///          0      4  magic
-///          4      4  CRC-32C of bytes 8..<48, continuing the file header's CRC
+///          4      4  CRC-32C of bytes 8..<56, continuing the file header's CRC
 ///          8      8  file sequence
 ///         16      8  batch number: one more than the batch before, across files
 ///         24      8  life: drawn each time the log is opened
 ///         32      4  length of header and records, without padding
 ///         36      4  record count
 ///         40      8  where in the file the batch starts
-///         48         records, then zeros up to a multiple of 4 KiB
+///         48      8  the highest term of any record so far, in this batch or before it
+///         56         records, then zeros up to a multiple of 4 KiB
 ///
 /// The checksums form a chain (file header, batch header, record), so that bytes left behind by an
 /// earlier life of the file, or by an earlier and torn batch at the same place, never pass for
 /// part of a batch they were not written with; nor does a payload that imitates a batch, because
 /// nobody outside knows the file's salt. A batch that a disk put in the wrong place is not intact
-/// there.
+/// there. The highest term tells those who lost earlier records what these may have promised.
 struct BatchHeader: Equatable {
-    static let size = 48
+    static let size = 56
     static let magic: UInt32 = 0x3142_5743  // "CWB1"
     /// As with ``FileHeader/maxSequence``.
     static let maxNumber = UInt64.max >> 1
@@ -38,6 +39,7 @@ struct BatchHeader: Equatable {
     /// Header and records, without the padding.
     let length: Int
     let count: Int
+    let highestTerm: UInt64
     /// Continued by the CRC of each record.
     private(set) var checksum: UInt32 = 0
 
@@ -47,7 +49,8 @@ struct BatchHeader: Equatable {
         life: UInt64,
         offset: Int,
         length: Int,
-        count: Int
+        count: Int,
+        highestTerm: UInt64
     ) {
         self.sequence = sequence
         self.number = number
@@ -55,6 +58,7 @@ struct BatchHeader: Equatable {
         self.offset = offset
         self.length = length
         self.count = count
+        self.highestTerm = highestTerm
     }
 
     /// Writes the header, completing its checksum.
@@ -66,6 +70,7 @@ struct BatchHeader: Equatable {
         bytes.storeLittleEndian(UInt32(length), at: 32)
         bytes.storeLittleEndian(UInt32(count), at: 36)
         bytes.storeLittleEndian(UInt64(offset), at: 40)
+        bytes.storeLittleEndian(highestTerm, at: 48)
         checksum = Self.checksum(of: UnsafeRawPointer(bytes), fileChecksum: fileChecksum)
         bytes.storeLittleEndian(checksum, at: 4)
     }
@@ -84,6 +89,7 @@ struct BatchHeader: Equatable {
         life = bytes.loadLittleEndian(at: 24, as: UInt64.self)
         length = Int(bytes.loadLittleEndian(at: 32, as: UInt32.self))
         count = Int(bytes.loadLittleEndian(at: 36, as: UInt32.self))
+        highestTerm = bytes.loadLittleEndian(at: 48, as: UInt64.self)
         checksum = stored
         guard number <= Self.maxNumber, length >= Self.size,
             count <= (length - Self.size) / WALRecordHeader.size

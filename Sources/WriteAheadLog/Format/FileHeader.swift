@@ -15,7 +15,7 @@ internal import Platform
 struct FileHeader: Equatable {
     static let encodedSize = 36
     static let magic: UInt64 = 0x4C41_574E_4F52_4843  // "CHRONWAL"
-    static let version: UInt32 = 1
+    static let version: UInt32 = 2
     /// No log gets as far; what says so was not written by one, and would not leave room to go on.
     static let maxSequence = UInt64.max >> 1
 

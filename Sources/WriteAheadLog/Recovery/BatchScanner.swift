@@ -99,13 +99,16 @@ struct BatchScanner: ~Copyable {
         }
     }
 
-    /// Whether an intact header of a batch not before `number` starts at or behind `offset`.
-    mutating func hasBatch(from number: UInt64, atOrBehind offset: Int) throws(FileError) -> Bool {
+    /// The first intact header of a batch not before `number` at or behind `offset`.
+    mutating func nextHeader(
+        from number: UInt64,
+        atOrBehind offset: Int
+    ) throws(FileError) -> BatchHeader? {
         var at = offset
         while at <= size - BatchHeader.size {
-            if let found = try batchHeader(at: at), found.number >= number { return true }
+            if let found = try batchHeader(at: at), found.number >= number { return found }
             at += WALBlock.size
         }
-        return false
+        return nil
     }
 }

@@ -15,8 +15,10 @@ struct LogEnd {
     let file: WALFile
     let offset: Int
     let nextNumber: UInt64
-    /// Where the last batch begins; `offset` if the file has none.
+    /// Where the last batch begins; `offset` if the file has none that is whole.
     let lastBatch: Int
+    /// Of any record in the log.
+    let highestTerm: UInt64
 
     /// Writes the last batch again and makes it durable.
     ///
@@ -45,35 +47,64 @@ struct LogEnd {
     }
 }
 
+/// Records that were durable once and cannot be read any more.
+package struct WALDamage: Equatable, Sendable, CustomStringConvertible {
+    package let file: String
+    /// Where in it the first of them began.
+    package let offset: Int
+    /// None of them had a higher term, nor has any record before them.
+    package let highestTerm: UInt64
+
+    package var description: String { "\(file) is damaged at byte \(offset)" }
+}
+
 /// Reads the log after a start, each file once, in order, and finds its end.
 ///
 /// | at the first batch that is not intact | it is |
 /// |---|---|
 /// | a later file goes on with exactly the number wanted here | the end of this file |
-/// | an intact batch header lies behind it, here or in a later file | damage: refused |
-/// | the marker of a clean shutdown names another end | damage: refused |
+/// | an intact batch header lies behind it, here or in a later file | damage |
+/// | the marker of a clean shutdown names another end | damage |
 /// | nothing behind it | the end of the log; a torn batch here was never acknowledged |
+///
+/// Damage is refused, unless there is somebody to tell: then reading goes on with the next intact
+/// batch. It is refused all the same where nothing behind it says how far terms had gone.
 package struct WALRecovery: ~Copyable {
     package typealias RecordHandler = (WALRecordHeader, ByteSlice, WALPosition) throws -> Void
+    typealias DamageHandler = (WALDamage) throws -> Void
 
-    /// Where the batches of a file ended.
-    private struct Ended {
+    /// A file, and how far it has been read.
+    private struct Place {
         let file: WALFile
         let path: String
-        let offset: Int
-        let lastBatch: Int
-        let hasBatches: Bool
+        /// The end of the last batch found in it.
+        var offset = WALBlock.size
+        var lastBatch = WALBlock.size
+        var hasBatches = false
+        /// It has no intact header, so nothing in it can be made out.
+        var isUnreadable = false
     }
 
     private let files: FileSystem
     private let directory: String
+    private let onDamage: DamageHandler?
     private let onRecord: RecordHandler
     private var expected: UInt64?
-    private var ended: [Ended] = []
+    private var highestTerm: UInt64 = 0
+    private var places: [Place] = []
+    /// Damage that was found, but not yet what is behind it.
+    private var damage: (path: String, offset: Int)?
+    private var marker: CleanShutdownMarker?
 
-    private init(_ files: FileSystem, _ directory: String, _ onRecord: @escaping RecordHandler) {
+    private init(
+        _ files: FileSystem,
+        _ directory: String,
+        _ onDamage: DamageHandler?,
+        _ onRecord: @escaping RecordHandler
+    ) {
         self.files = files
         self.directory = directory
+        self.onDamage = onDamage
         self.onRecord = onRecord
     }
 
@@ -81,10 +112,11 @@ package struct WALRecovery: ~Copyable {
     static func run(
         _ files: FileSystem,
         _ directory: String,
+        _ onDamage: DamageHandler?,
         _ onRecord: RecordHandler
     ) throws(WALError) -> (files: RecoveredFiles, end: LogEnd)? {
         try withoutActuallyEscaping(onRecord) { (onRecord) throws(WALError) in
-            var recovery = WALRecovery(files, directory, onRecord)
+            var recovery = WALRecovery(files, directory, onDamage, onRecord)
             return try recovery.run()
         }
     }
@@ -96,45 +128,40 @@ package struct WALRecovery: ~Copyable {
         } catch {
             throw .file(error)
         }
-        let marker = try CleanShutdownMarker.read(files, directory)
-        for name in names where FileName.sequence(of: name) != nil { try read(name) }
-        let last = ended.lastIndex { $0.hasBatches } ?? 0
-        guard last < ended.count else {
-            guard marker == nil else { throw missingEnd(of: marker) }
+        marker = try CleanShutdownMarker.read(files, directory)
+        for name in names where FileName.sequence(of: name) != nil {
+            try inPlace(directory + "/" + name) { (recovery) throws in try recovery.read(name) }
+        }
+        guard !places.isEmpty else {
+            guard marker == nil else { throw missingEnd }
             return nil
         }
-        let end = LogEnd(
-            file: ended[last].file,
-            offset: ended[last].offset,
-            nextNumber: expected ?? 1,
-            lastBatch: ended[last].lastBatch
-        )
-        if let marker, !marker.names(end) { throw missingEnd(of: marker) }
-        if marker == nil { try refuseDamage(from: last, end) }
+        if !isAtMarker { try inPlace(directory) { (recovery) throws in try recovery.searchEnd() } }
+        let last = lastPlace
+        if let unreadable = places[last...].first(where: \.isUnreadable) {
+            throw Self.damaged(unreadable.path, 0)
+        }
         var found = RecoveredFiles()
-        found.live = ended[...last].map(\.file)
-        found.next = ended[(last + 1)...].map(\.file)
+        found.live = places[...last].map(\.file)
+        found.next = places[(last + 1)...].map(\.file)
         found.free = names.filter { $0.hasSuffix(".free") }
-        found.nextSequence = (ended.last?.file.sequence ?? 0) + 1
+        found.nextSequence = (places.last?.file.sequence ?? 0) + 1
+        let end = LogEnd(
+            file: places[last].file,
+            offset: places[last].offset,
+            nextNumber: expected ?? 1,
+            lastBatch: places[last].lastBatch,
+            highestTerm: highestTerm
+        )
         return (found, end)
     }
 
-    // MARK: One file
-
-    private mutating func read(_ name: String) throws(WALError) {
-        let path = directory + "/" + name
+    private mutating func inPlace(
+        _ path: String,
+        _ body: (inout WALRecovery) throws -> Void
+    ) throws(WALError) {
         do {
-            let file = try files.open(path, .readWrite, direct: true)
-            switch try BatchScanner.open(file) {
-            case .unknownVersion(let version):
-                throw WALError.unsupportedFormat(file: path, version: version)
-            case .damaged: throw Self.damaged(path, 0)
-            case .scanner(var scanner):
-                guard scanner.header.sequence == FileName.sequence(of: name) else {
-                    throw Self.damaged(path, 0)
-                }
-                try readBatches(&scanner, file, path)
-            }
+            try body(&self)
         } catch let error as FileError {
             throw .file(error)
         } catch let error as WALError {
@@ -144,82 +171,152 @@ package struct WALRecovery: ~Copyable {
         }
     }
 
-    private mutating func readBatches(
-        _ scanner: inout BatchScanner,
-        _ file: File,
-        _ path: String
-    ) throws {
-        var offset = WALBlock.size
-        var lastBatch = offset
-        var hasBatches = false
-        while let batch = try scanner.intactBatch(at: offset) {
-            if let expected, batch.number != expected {
-                throw gap(in: path, at: offset, hasBatches)
-            }
-            if !hasBatches, let previous = ended.last, !previous.hasBatches {
-                throw Self.damaged(previous.path, previous.offset)
-            }
-            try scanner.forEachRecord(of: batch, path: path, onRecord)
-            expected = batch.number + 1
-            lastBatch = offset
-            offset += batch.paddedLength
-            hasBatches = true
+    /// The last place with batches; the first if none has.
+    private var lastPlace: Int { places.lastIndex { $0.hasBatches } ?? 0 }
+
+    private var isAtMarker: Bool {
+        guard let marker else { return false }
+        let last = places[lastPlace]
+        return marker.sequence == last.file.sequence && marker.offset == UInt64(last.offset)
+            && marker.nextNumber == expected ?? 1
+    }
+
+    // MARK: One file
+
+    private mutating func read(_ name: String) throws {
+        let path = directory + "/" + name
+        let sequence = FileName.sequence(of: name) ?? 0
+        let file = try files.open(path, .readWrite, direct: true)
+        switch try BatchScanner.open(file) {
+        case .unknownVersion(let version):
+            throw WALError.unsupportedFormat(file: path, version: version)
+        case .scanner(var scanner) where scanner.header.sequence == sequence:
+            let capacity = max(WALBlock.roundedDown(scanner.size), WALBlock.size)
+            let place = WALFile(file, header: scanner.header, capacity: capacity)
+            places.append(Place(file: place, path: path))
+            try readOn(&scanner)
+        default:
+            try note(damageIn: path, at: 0)
+            // Kept in its turn, so that it is given back with its neighbours.
+            let header = FileHeader(sequence: sequence, checksum: 0)
+            let place = WALFile(file, header: header, capacity: WALBlock.size)
+            places.append(Place(file: place, path: path, isUnreadable: true))
         }
-        ended.append(
-            Ended(
-                file: WALFile(
-                    file,
-                    header: scanner.header,
-                    capacity: max(WALBlock.roundedDown(scanner.size), offset)
-                ),
-                path: path,
-                offset: offset,
-                lastBatch: lastBatch,
-                hasBatches: hasBatches
-            )
-        )
+    }
+
+    /// Reads the last of the places as far as it goes on where the one before ended; whatever else
+    /// is in it lies behind damage.
+    private mutating func readOn(_ scanner: inout BatchScanner) throws {
+        let index = places.count - 1
+        guard let first = try scanner.intactBatch(at: WALBlock.size),
+            expected.map({ first.number == $0 }) ?? (index == 0)
+        else {
+            if let marker, places[index].file.sequence > marker.sequence { return }
+            let header = try scanner.nextHeader(from: expected ?? 0, atOrBehind: WALBlock.size)
+            // Empty, or with a torn batch: the next file or the end of the search will tell.
+            guard let header, try scanner.intactBatch(at: header.offset) != nil else { return }
+            for place in min(lastPlace, index)..<index { try search(place) }
+            try search(index, &scanner)
+            return
+        }
+        if index > 0 && !places[index - 1].hasBatches && !places[index - 1].isUnreadable {
+            // An empty file is never left behind.
+            try note(damageIn: places[index - 1].path, at: places[index - 1].offset)
+        }
+        var next = Optional(first)
+        while let batch = next, batch.number == expected ?? batch.number {
+            try take(batch, of: &scanner, index)
+            next = try scanner.intactBatch(at: places[index].offset)
+        }
+    }
+
+    private mutating func take(
+        _ batch: BatchHeader,
+        of scanner: inout BatchScanner,
+        _ index: Int
+    ) throws {
+        highestTerm = max(highestTerm, batch.highestTerm)
+        try tellDamage()
+        try scanner.forEachRecord(of: batch, path: places[index].path, onRecord)
+        expected = batch.number + 1
+        places[index].lastBatch = batch.offset
+        places[index].offset = batch.offset + batch.paddedLength
+        places[index].hasBatches = true
     }
 
     // MARK: Damage
 
-    /// Looks for batches behind the end that was found.
-    private func refuseDamage(from last: Int, _ end: LogEnd) throws(WALError) {
-        do {
-            for (index, place) in ended.enumerated() where index >= last {
-                guard case .scanner(var scanner) = try BatchScanner.open(place.file.file) else {
-                    throw Self.damaged(place.path, 0)
-                }
-                var offset = place.offset
-                // The batch a crash interrupted, here or at the start of the next file; not there
-                // if this one has none, because an empty file is never left behind.
-                if let torn = try scanner.batchHeader(at: offset),
-                    expected == nil ? index == last : torn.number == end.nextNumber
-                {
-                    offset += WALBlock.size
-                }
-                if try scanner.hasBatch(from: expected ?? 0, atOrBehind: offset) {
-                    throw Self.damaged(ended[last].path, end.offset)
-                }
+    private mutating func search(_ index: Int) throws {
+        guard !places[index].isUnreadable else { return }
+        guard case .scanner(var scanner) = try BatchScanner.open(places[index].file.file) else {
+            throw Self.damaged(places[index].path, 0)
+        }
+        try search(index, &scanner)
+    }
+
+    /// Takes the batches behind the end that was found in a file; there are none without damage.
+    private mutating func search(_ index: Int, _ scanner: inout BatchScanner) throws {
+        var at = places[index].offset
+        while let header = try scanner.nextHeader(from: expected ?? 0, atOrBehind: at) {
+            at = header.offset + WALBlock.size
+            let intact = try scanner.intactBatch(at: header.offset)
+            if intact == nil && isTorn(header, index) { continue }
+            let known = places[lastPlace]
+            let follows = header.number == expected && header.offset == places[index].offset
+            if intact == nil || !follows { try note(damageIn: known.path, at: known.offset) }
+            guard let intact else {
+                // What lies behind was durable, so this batch was.
+                highestTerm = max(highestTerm, header.highestTerm)
+                expected = header.number + 1
+                places[index].offset = header.offset + header.paddedLength
+                places[index].lastBatch = places[index].offset
+                places[index].hasBatches = true
+                continue
             }
-        } catch let error as FileError {
-            throw .file(error)
-        } catch let error as WALError {
-            throw error
-        } catch {
-            throw .rejected(file: directory, offset: 0, reason: "\(error)")
+            try take(intact, of: &scanner, index)
+            at = places[index].offset
         }
     }
 
-    private func gap(in path: String, at offset: Int, _ hasBatches: Bool) -> WALError {
-        // In one file the damaged place is here, otherwise where the file before ended.
-        if hasBatches { return Self.damaged(path, offset) }
-        guard let previous = ended.last(where: \.hasBatches) else {
-            return Self.damaged(path, offset)
-        }
-        return Self.damaged(previous.path, previous.offset)
+    /// Whether it may be the batch a crash interrupted, here or at the start of the next file; not
+    /// there if this one has none, because an empty file is never left behind.
+    private func isTorn(_ header: BatchHeader, _ index: Int) -> Bool {
+        header.offset == places[index].offset
+            && (expected == nil ? index == lastPlace : header.number == expected)
     }
 
-    private func missingEnd(of marker: CleanShutdownMarker?) -> WALError {
+    private mutating func searchEnd() throws {
+        for index in lastPlace..<places.count { try search(index) }
+        if let marker, !isAtMarker {
+            let last = places[lastPlace]
+            guard let index = places.firstIndex(where: { $0.file.sequence == marker.sequence }),
+                index >= lastPlace, !places[index].isUnreadable,
+                marker.offset >= UInt64(places[index].offset), marker.offset < 1 << 32,
+                WALBlock.roundedDown(Int(marker.offset)) == Int(marker.offset),
+                marker.nextNumber > expected ?? 1, onDamage != nil
+            else { throw missingEnd }
+            try note(damageIn: last.path, at: last.offset)
+            highestTerm = max(highestTerm, marker.highestTerm)
+            expected = marker.nextNumber
+            places[index].offset = Int(marker.offset)
+            places[index].lastBatch = Int(marker.offset)
+            places[index].hasBatches = true
+        }
+        try tellDamage()
+    }
+
+    private mutating func note(damageIn path: String, at offset: Int) throws(WALError) {
+        guard onDamage != nil else { throw Self.damaged(path, offset) }
+        if damage == nil { damage = (path, offset) }
+    }
+
+    private mutating func tellDamage() throws {
+        guard let (path, offset) = damage, let onDamage else { return }
+        damage = nil
+        try onDamage(WALDamage(file: path, offset: offset, highestTerm: highestTerm))
+    }
+
+    private var missingEnd: WALError {
         let name = marker.map { FileName.log($0.sequence) } ?? FileName.cleanShutdown
         return Self.damaged(directory + "/" + name, Int(clamping: marker?.offset ?? 0))
     }
@@ -230,59 +327,9 @@ package struct WALRecovery: ~Copyable {
             offset: offset,
             remedy: """
                 data that was acknowledged is missing here, so nothing was changed. Restore the \
-                directory from a copy; on a replica, empty the data directory and let it catch \
-                up from its peers
+                directory from a copy; in a cluster, take this node out of it and let it join \
+                again with an empty directory and a new node id
                 """
         )
-    }
-}
-
-extension CleanShutdownMarker {
-    fileprivate func names(_ end: LogEnd) -> Bool {
-        sequence == end.file.sequence && offset == UInt64(end.offset)
-            && nextNumber == end.nextNumber
-    }
-}
-
-extension WALRecovery {
-    /// Reads the bytes of one file as recovery does, whatever they are.
-    ///
-    /// For fuzzing: never traps, and hands out only records whose CRCs are right.
-    package static func scan(_ bytes: ByteSlice, onRecord: RecordHandler) {
-        do {
-            guard case .scanner(var scanner) = try BatchScanner.open(BytesAsFile(bytes)) else {
-                return
-            }
-            var offset = WALBlock.size
-            while let batch = try scanner.intactBatch(at: offset) {
-                try scanner.forEachRecord(of: batch, path: "", onRecord)
-                offset += batch.paddedLength
-            }
-            _ = try scanner.hasBatch(from: 0, atOrBehind: offset)
-        } catch {
-            return
-        }
-    }
-}
-
-/// A file that is memory.
-private final class BytesAsFile: File, @unchecked Sendable {
-    // Unchecked: immutable.
-    private let bytes: ByteSlice
-
-    init(_ bytes: ByteSlice) {
-        self.bytes = bytes
-        super.init(path: "")
-    }
-
-    override func size() throws(FileError) -> Int { bytes.count }
-
-    override func read(
-        into buffer: UnsafeMutableRawBufferPointer,
-        at offset: Int
-    ) throws(FileError) -> Int {
-        let part = bytes.dropFirst(offset).prefix(buffer.count)
-        part.withUnsafeBytes { buffer.copyMemory(from: $0) }
-        return part.count
     }
 }

@@ -75,13 +75,13 @@ enum BenchCommandLine {
         var text = """
             Usage: chronik-bench COMMAND [options]
 
-            Measures any broker that speaks Kafka's protocol.
+            Measures any broker that speaks Kafka's protocol, and the parts this one is made of.
 
             Commands:
 
             """
         for mode in BenchMode.allCases {
-            text += "  \(pad(mode.rawValue, 12))\(mode.summary)\n"
+            text += "  \(pad(mode.rawValue, 15))\(mode.summary)\n"
         }
         text += "\nOptions:\n"
         for option in BenchOption.table {

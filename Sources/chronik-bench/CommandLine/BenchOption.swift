@@ -86,7 +86,7 @@ struct BenchOption: Sendable {
         }
     }
 
-    static let table = connection + load + reading + output
+    static let table = connection + load + reading + raft + output
 
     private static let connection: [BenchOption] = [
         BenchOption(
@@ -134,7 +134,7 @@ struct BenchOption: Sendable {
         BenchOption(
             "--dir",
             "DIR",
-            [.limits],
+            [.limits, .raftRecovery],
             "Directory to measure the disk of [.].",
             allowed: "a directory"
         ) { settings, text in
@@ -236,6 +236,17 @@ struct BenchOption: Sendable {
             consuming,
             "Largest answer to a fetch [16MiB]."
         ),
+    ]
+
+    private static let raft: [BenchOption] = [
+        number(
+            "--entries",
+            \.entries,
+            1...100_000_000,
+            [.raft, .raftRecovery],
+            "Entries to commit, or to recover [1000000]."
+        ),
+        number("--groups", \.groups, 1...100_000, [.raftRecovery], "Raft groups [1000]."),
     ]
 
     private static let output: [BenchOption] = [

@@ -6,6 +6,8 @@ enum BenchMode: String, CaseIterable, Sendable {
     case consume
     case roundTrip = "round-trip"
     case limits
+    case raft
+    case raftRecovery = "raft-recovery"
     case raftWire = "raft-wire"
 
     var summary: String {
@@ -14,6 +16,8 @@ enum BenchMode: String, CaseIterable, Sendable {
         case .consume: "read records and measure how many a second"
         case .roundTrip: "do both at once and measure how soon a record reaches a consumer"
         case .limits: "measure what this machine's disk and loopback can do at best"
+        case .raft: "measure what the Raft library does by itself"
+        case .raftRecovery: "write a log of many Raft groups and measure its recovery"
         case .raftWire: "measure the wire between nodes over loopback, two of them in this process"
         }
     }
@@ -40,6 +44,8 @@ struct BenchSettings: Sendable {
     var consumers = 1
     var from = ConsumePlan.Place.earliest
     var maxBytes = 16 << 20
+    var entries = 1_000_000
+    var groups = 1_000
     var threads = 1
     var directory = "."
     var isJSON = false

@@ -95,6 +95,11 @@ enum FrameSeeds {
             ("beat", .beat(NodeBeat(sequence: 5, answered: 4, incarnation: 1 << 60))),
             ("snapshot-chunk", .snapshotChunk(chunk)),
             ("snapshot-answer", .snapshotAnswer(answer)),
+            ("call", .call(PeerCall(id: 300, operation: 2, payload: ByteSlice("question")))),
+            (
+                "answer",
+                .answer(PeerAnswer(id: 300, isRefused: false, payload: ByteSlice("answer")))
+            ),
         ]
     }
 

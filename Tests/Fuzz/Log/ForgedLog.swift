@@ -110,7 +110,8 @@ struct ForgedLog {
             life: 1,
             offset: at,
             length: flags & 16 == 0 ? length : Int(input.integer(UInt32.self)),
-            count: flags & 32 == 0 ? records.count : Int(input.integer(UInt32.self))
+            count: flags & 32 == 0 ? records.count : Int(input.integer(UInt32.self)),
+            highestTerm: 1
         )
         let block = AlignedBlock.zeroed(length)
         batch.encode(into: block.start, fileChecksum: header.checksum)
@@ -171,7 +172,8 @@ struct ForgedLog {
         let marker = CleanShutdownMarker(
             sequence: flags & 1 == 0 ? header.sequence : input.integer(),
             offset: flags & 2 == 0 ? UInt64(at) : input.integer(),
-            nextNumber: flags & 4 == 0 ? number : input.integer()
+            nextNumber: flags & 4 == 0 ? number : input.integer(),
+            highestTerm: 1
         )
         make("/wal/" + FileName.cleanShutdown, marker.encoded().array)
     }

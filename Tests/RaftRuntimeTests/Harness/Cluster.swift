@@ -6,15 +6,17 @@ import WriteAheadLog
 
 @testable import RaftRuntime
 
-/// Nodes with Raft groups in one process and virtual time: their loops, logs and disks are
-/// simulated, and so is what lies between them. One seed is one run.
+/// Nodes with Raft groups in one process and virtual time.
+///
+/// Their loops, logs and disks are simulated, and so is what lies between them. One seed is one
+/// run.
 final class Cluster: @unchecked Sendable {
     // Unchecked: the simulation runs on one thread.
     let simulation: Simulation
     let wire: Wire
     let ledger = AppliedLedger()
     let config: RaftConfig
-    private(set) var nodes: [ClusterNode] = []
+    private(set) var nodes: [SimulatedNode] = []
     var members: [ReplicaID] { nodes.map(\.id) }
 
     init(
@@ -27,7 +29,7 @@ final class Cluster: @unchecked Sendable {
         self.config = config
         wire = Wire(simulation)
         for number in 1...count {
-            nodes.append(ClusterNode(ReplicaID(UInt64(number)), loops: loops, in: self))
+            nodes.append(SimulatedNode(ReplicaID(UInt64(number)), loops: loops, in: self))
         }
         for node in nodes { try node.start() }
     }
@@ -35,15 +37,15 @@ final class Cluster: @unchecked Sendable {
     deinit { for node in nodes { node.platform?.end() } }
 
     /// A node that is no member of anything yet.
-    func addNode() throws -> ClusterNode {
-        let node = ClusterNode(ReplicaID(UInt64(nodes.count + 1)), loops: 1, in: self)
+    func addNode() throws -> SimulatedNode {
+        let node = SimulatedNode(ReplicaID(UInt64(nodes.count + 1)), loops: 1, in: self)
         nodes.append(node)
         try node.start()
         for node in nodes where node.isOn { node.dispatcher?.follow(members) }
         return node
     }
 
-    func node(_ id: ReplicaID) -> ClusterNode { nodes[Int(id.rawValue) - 1] }
+    func node(_ id: ReplicaID) -> SimulatedNode { nodes[Int(id.rawValue) - 1] }
 
     /// Starts a new group on the first `count` nodes.
     func createGroup(_ group: UInt64 = 1, on count: Int = 3) throws {
@@ -61,8 +63,8 @@ final class Cluster: @unchecked Sendable {
     }
 
     /// Runs until one replica leads and is ready, and returns its node.
-    func leader(_ group: UInt64 = 1, within milliseconds: Int64 = 5_000) throws -> ClusterNode {
-        var found: ClusterNode?
+    func leader(_ group: UInt64 = 1, within milliseconds: Int64 = 5_000) throws -> SimulatedNode {
+        var found: SimulatedNode?
         run(milliseconds) {
             found = readyLeader(group)
             return found != nil
@@ -72,26 +74,29 @@ final class Cluster: @unchecked Sendable {
     }
 
     /// The one that leads in the highest term.
-    func readyLeader(_ group: UInt64 = 1) -> ClusterNode? {
+    func readyLeader(_ group: UInt64 = 1) -> SimulatedNode? {
         nodes.filter { $0.isOn && $0.replica(group)?.isReadyLeader == true }
-            .max { ($0.replica(group)?.info.term ?? .zero) < ($1.replica(group)?.info.term ?? .zero) }
+            .max {
+                ($0.replica(group)?.info.term ?? .zero) < ($1.replica(group)?.info.term ?? .zero)
+            }
     }
 
-    func followers(_ group: UInt64 = 1) -> [ClusterNode] {
+    func followers(_ group: UInt64 = 1) -> [SimulatedNode] {
         nodes.filter { $0.isOn && $0.replica(group)?.info.isLeader == false }
     }
 
     /// Whether all replicas that are up hold and applied the same, and one leads.
     func isWhole(_ group: UInt64 = 1) -> Bool {
         let replicas = nodes.filter(\.isOn).compactMap { $0.replica(group) }
-        guard let first = replicas.first, replicas.count { $0.info.isLeader } == 1 else {
+        guard let first = replicas.first, replicas.filter(\.info.isLeader).count == 1 else {
             return false
         }
         let values = nodes.filter(\.isOn).compactMap { $0.machines[group]?.values }
+        guard values.allSatisfy({ $0 == values[0] }) else { return false }
         return replicas.allSatisfy {
             !$0.hasFailed && $0.info.term == first.info.term && $0.info.leader == first.info.leader
                 && $0.info.lastIndex == first.info.lastIndex && $0.info.applied == $0.info.lastIndex
-        } && values.allSatisfy { $0 == values[0] }
+        }
     }
 
     /// Proposes on the leader, again until it is acknowledged.
@@ -105,6 +110,13 @@ final class Cluster: @unchecked Sendable {
         }
         throw ClusterProblem.notAcknowledged(key)
     }
+}
+
+/// Carries what is not Sendable into a closure that says it must be.
+final class Box<Value>: @unchecked Sendable {
+    // Unchecked: a test runs on one thread.
+    var value: Value
+    init(_ value: Value) { self.value = value }
 }
 
 enum ClusterProblem: Error {
@@ -130,15 +142,19 @@ final class AppliedLedger {
 
     func count(_ group: UInt64 = 1) -> Int { entries[group]?.count ?? 0 }
 
-    /// How often a command was committed.
-    func occurrences(of payload: ByteSlice, in group: UInt64 = 1) -> Int {
-        let wanted = RaftPayload(payload)
-        return entries[group]?.values.count { $0.payload == wanted } ?? 0
+    /// Where each value of a key was committed.
+    func indices(of key: String, in group: UInt64 = 1) -> [String: [LogIndex]] {
+        var found: [String: [LogIndex]] = [:]
+        for (index, entry) in entries[group] ?? [:] where entry.kind == .normal {
+            let command = try? MemoryStateMachine.Command(decoding: ByteSlice(entry.payload))
+            if case .set(key, let value) = command { found[value, default: []].append(index) }
+        }
+        return found
     }
 }
 
 /// One node: what outlives its lives, and its life of now.
-final class ClusterNode: @unchecked Sendable {
+final class SimulatedNode: @unchecked Sendable {
     // Unchecked: the simulation runs on one thread.
     let id: ReplicaID
     let disk: SimulatedFileSystem
@@ -149,6 +165,9 @@ final class ClusterNode: @unchecked Sendable {
     private(set) var wal: GroupCommitWAL?
     private(set) var managers: [RaftReplicaManager] = []
     private(set) var dispatcher: RaftDispatcher?
+    private(set) var calls: PeerCalls?
+    /// Of its next life.
+    var callLimits = PeerCalls.Limits()
     private(set) var machines: [UInt64: DurableMachine] = [:]
     private var kept: [UInt64: KeptState] = [:]
     private var recovered: [UInt64: WALRaftStorage] = [:]
@@ -193,15 +212,24 @@ final class ClusterNode: @unchecked Sendable {
         wal = try open(platform)
         let limits = SnapshotLimits(cluster.config)
         for loop in platform.loops {
-            var made: RaftReplicaManager?
-            loop.execute { [self] in made = makeManager(loop, platform, transport, limits) }
-            cluster.run(1_000) { made != nil }
-            guard let made else { throw ClusterProblem.notStarted("node \(id)") }
-            managers.append(made)
+            let made = Box<RaftReplicaManager?>(nil)
+            loop.execute { [self] in made.value = makeManager(loop, platform, transport, limits) }
+            cluster.run(1_000) { made.value != nil }
+            guard let manager = made.value else { throw ClusterProblem.notStarted("node \(id)") }
+            managers.append(manager)
         }
+        // Not a generator of the world's: what is drawn there stays what it was.
+        let calls = PeerCalls(
+            transport: transport,
+            loop: platform.loops[0],
+            generator: SeededGenerator(seed: id.rawValue << 32 | lives),
+            limits: callLimits
+        )
+        self.calls = calls
         let dispatcher = RaftDispatcher(
             managers: managers,
             transport: transport,
+            calls: calls,
             incarnation: lives,
             placement: { [count = loops] in Int($0) % count }
         )
@@ -231,9 +259,9 @@ final class ClusterNode: @unchecked Sendable {
             transport: transport,
             snapshotLimits: limits
         )
-        manager.onLogPoisoned = { [unowned self] _ in
+        manager.onLogPoisoned = { [unowned self] error in
             isSilenced = true
-            dispatcher?.fallSilent()
+            dispatcher?.logIsPoisoned(error)
         }
         return manager
     }
@@ -284,12 +312,17 @@ final class ClusterNode: @unchecked Sendable {
     // MARK: Groups
 
     /// Runs `body` on the loop of a group, and the simulation until it did.
+    @discardableResult
     func on<T>(_ group: UInt64 = 1, _ body: @escaping (PartitionReplica?) throws -> T) throws -> T {
-        var result: Result<T, any Error>?
-        let manager = manager(of: group)
-        manager.loop.execute { [self] in result = Result { try body(replica(group)) } }
-        cluster.run(1_000) { result != nil }
-        guard let result else { throw ClusterProblem.notStarted("node \(id), group \(group)") }
+        let box = Box<Result<T, any Error>?>(nil)
+        let work = Box(body)
+        manager(of: group).loop.execute { [self] in
+            box.value = Result { try work.value(replica(group)) }
+        }
+        cluster.run(1_000) { box.value != nil }
+        guard let result = box.value else {
+            throw ClusterProblem.notStarted("node \(id), group \(group)")
+        }
         return try result.get()
     }
 
@@ -318,7 +351,7 @@ final class ClusterNode: @unchecked Sendable {
             )
             let replica = try manager.start(group: group, storage: storage, stateMachine: machine)
             machine.replica = replica
-            replica.onStorageFailed = { failures[group] = $0 }
+            replica.onStorageFailed = { [unowned self] in failures[group] = $0 }
             replica.onReleaseWanted = { machine.keep() }
         }
     }
@@ -330,17 +363,20 @@ final class ClusterNode: @unchecked Sendable {
         _ completion: @escaping (Result<ByteSlice, RaftError>) -> Void
     ) {
         let payload = RaftPayload(MemoryStateMachine.Command.set(key: key, value: value).encoded)
+        let answer = Box(completion)
         manager(of: group).loop.execute { [self] in
             guard let replica = replica(group) else {
-                completion(.failure(.unknownGroup(group)))
+                answer.value(.failure(.unknownGroup(group)))
                 return
             }
-            replica.propose(payload, completion)
+            replica.propose(payload, answer.value)
         }
     }
 
     /// Makes what is applied durable and drops the log up to there.
-    func compact(_ group: UInt64 = 1) throws { try on(group) { _ in machines[group]?.keep() } }
+    func compact(_ group: UInt64 = 1) throws {
+        try on(group) { [self] _ in machines[group]?.keep() }
+    }
 }
 
 /// What a state machine keeps on its own disk.

@@ -18,7 +18,8 @@ final class StorageNode: @unchecked Sendable {
     init(
         _ platform: any HostPlatform,
         directory: String,
-        inlineSync: Int64 = 0
+        inlineSync: Int64 = 0,
+        recovered: RecoveredGroups? = nil
     ) throws(WALError) {
         self.platform = platform
         self.directory = directory
@@ -29,28 +30,23 @@ final class StorageNode: @unchecked Sendable {
         )
         configuration.firstFileBytes = 64 << 10
         configuration.inlineSyncNanoseconds = inlineSync
-        var found: [UInt64: WALRaftStorage] = [:]
+        let groups = recovered ?? RecoveredGroups(replica: ReplicaID(1))
         wal = try GroupCommitWAL.open(
             configuration,
             files: platform.files,
             worker: platform.makeWorker(name: "wal"),
             preparer: platform.makeWorker(name: "files"),
             clock: platform.clock,
-            generator: platform.makeGenerator()
+            generator: platform.makeGenerator(),
+            onDamage: recovered.map { recovered in { recovered.take($0) } }
         ) { record, payload, position in
-            let storage =
-                found[record.group]
-                ?? WALRaftStorage(group: record.group, membership: Membership())
-            found[record.group] = storage
-            try storage.recover(
-                kind: record.kind,
-                term: record.term,
-                index: record.index,
-                payload: payload,
-                at: position
-            )
+            try groups.take(record, payload, at: position)
         }
-        self.found = found
+        groups.opened(isNew: wal.isNew)
+        guard recovered == nil else { return }
+        for group in groups.groups {
+            found[group] = try? groups.storage(of: group, membership: Membership(), isNew: false)
+        }
     }
 
     /// Writes what is staged; `then` runs on the loop once it is durable.

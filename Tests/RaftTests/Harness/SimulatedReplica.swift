@@ -38,10 +38,11 @@ final class SimulatedReplica {
         try start()
     }
 
-    func start(abstainUntil: LogIndex? = nil) throws {
+    func start(abstainUntil: LogIndex? = nil, abstainUntilTerm: Term? = nil) throws {
         machine = StateMachine()
         if let snapshot = disk.latestSnapshot { machine = StateMachine(snapshot) }
         disk.snapshotSource = nil
+        if let abstainUntilTerm { durable = HardState(term: abstainUntilTerm) }
         var hardState = durable
         hardState.commit = min(max(hardState.commit, machine.index), disk.lastIndex)
         node = try RaftNode(
@@ -50,7 +51,8 @@ final class SimulatedReplica {
             hardState: hardState,
             membership: machine.membership,
             applied: machine.index,
-            abstainUntil: abstainUntil
+            abstainUntil: abstainUntil,
+            abstainUntilTerm: abstainUntilTerm
         )
     }
 

@@ -194,6 +194,33 @@ import Testing
         #expect(cluster.invariants.violations == [])
     }
 
+    @Test func `27c a replica that knows only its terms abstains until a later one commits`() throws
+    {
+        let cluster = try plain(3)
+        cluster.elect(1)
+        cluster.isolate(3)
+        let content = try #require(cluster.propose(1))
+        cluster.stabilize()
+        #expect(cluster.acknowledged[content] == LogIndex(3))
+        let fence = cluster.node(1).term.next
+        cluster.crash(1)
+        cluster.crash(2)
+        cluster.heal()
+        cluster[2].disk.lose(from: LogIndex(3))
+        try cluster[2].start(abstainUntilTerm: fence)
+        cluster.invariants.forget(cluster[2])
+        cluster.run(ticks: 100)
+        #expect(cluster.leader == nil && cluster.node(2).isAbstaining)
+        try cluster.restart(1)
+        cluster.run(ticks: 200)
+        #expect(cluster.leader?.id == ReplicaID(1))
+        #expect(cluster.node(1).term >= fence)
+        #expect(!cluster.node(2).isAbstaining)
+        #expect(cluster.terms(2) == cluster.terms(1))
+        cluster.checkClients()
+        #expect(cluster.invariants.violations == [])
+    }
+
     @Test func `28 a restart goes on from snapshot and log`() throws {
         let cluster = try plain(1)
         cluster.elect(1)

@@ -116,7 +116,7 @@ struct FrameSamples {
     }
 
     mutating func frame() -> PeerFrame {
-        switch generator.below(6) {
+        switch generator.below(8) {
         case 0:
             .beat(NodeBeat(sequence: number(), answered: number(), incarnation: number()))
         case 1:
@@ -140,6 +140,15 @@ struct FrameSamples {
                     isRefused: flip()
                 )
             )
+        case 3:
+            .call(
+                PeerCall(
+                    id: number(),
+                    operation: UInt8(generator.below(256)),
+                    payload: bytes()
+                )
+            )
+        case 4: .answer(PeerAnswer(id: number(), isRefused: flip(), payload: bytes()))
         default: .messages(list { $0.message() })
         }
     }

@@ -1,3 +1,4 @@
+import Bytes
 import Platform
 import Raft
 import RaftRuntime
@@ -88,6 +89,8 @@ enum Numbered {
                     isRefused: false
                 )
             )
+        case .calls:
+            .call(PeerCall(id: number, operation: 3, payload: ByteSlice("payload")))
         }
     }
 

@@ -113,7 +113,8 @@ final class Wire: @unchecked Sendable {
     ) -> (Node, Node) {
         let pair = (boot(1, change), boot(2))
         let line = "raft_transport_connections{direction=\"outgoing\"}"
-        let isConnected = run { pair.0.count(line) == 3 && pair.1.count(line) == 3 }
+        let wanted = PeerFrame.Stream.allCases.count
+        let isConnected = run { pair.0.count(line) == wanted && pair.1.count(line) == wanted }
         precondition(isConnected, "seed \(simulation.seed): two nodes do not find each other")
         pair.0.recorder.forget()
         pair.1.recorder.forget()

@@ -19,6 +19,10 @@ final class LogHarness: @unchecked Sendable {
     private(set) var positions: [Int: WALPosition] = [:]
     private(set) var failures: [WALError] = []
     private(set) var found: [Int] = []
+    /// Damage that recovery passed over, and how many records were found before it.
+    private(set) var damage: [(damage: WALDamage, found: Int)] = []
+    /// Whether recovery goes on behind damage.
+    var survivesDamage = false
     private var nextRecord = 0
 
     init(seed: UInt64 = 1, _ files: FaultyFileSystem = FaultyFileSystem()) {
@@ -52,13 +56,16 @@ final class LogHarness: @unchecked Sendable {
         found = []
         positions = [:]
         failures = []
+        damage = []
+        let onDamage: (WALDamage) -> Void = { [unowned self] in damage.append(($0, found.count)) }
         let opened = try GroupCommitWAL.open(
             configuration,
             files: files,
             worker: machine.writing,
             preparer: machine.preparing,
             clock: machine.clock,
-            generator: generator.fork()
+            generator: generator.fork(),
+            onDamage: survivesDamage ? onDamage : nil
         ) { header, payload, position in
             let number = try TestRecord.number(of: header, payload)
             found.append(number)

@@ -1,0 +1,135 @@
+import Bytes
+import ClusterMetadata
+import KafkaMessages
+import KafkaProtocol
+import Platform
+import Raft
+import RaftRuntime
+import RaftTransport
+import Synchronization
+
+/// This node's ties to the others: the transport, the beats, and calls in both directions.
+final class ClusterLink: NodeCalls {
+    let settings: ClusterSettings
+    let incarnation: UInt64
+    let transport: FramedTransport
+    private let calls: PeerCalls
+    private let nodeID: Int32
+    private let loop: EventLoop
+    private let loops: [EventLoop]
+    private let dispatcher = Mutex<RaftDispatcher?>(nil)
+
+    init(
+        _ settings: ClusterSettings,
+        nodeID: Int32,
+        platform: any HostPlatform,
+        metrics: MetricsRegistry
+    ) {
+        self.settings = settings
+        self.nodeID = nodeID
+        loops = platform.loops
+        loop = platform.loops[0]
+        incarnation = UInt64(max(1, platform.clock.wallMilliseconds)) * 1_000_000
+        transport = FramedTransport(
+            FramedTransportConfiguration(
+                identity: NodeIdentity(
+                    cluster: settings.clusterID,
+                    node: ReplicaID(UInt64(nodeID)),
+                    incarnation: incarnation
+                ),
+                listenAddress: settings.raftListen
+            ),
+            loops: platform.loops,
+            generator: platform.makeGenerator(),
+            metrics: metrics
+        )
+        calls = PeerCalls(
+            transport: transport,
+            loop: platform.loops[0],
+            generator: platform.makeGenerator()
+        )
+    }
+
+    var advertised: SocketAddress { settings.raftAdvertised }
+
+    private var others: [ClusterSettings.Node] { settings.nodes.filter { $0.id != nodeID } }
+
+    /// Listens for the other nodes and begins to exchange beats with them; on the first loop.
+    func open(shards: [PartitionShard], metadata: MetadataService) async throws {
+        let count = shards.count
+        let dispatcher = RaftDispatcher(
+            managers: shards.map(\.manager),
+            transport: transport,
+            calls: calls,
+            incarnation: incarnation,
+            placement: { Placement.loop(of: $0, of: count) }
+        )
+        self.dispatcher.withLock { $0 = dispatcher }
+        transport.setPeers(
+            Dictionary(
+                uniqueKeysWithValues: others.map { (ReplicaID(UInt64($0.id)), $0.raft) }
+            )
+        )
+        let transport = transport
+        let started: Result<SocketAddress, any Error> = await withUnsafeContinuation { done in
+            loop.execute {
+                done.resume(returning: Result { try transport.start(delegate: dispatcher) })
+            }
+        }
+        _ = try started.get()
+        calls.serve { _, call in
+            guard let operation = NodeOperation(rawValue: call.operation) else { return nil }
+            return await metadata.serve(operation, call.payload)
+        }
+        await metadata.connect(self)
+        dispatcher.follow(others.map { ReplicaID(UInt64($0.id)) })
+    }
+
+    func follow(_ metadata: MetadataService, reportsOf leaders: LeaderTable) async {
+        let reports = LeadershipReports(loop: loop, nodeID: nodeID, metadata: metadata)
+        leaders.observe(
+            LeaderTable.Observer { [loop] leading in
+                loop.execute {
+                    Task.immediate(executorPreference: loop) { await reports.leads(leading) }
+                }
+            }
+        )
+        let watch = BrokerWatch(
+            loop: loop,
+            nodeID: nodeID,
+            incarnation: NodeIncarnation.id(of: incarnation),
+            metadata: metadata
+        ) { [weak self] in
+            let heard = self?.dispatcher.withLock { $0 }?.heardPeers ?? [:]
+            return Dictionary(
+                uniqueKeysWithValues: heard.map {
+                    (Int32(truncatingIfNeeded: $0.key.rawValue), $0.value)
+                }
+            )
+        }
+        await metadata.onLeading { [loop] leads in
+            Task.immediate(executorPreference: loop) { await watch.leads(leads) }
+        }
+    }
+
+    func call(
+        _ node: Int32,
+        _ operation: NodeOperation,
+        _ payload: ByteSlice,
+        within nanoseconds: Int64
+    ) async throws(PeerCallError) -> ByteSlice {
+        try await calls.call(
+            ReplicaID(UInt64(node)),
+            operation.rawValue,
+            payload,
+            within: nanoseconds
+        )
+    }
+
+    /// Says no more to the other nodes.
+    func close() async {
+        calls.stop()
+        dispatcher.withLock { $0 }?.fallSilent()
+        await transport.stop()
+    }
+}

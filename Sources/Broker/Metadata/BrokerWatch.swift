@@ -1,0 +1,93 @@
+import ClusterMetadata
+import KafkaMessages
+import Platform
+import Raft
+import RaftRuntime
+
+/// Which brokers are alive, as the leader of the metadata hears their beats; fences those that are
+/// silent and takes them back.
+actor BrokerWatch {
+    private static let interval = Int64.milliseconds(100)
+
+    nonisolated let loop: EventLoop
+    nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
+
+    private let nodeID: Int32
+    private let incarnation: KafkaUUID
+    private let metadata: MetadataService
+    /// The nodes that are heard, and the incarnation of each.
+    private let peers: @Sendable () -> [Int32: UInt64]
+    /// Looks since this node began to lead; a broker has so many to be heard.
+    private var looks = 0
+    private var isWatching = false
+    private static let patientLooks = 20
+
+    init(
+        loop: EventLoop,
+        nodeID: Int32,
+        incarnation: KafkaUUID,
+        metadata: MetadataService,
+        peers: @escaping @Sendable () -> [Int32: UInt64]
+    ) {
+        self.loop = loop
+        self.nodeID = nodeID
+        self.incarnation = incarnation
+        self.metadata = metadata
+        self.peers = peers
+    }
+
+    /// This node begins or ceases to lead the metadata.
+    func leads(_ leads: Bool) {
+        looks = 0
+        guard leads != isWatching else { return }
+        isWatching = leads
+        if leads { schedule() }
+    }
+
+    private func schedule() {
+        _ = loop.schedule(after: Self.interval) { [weak self] in
+            guard let self else { return }
+            Task.immediate(executorPreference: self.loop) { await self.look() }
+        }
+    }
+
+    private func look() async {
+        guard isWatching else { return }
+        looks += 1
+        let heard = peers()
+        let own = nodeID
+        let ownIncarnation = incarnation
+        let isPatient = looks < Self.patientLooks
+        let hasNews = metadata.image.brokers.contains { broker in
+            let isHeard = broker.id == own || heard[broker.id] != nil
+            return isHeard == broker.isFenced && !(isPatient && !isHeard)
+        }
+        if hasNews {
+            await metadata.liveness { controller in
+                var records: [MetadataRecord] = []
+                for broker in controller.decided.brokers {
+                    if broker.id == own {
+                        records += controller.brokerIsBack(own, incarnation: ownIncarnation).records
+                    } else if let life = heard[broker.id] {
+                        records +=
+                            controller.brokerIsBack(
+                                broker.id,
+                                incarnation: NodeIncarnation.id(of: life)
+                            ).records
+                    } else if !isPatient {
+                        records += controller.brokerIsSilent(broker.id).records
+                    }
+                }
+                return records
+            }
+        }
+        if isWatching { schedule() }
+    }
+}
+
+/// The run of a process, as the nodes' beats count it and as registrations name it.
+enum NodeIncarnation {
+    static func id(of nanoseconds: UInt64) -> KafkaUUID {
+        KafkaUUID(high: 0x6368_726f_6e69_6b00, low: nanoseconds)
+    }
+}

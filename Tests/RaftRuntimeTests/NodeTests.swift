@@ -1,0 +1,168 @@
+import Bytes
+import Platform
+import Raft
+import Simulator
+import Testing
+
+@testable import RaftRuntime
+
+/// What belongs to a node rather than to one group.
+@Suite(.timeLimit(.minutes(5))) struct NodeTests {
+    @Test func `each setting that cannot be is refused by its name`() throws {
+        try RaftConfig().validate()
+        func key(_ change: (inout RaftConfig) -> Void) -> String? {
+            var config = RaftConfig()
+            change(&config)
+            do {
+                try config.validate()
+                return nil
+            } catch {
+                return error.key
+            }
+        }
+        #expect(key { $0.tickMilliseconds = 0 } == "tickMilliseconds")
+        #expect(key { $0.electionTicks = 1 } == "electionTicks")
+        #expect(key { $0.heartbeatTicks = 4 } == "electionTicks")
+        #expect(key { $0.quiesceTicks = -1 } == "quiesceTicks")
+        #expect(key { $0.maxConcurrentElections = 0 } == "maxConcurrentElections")
+        #expect(key { $0.snapshotBytesPerSecond = 0 } == "snapshotBytesPerSecond")
+        #expect(key { $0.maxSnapshotsSent = 0 } == "maxSnapshotsSent")
+        let error = RaftConfigError(key: "quiesceTicks", reason: "-1 is not within 0 and 9")
+        #expect("\(error)" == "raft setting quiesceTicks: -1 is not within 0 and 9")
+    }
+
+    @Test func `groups of several loops share the node's beats, and frames find their loop`() throws
+    {
+        let cluster = try Cluster(loops: 3)
+        for group: UInt64 in 1...6 { try cluster.createGroup(group) }
+        for group: UInt64 in 1...6 {
+            try cluster.write(group, "a", "\(group)")
+            #expect(cluster.run(2_000) { cluster.isWhole(group) })
+        }
+        cluster.run(3_000)
+        cluster.wire.resetCounts()
+        cluster.run(1_000)
+        #expect((110...126).contains(cluster.wire.frames[.liveness] ?? 0))
+        #expect(cluster.wire.frames[.messages] == nil)
+        let dead = cluster.nodes[0]
+        dead.cutPower()
+        for group: UInt64 in 1...6 {
+            try cluster.write(group, "b", "1")
+            #expect(cluster.readyLeader(group) !== dead)
+        }
+    }
+
+    @Test func `a message for a group that is not here goes to whoever may make it`() throws {
+        let cluster = try Cluster()
+        try cluster.createGroup()
+        let leader = try cluster.leader()
+        let node = try #require(cluster.followers().first)
+        var strays: [UInt64] = []
+        node.managers[0].onUnknownGroup = { group, _ in strays.append(group) }
+        try node.on { $0?.stop() }
+        try leader.on { $0?.readIndex { _ in } }
+        cluster.run(200)
+        #expect(!strays.isEmpty && strays.allSatisfy { $0 == 1 })
+        #expect(node.managers[0].metrics.strayMessages.current == UInt64(strays.count))
+    }
+
+    @Test func `a replica that lost what it acknowledged ends, and the others do not`() throws {
+        let cluster = try Cluster()
+        try cluster.createGroup()
+        let leader = try cluster.leader()
+        let node = try #require(cluster.followers().first)
+        try node.on { replica in
+            let info = replica?.info
+            let heartbeat = Message.Heartbeat(commit: (info?.lastIndex ?? .zero) + 5)
+            replica?.step(
+                Message(
+                    from: leader.id,
+                    to: node.id,
+                    term: info?.term ?? .zero,
+                    body: .heartbeat(heartbeat)
+                )
+            )
+        }
+        let last = try #require(node.replica()?.info.lastIndex)
+        #expect(node.failures[1] as? RaftError == .logLost(commit: last + 5, last: last))
+        #expect(throws: RaftError.storageFailed) {
+            try node.on { try $0?.transferLeadership(to: leader.id) }
+        }
+        try cluster.write(1, "a", "1")
+    }
+
+    @Test func `messages that make no sense are counted and change nothing`() throws {
+        let cluster = try Cluster()
+        try cluster.createGroup()
+        let leader = try cluster.leader()
+        let before = leader.replica()?.status
+        try leader.on { replica in
+            for body: Message.Body in [
+                .appendResponse(.init(index: LogIndex(1 << 50))), .heartbeat(.init(commit: .zero)),
+                .append(
+                    .init(previousIndex: .max, previousTerm: .zero, entries: [], commit: .zero)
+                ),
+            ] {
+                let term = replica?.info.term ?? .zero
+                replica?.step(
+                    Message(from: ReplicaID(2), to: leader.id, term: term, body: body)
+                )
+            }
+        }
+        #expect((leader.replica()?.refusedMessages ?? 0) >= 2)
+        #expect(leader.replica()?.info.term == before?.term && leader.replica()?.hasFailed == false)
+    }
+
+    @Test func `no more snapshots travel at the same time than are allowed`() throws {
+        var config = RaftConfig()
+        config.snapshotChunkBytes = 500
+        config.maxSnapshotsSent = 1
+        config.maxSnapshotsReceived = 1
+        let cluster = try Cluster(config: config)
+        let away = cluster.nodes[2]
+        for group: UInt64 in 1...4 {
+            try cluster.createGroup(group)
+            try cluster.nodes[0].on(group) { $0?.campaign() }
+            _ = try cluster.leader(group)
+        }
+        away.cutPower()
+        for group: UInt64 in 1...4 {
+            try cluster.write(group, "a", String(repeating: "v", count: 5_000))
+            for node in cluster.nodes.prefix(2) { try node.compact(group) }
+        }
+        try away.start()
+        let groups: ClosedRange<UInt64> = 1...4
+        #expect(cluster.run(30_000) { groups.allSatisfy { cluster.isWhole($0) } })
+        #expect(away.managers[0].metrics.snapshotsReceived.current == 4)
+        #expect(cluster.wire.snapshotBytes < 4 * 5_500)
+    }
+
+    @Test func `what is sent is held to its rate`() {
+        var config = RaftConfig()
+        config.snapshotBytesPerSecond = 1_000_000
+        let limits = SnapshotLimits(config)
+        #expect(limits.delay(500_000, now: 0) == 0)
+        #expect(limits.delay(500_000, now: 0) == .milliseconds(500))
+        #expect(limits.delay(1, now: .milliseconds(400)) == .milliseconds(600))
+        #expect(limits.delay(1, now: .seconds(5)) == 0)
+        #expect(limits.takeSending() && limits.takeSending() && !limits.takeSending())
+        limits.giveSending()
+        #expect(limits.takeSending())
+    }
+
+    @Test func `a removed replica keeps its vote and nothing else`() throws {
+        let cluster = try Cluster()
+        try cluster.createGroup()
+        let leader = try cluster.leader()
+        let gone = try #require(cluster.followers().first)
+        let change = ConfigurationChange([.init(.removeReplica, gone.id)])
+        try leader.on { try $0?.proposeChange(change) }
+        #expect(cluster.run(2_000) { leader.replica()?.info.membership.voters.count == 2 })
+        let term = try #require(gone.replica()?.info.term)
+        try gone.on { $0?.remove() }
+        cluster.run(100)
+        let kept = try #require(gone.managers[0].takeRemoved(1))
+        #expect(kept.isRemoved && kept.hardState.term == term && kept.lastIndex == .zero)
+        #expect(gone.replica() == nil)
+    }
+}
