@@ -11,8 +11,52 @@ import record_batches
 
 PRODUCE, PRODUCE_VERSION = 0, 8
 FETCH, FETCH_VERSION = 1, 11
+METADATA, METADATA_VERSION = 3, 7
 NONE, OFFSET_OUT_OF_RANGE = 0, 1
 CLIENT = b"replica-reader"
+
+
+@dataclass
+class Metadata:
+    """What a node says of the cluster."""
+
+    # Node to address and rack.
+    brokers: dict
+    cluster_id: str
+    controller: int
+    # Topic and partition to its state.
+    partitions: dict
+
+
+@dataclass
+class PartitionMetadata:
+    error: int
+    leader: int
+    epoch: int
+    replicas: list
+    in_sync: list
+
+
+class Fields:
+    """Reads the fields of an answer one after the other."""
+
+    def __init__(self, data):
+        self.data, self.at = data, 0
+
+    def take(self, layout):
+        values = struct.unpack_from(">" + layout, self.data, self.at)
+        self.at += struct.calcsize(">" + layout)
+        return values[0] if len(values) == 1 else values
+
+    def text(self):
+        length = self.take("h")
+        if length < 0:
+            return None
+        self.at += length
+        return self.data[self.at - length : self.at].decode()
+
+    def each(self, read):
+        return [read() for _ in range(self.take("i"))]
 
 
 @dataclass
@@ -90,6 +134,31 @@ class ReplicaReader:
         (length,) = struct.unpack_from(">h", answer, 4)
         _, error, base = struct.unpack_from(">ihq", answer, 6 + length + 4)
         return error, base
+
+    def metadata(self):
+        fields = Fields(self.call(METADATA, METADATA_VERSION, struct.pack(">ib", -1, 0)))
+        partitions = {}
+
+        def broker():
+            node, host, port = fields.take("i"), fields.text(), fields.take("i")
+            return node, (f"{host}:{port}", fields.text())
+
+        def partition(topic):
+            error, index, leader, epoch = fields.take("hiii")
+            replicas, in_sync, _ = (fields.each(lambda: fields.take("i")) for _ in range(3))
+            partitions[topic, index] = PartitionMetadata(error, leader, epoch, replicas, in_sync)
+
+        def topic():
+            fields.take("h")
+            name = fields.text()
+            fields.take("b")
+            fields.each(lambda: partition(name))
+
+        fields.take("i")
+        brokers = dict(fields.each(broker))
+        cluster, controller = fields.text(), fields.take("i")
+        fields.each(topic)
+        return Metadata(brokers, cluster, controller, partitions)
 
     def watermarks(self, topic, partition):
         """Log start and high watermark, as this node knows them; and the error."""

@@ -2,11 +2,14 @@
 
 import threading
 
+from kafka_wire import ReplicaReader
+
 
 class Observer:
     """Writes down `leader` and `watermark` events; the checker judges them."""
 
     PERIOD = 0.1
+    PATIENCE = 2
 
     def __init__(self, cluster, history):
         self.cluster, self.history = cluster, history
@@ -26,29 +29,31 @@ class Observer:
         self.threads = []
 
     def watch(self, node):
-        led, marks = set(), {}
+        seen = set()
         while not self.stopping.wait(self.PERIOD):
             if not node.is_up:
                 continue
             incarnation = node.incarnation
             try:
-                known = node.ask_json("/admin/cluster/partitions", seconds=2)["partitions"]
+                with ReplicaReader(node.address, self.PATIENCE) as reader:
+                    while not self.stopping.wait(self.PERIOD):
+                        self.look(node, incarnation, reader, seen)
             except Exception:
                 # It is being killed, cut off or starting: there is nothing to see.
                 continue
-            if incarnation != node.incarnation:
+
+    def look(self, node, incarnation, reader, seen):
+        for (topic, partition), known in reader.metadata().partitions.items():
+            # Those of topics that tests make, not what clients keep in the cluster.
+            if topic.startswith("__"):
                 continue
-            for partition in known:
-                place = (partition["topic"], partition["partition"])
-                leads = (place, partition["leader_epoch"])
-                if partition["leader"] == node.number and leads not in led:
-                    led.add(leads)
-                    self.history.add("leader", node=node.number, topic=place[0],
-                                     partition=place[1], epoch=partition["leader_epoch"])
-                low, high = partition["log_start_offset"], partition["high_watermark"]
-                mark = (incarnation, low, high)
-                if high is not None and marks.get(place) != mark:
-                    marks[place] = mark
-                    self.history.add("watermark", process=f"observer-{node.number}",
-                                     node=node.number, incarnation=incarnation, topic=place[0],
-                                     partition=place[1], low=low, high=high)
+            place = {"node": node.number, "topic": topic, "partition": partition}
+            if known.leader == node.number and (topic, partition, known.epoch) not in seen:
+                seen.add((topic, partition, known.epoch))
+                self.history.add("leader", epoch=known.epoch, **place)
+            error, low, high = reader.watermarks(topic, partition)
+            mark = (incarnation, topic, partition, low, high)
+            if not error and mark not in seen:
+                seen.add(mark)
+                self.history.add("watermark", process=f"observer-{node.number}", low=low,
+                                 high=high, incarnation=incarnation, **place)

@@ -78,7 +78,8 @@ def test_a_right_history_passes():
     story.poll([0, 1, 2])
     story.poll([3, 4])
     for high in (0, 3, 3, 7):
-        story.history.add("watermark", process="w", node=1, topic="t", partition=0, low=0, high=high)
+        story.history.add("watermark", process="w", node=1, topic="t", partition=0, low=0,
+                          high=high)
     for epoch, node in [(1, 1), (2, 3), (1, 1)]:
         story.history.add("leader", node=node, topic="t", partition=0, epoch=epoch)
     assert checker.check(story.end()) == []

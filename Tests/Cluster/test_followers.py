@@ -57,7 +57,8 @@ def test_a_consumer_reads_from_the_replica_in_its_rack(racks, history, topic):
              for node in racks.nodes}
     assert grown[near] > total * 5_000 > 10 * grown[leader]
     assert grown[far] < grown[near] / 10
-    assert {m["id"]: m["rack"] for m in near.members()["members"]} == {1: "a", 2: "b", 3: "c"}
+    racks_known = {node: rack for node, (_, rack) in near.metadata().brokers.items()}
+    assert racks_known == {1: "a", 2: "b", 3: "c"}
 
 
 def test_replicas_are_spread_over_racks(cluster_factory, history, topic):
@@ -67,7 +68,7 @@ def test_replicas_are_spread_over_racks(cluster_factory, history, topic):
     cluster.wait_ready()
     cluster.wait_leader()
     create_topic(cluster, history, topic, 12, replicas=2)
-    places = [p["replicas"] for place, p in cluster.node(1).partitions().items()
+    places = [p.replicas for place, p in cluster.node(1).metadata().partitions.items()
               if place[0] == topic]
     assert len(places) == 12
     assert all(3 in replicas for replicas in places)
@@ -99,8 +100,7 @@ def test_a_follower_passes_batches_on_when_it_may(cluster_factory, transport, hi
     # Nobody to pass it on to.
     for node in cluster.others(leader):
         node.kill()
-    eventually(lambda: leader.partitions()[topic, 0]["leader"] is None
-               or produce_fails(leader, topic, raw), "nothing is acknowledged")
+    eventually(lambda: produce_fails(leader, topic, raw), "nothing is acknowledged")
 
 
 def produce_fails(node, topic, raw):
@@ -112,7 +112,7 @@ def test_leadership_spreads_by_itself(cluster, history, topic):
     create_topic(cluster, history, topic, 12)
 
     def spread():
-        led = [p["leader"] for place, p in cluster.node(1).partitions().items()
+        led = [p.leader for place, p in cluster.node(1).metadata().partitions.items()
                if place[0] == topic]
         return len(led) == 12 and all(led.count(node.number) == 4 for node in cluster.nodes)
 
@@ -136,6 +136,7 @@ def test_metadata_may_be_acknowledged_by_its_leader_alone(cluster_factory, trans
     load.wait_acknowledged(20)
     load.finish()
     for node in cluster.nodes:
-        eventually(lambda: sum(place[0].startswith(topic) for place in node.partitions()) == 11,
+        eventually(lambda: sum(place[0].startswith(topic)
+                               for place in node.metadata().partitions) == 11,
                    f"{node} knows all topics")
     verify(cluster, topic, 1)

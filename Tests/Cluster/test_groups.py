@@ -21,13 +21,6 @@ def make_consumer(cluster, group, **config):
     })
 
 
-def coordinator(cluster):
-    """The node that leads the partitions of groups, when one group is all there is."""
-    held = {place: p["leader"] for place, p in cluster.up[0].partitions().items()
-            if place[0] == OFFSETS}
-    return held
-
-
 def group_partition(group, count):
     """As Java's String.hashCode, and Kafka's way from it to a partition."""
     number = 0
@@ -83,7 +76,7 @@ def test_a_group_survives_the_loss_of_its_coordinator(cluster, history, topic, v
         eventually(done, "the commit is answered", SECONDS)
 
     consume(100)
-    count = len(coordinator(cluster))
+    count = sum(place[0] == OFFSETS for place in cluster.node(1).metadata().partitions)
     assert count > 0
     for _ in range(2):
         where = group_partition(group, count)

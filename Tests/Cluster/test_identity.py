@@ -29,9 +29,8 @@ def logged(nodes, *parts):
                for node in nodes for line in node.log().splitlines())
 
 
-def alive(cluster, asked, number):
-    (member,) = [m for m in asked.members()["members"] if m["id"] == number] or [None]
-    return member is not None and member["alive"]
+def alive(asked, number):
+    return number in asked.metadata().brokers
 
 
 def test_a_node_of_another_cluster_is_refused_and_both_are_named(cluster_factory, history, topic):
@@ -40,20 +39,20 @@ def test_a_node_of_another_cluster_is_refused_and_both_are_named(cluster_factory
     first.start()
     second.start()
     cluster.wait_ready([first, second])
-    ours = first.members()["cluster_id"]
+    ours = first.metadata().cluster_id
     stranger.start("--set", "cluster.name=another")
     eventually(lambda: refusals(first) + refusals(second) > 0, "the stranger is refused")
     eventually(lambda: logged(cluster.nodes, "of cluster", ours), "a log line names the cluster")
     (line,) = [line for node in cluster.nodes for line in node.log().splitlines()
                if "of cluster" in line and ours in line][:1]
     assert len(set(re.findall(r"of cluster (\S+?)[,\s]", line + " "))) == 2, line
-    assert not alive(cluster, first, 3)
+    assert not alive(first, 3)
     # The two go on without it, and it can join once it is told the right name.
     create_topic(cluster, history, topic, 1, replicas=2)
     stranger.terminate()
     stranger.wipe()
     stranger.start().wait_ready()
-    eventually(lambda: alive(cluster, first, 3), "the node is let in")
+    eventually(lambda: alive(first, 3), "the node is let in")
 
 
 def test_a_data_directory_of_another_cluster_or_node_is_refused(cluster_factory):
@@ -170,6 +169,5 @@ def test_a_file_with_nodes_starts_a_cluster(cluster_factory, history, topic, tmp
     cluster.start()
     cluster.wait_leader()
     create_topic(cluster, history, topic, 3)
-    assert [m["kafka_address"] for m in cluster.node(1).members()["members"]] == [
-        node.address for node in cluster.nodes
-    ]
+    known = cluster.node(1).metadata().brokers
+    assert known == {node.number: (node.address, None) for node in cluster.nodes}

@@ -85,6 +85,16 @@ def test_a_batch_sent_by_hand_is_stored_as_it_was(broker):
     assert [one[16:] for one in found] == [raw[16:]] * 2
 
 
+def test_the_metadata_of_a_lone_server(broker):
+    create_topic(Lone(broker), History(), "t", 2, 1)
+    with ReplicaReader(broker.address) as reader:
+        known = reader.metadata()
+    assert known.brokers == {1: (broker.address, None)} and known.controller == 1
+    assert [known.partitions["t", p].leader for p in (0, 1)] == [1, 1]
+    assert known.partitions["t", 0].replicas == known.partitions["t", 0].in_sync == [1]
+    assert known.partitions["t", 0].epoch >= 1
+
+
 def test_a_topic_that_is_not_there_is_an_error(broker):
     with ReplicaReader(broker.address) as reader:
         assert reader.fetch("nowhere", 0, 0).error == 3

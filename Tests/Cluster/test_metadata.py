@@ -65,8 +65,7 @@ def test_topics_created_while_nodes_restart_are_all_there(cluster, history, topi
         assert not set(names) - found.keys(), f"{node} lacks topics"
     # Every node's image says the same of every partition.
     images = [
-        {place: (p["leader"], p["leader_epoch"], p["replicas"])
-         for place, p in node.partitions().items() if place[0] in names}
+        {place: known for place, known in node.metadata().partitions.items() if place[0] in names}
         for node in cluster.nodes
     ]
     assert len(images[0]) == TOPICS
@@ -86,13 +85,13 @@ def test_metadata_written_at_any_node_is_known_to_all(cluster, history, topic):
 def test_metadata_survives_a_power_cut(cluster, history, topic):
     create_topic(cluster, history, topic, 5, config={"retention.ms": "123456789"})
     client = AdminClient({"bootstrap.servers": cluster.bootstrap, "log_level": 0})
-    before = cluster.node(1).members()["cluster_id"]
+    before = cluster.node(1).metadata().cluster_id
     cluster.kill_all()
     cluster.start()
     cluster.wait_leader()
     for node in cluster.nodes:
         assert list_topics(Only(node))[topic] == 5
-        assert node.members()["cluster_id"] == before
+        assert node.metadata().cluster_id == before
     resource = ConfigResource(ResourceType.TOPIC, topic)
     config = client.describe_configs([resource])[resource].result(SECONDS)
     assert config["retention.ms"].value == "123456789"

@@ -9,8 +9,8 @@ PARTITIONS = 3
 
 
 def admits_to_lead(node, topic, partition):
-    found = node.partitions().get((topic, partition))
-    return found is not None and found["leader"] == node.number
+    found = node.named_leader(topic, partition)
+    return found is not None and found[0] == node.number
 
 
 def test_a_leader_cut_off_stops_to_acknowledge_and_heals(far_cluster, network, history, topic,
@@ -78,7 +78,7 @@ def test_a_follower_cut_off_disturbs_nobody_when_it_returns(far_cluster, network
     load.wait_acknowledged(30)
     leader = cluster.wait_leader(topic, 0)
     follower, other = cluster.others(leader)
-    before = leader.partitions()[topic, 0]["leader_epoch"]
+    before = leader.named_leader(topic, 0)[1]
     history.add("fault", fault="partition", node=follower.number)
     network.partition([follower.number], [leader.number, other.number])
     # Long enough for it to stand for election many times.
@@ -88,7 +88,7 @@ def test_a_follower_cut_off_disturbs_nobody_when_it_returns(far_cluster, network
     load.finish()
     cluster.wait_healthy()
     assert cluster.wait_leader(topic, 0) is leader
-    assert leader.partitions()[topic, 0]["leader_epoch"] == before
+    assert leader.named_leader(topic, 0)[1] == before
     verify(cluster, topic, 1)
 
 

@@ -47,22 +47,19 @@ def test_there_is_exactly_one_leader_within_two_seconds(cluster_factory, transpo
     for number in order:
         cluster.node(number).start()
     for node in cluster.nodes:
-        eventually(lambda: node.ask("/livez")[0] == 200, f"{node} lives")
+        eventually(node.lives, f"{node} lives")
     began = time.monotonic()
     leader = cluster.wait_leader()
     took = time.monotonic() - began
     say(f"leader after {took * 1000:.0f} ms")
     assert took < 2
     cluster.wait_ready()
-    views = [node.members() for node in cluster.nodes]
-    assert {view["metadata_leader"] for view in views} == {leader.number}
-    assert len({view["cluster_id"] for view in views}) == 1
-    assert [view["node_id"] for view in views] == [1, 2, 3]
-    eventually(lambda: all(member["alive"] for node in cluster.nodes
-                           for member in node.members()["members"]), "all are alive to all")
-    members = cluster.node(1).members()["members"]
-    assert [member["id"] for member in members] == [1, 2, 3]
-    assert [m["kafka_address"] for m in members] == [node.address for node in cluster.nodes]
+    cluster.wait_healthy()
+    views = [node.metadata() for node in cluster.nodes]
+    assert {view.controller for view in views} == {leader.number}
+    assert len({view.cluster_id for view in views}) == 1
+    addresses = {node.number: (node.address, None) for node in cluster.nodes}
+    assert all(view.brokers == addresses for view in views)
 
 
 def test_a_majority_is_enough_to_begin_and_the_last_node_joins(cluster_factory, transport, history,
