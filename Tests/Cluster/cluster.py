@@ -21,6 +21,7 @@ import urllib.request
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+import record_batches
 from broker import ENVIRONMENT, SERVER
 from kafka_wire import Closed, ReplicaReader, WrongAnswer
 
@@ -159,6 +160,14 @@ class Node:
         """As a disk that was replaced."""
         assert not self.is_running, self
         shutil.rmtree(self.data_dir)
+
+    def stored(self, topic, partition):
+        """Every whole batch of its segments, as raw bytes; all there is once it was stopped."""
+        folder = self.data_dir / "topics" / f"{topic}-{partition}"
+        batches = []
+        for segment in sorted(folder.glob("*.log")):
+            batches += record_batches.split(segment.read_bytes())
+        return [batch.raw for batch in batches]
 
     # Asking it
 

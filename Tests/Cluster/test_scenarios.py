@@ -91,6 +91,12 @@ def test_the_followers_hold_the_same_bytes(cluster, history, topic, verify):
         assert [replica.node for replica in replicas] == [1, 2, 3]
     held = sum(replicas[0].high for replicas in checker.replicas.values())
     assert held == total
+    # And so they do in their files, once all is written.
+    for node in cluster.nodes:
+        assert node.terminate() == 0
+    for partition in range(PARTITIONS):
+        wanted = [batch.raw for batch in checker.replicas[topic, partition][0].batches]
+        assert all(node.stored(topic, partition) == wanted for node in cluster.nodes)
 
 
 def test_a_leader_killed_under_load_loses_nothing(cluster, history, topic, verify):
