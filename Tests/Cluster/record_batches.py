@@ -57,11 +57,16 @@ class Batch:
 
 
 def split(data):
-    """The whole batches of `data`; a cut one at the end, as Fetch sends it, is left out."""
+    """The whole batches of `data`.
+
+    Left out is a cut one at the end, as Fetch sends it, and zeros, as segments end.
+    """
     batches = []
     position = 0
     while len(data) - position >= LENGTH_FROM:
         (length,) = struct.unpack_from(">i", data, position + 8)
+        if length == 0 and not any(data[position:]):
+            break
         if length < HEADER.size - LENGTH_FROM:
             raise Malformed(f"a batch of length {length}")
         if len(data) - position < LENGTH_FROM + length:
