@@ -177,11 +177,11 @@ package final class PeerCalls: Sendable {
 
     // MARK: What the dispatcher hears
 
-    func received(_ call: PeerCall, from peer: ReplicaID) {
+    package func received(_ call: PeerCall, from peer: ReplicaID) {
         onLoop { [self] in serve(call, of: peer) }
     }
 
-    func received(_ answer: PeerAnswer, from peer: ReplicaID) {
+    package func received(_ answer: PeerAnswer, from peer: ReplicaID) {
         onLoop { [self] in
             guard state.waiting[answer.id]?.peer == peer else { return }
             end(answer.id, answer.isRefused ? .failure(.refused) : .success(answer.payload))
@@ -189,7 +189,7 @@ package final class PeerCalls: Sendable {
     }
 
     /// What the peer was asked before this may be lost, and so may its answers.
-    func peerIsUnreachable(_ peer: ReplicaID) {
+    package func peerIsUnreachable(_ peer: ReplicaID) {
         onLoop { [self] in end { $0 == peer } }
     }
 
