@@ -2,7 +2,7 @@
 
 import itertools
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from cluster import eventually
 from load import ProducerLoad, create_topic
@@ -141,6 +141,17 @@ def test_committed_offsets_survive_a_power_cut(cluster, history, topic):
     cluster.start()
     cluster.wait_leader()
     consumer = make_consumer(cluster, group)
-    (found,) = consumer.committed([TopicPartition(topic, 0)], SECONDS)
-    assert found.offset == 42
+    found = eventually(lambda: committed(consumer, topic), "the offset is there", SECONDS)
+    assert found == 42
     consumer.close()
+
+
+def committed(consumer, topic):
+    """The offset, or nothing while the coordinator moves: the client says so and may ask again."""
+    try:
+        (found,) = consumer.committed([TopicPartition(topic, 0)], SECONDS)
+    except KafkaException as error:
+        code = error.args[0].code()
+        assert error.args[0].retriable() or code == KafkaError.NOT_COORDINATOR, error
+        return None
+    return found.offset

@@ -21,43 +21,69 @@ struct FindCoordinatorHandler: RequestHandler {
             response.coordinators = request.coordinatorKeys.map { key in
                 var entry = FindCoordinatorResponse.Coordinator()
                 entry.key = key
-                if let problem {
+                switch coordinator(of: key, unless: problem) {
+                case .success(let node):
+                    entry.nodeId = node.id
+                    entry.host = node.host
+                    entry.port = node.port
+                case .failure(let problem):
                     entry.errorCode = problem.code.rawValue
                     entry.errorMessage = problem.message
                     entry.nodeId = -1
                     entry.port = -1
-                } else {
-                    entry.nodeId = broker.nodeID
-                    entry.host = broker.advertised.host
-                    entry.port = Int32(broker.advertised.port)
                 }
                 return entry
             }
             return response
         }
-        if let problem {
+        switch coordinator(of: request.key, unless: problem) {
+        case .success(let node):
+            response.nodeId = node.id
+            response.host = node.host
+            response.port = node.port
+        case .failure(let problem):
             response.errorCode = problem.code.rawValue
             response.errorMessage = problem.message
             response.nodeId = -1
             response.port = -1
-        } else {
-            response.nodeId = broker.nodeID
-            response.host = broker.advertised.host
-            response.port = Int32(broker.advertised.port)
         }
         return response
     }
+
+    /// The leader of the partition that keeps the group.
+    private func coordinator(
+        of group: String,
+        unless problem: MetadataProblem?
+    ) -> Result<(id: Int32, host: String, port: Int32), MetadataProblem> {
+        if let problem { return .failure(problem) }
+        let name = InternalTopic.consumerOffsets.rawValue
+        let image = broker.image
+        guard let topic = image.topics[name], !topic.partitions.isEmpty else {
+            return .failure(.init(.coordinatorNotAvailable, Self.loading))
+        }
+        let index = OffsetsPartitioner.partition(of: group, count: Int32(topic.partitions.count))
+        guard
+            let (leader, _) = broker.leadership(of: topic.partitions[Int(index)], in: name),
+            leader >= 0
+        else { return .failure(.init(.coordinatorNotAvailable, Self.loading)) }
+        if leader == broker.nodeID {
+            let own = broker.advertised
+            return .success((leader, own.host, Int32(own.port)))
+        }
+        guard let node = image.broker(leader), !node.isFenced else {
+            return .failure(.init(.coordinatorNotAvailable, Self.loading))
+        }
+        return .success((leader, node.host, Int32(node.port)))
+    }
+
+    private static let loading = "the coordinator is loading"
 
     private func problem(keyType: Int8) async -> MetadataProblem? {
         guard keyType == Self.groupKey else {
             return .init(.invalidRequest, "this broker coordinates consumer groups only")
         }
         let name = InternalTopic.consumerOffsets.rawValue
-        if let topic = broker.image.topics[name] {
-            let ids = topic.partitions.map { TopicPartition(topic: name, partition: $0.index) }
-            let isReady = ids.allSatisfy { broker.leaders.epoch(of: $0) != nil }
-            return isReady ? nil : .init(.coordinatorNotAvailable, "the coordinators are loading")
-        }
+        if broker.image.topics[name] != nil { return nil }
         do {
             _ = try await TopicCreation(broker: broker).create(
                 .init(
@@ -69,7 +95,7 @@ struct FindCoordinatorHandler: RequestHandler {
             return nil
         } catch {
             if error.code == .topicAlreadyExists {
-                return .init(.coordinatorNotAvailable, "the coordinators are loading")
+                return .init(.coordinatorNotAvailable, Self.loading)
             }
             return .init(.coordinatorNotAvailable, error.message)
         }
