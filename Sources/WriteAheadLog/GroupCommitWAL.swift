@@ -398,7 +398,9 @@ package final class GroupCommitWAL: Sendable {
     }
 }
 
-/// A closure behind a lock. Bare, it would be wrapped once more with every access.
+/// A closure behind a lock.
+///
+/// Bare, it would be wrapped once more with every access.
 private struct Handler<Body: Sendable>: Sendable {
     var call: Body?
 }

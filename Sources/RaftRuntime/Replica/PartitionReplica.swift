@@ -1,26 +1,27 @@
 package import Bytes
 import Platform
-package import Raft
+public import Raft
 import WriteAheadLog
 
 /// One replica of one Raft group: the core, its log and its state machine, on one event loop.
 ///
 /// What is asked only changes the core and marks the group dirty; at the end of the turn the
-/// ``RaftReplicaManager`` takes what the core wants done, for all dirty groups at once.
-package final class PartitionReplica: @unchecked Sendable {
+/// `RaftReplicaManager` takes what the core wants done, for all dirty groups at once. Programs that
+/// embed the library meet it as a ``RaftGroup``.
+public final class PartitionReplica: @unchecked Sendable {
     // Unchecked: confined to the manager's loop.
-    package struct Info: Sendable, Equatable {
-        package let role: RaftRole
-        package let term: Term
-        package let commit: LogIndex
-        package let applied: LogIndex
-        package let firstIndex: LogIndex
-        package let lastIndex: LogIndex
-        package let leader: ReplicaID?
-        package let membership: Membership
-        package let isQuiescent: Bool
+    public struct Info: Sendable, Equatable {
+        public let role: RaftRole
+        public let term: Term
+        public let commit: LogIndex
+        public let applied: LogIndex
+        public let firstIndex: LogIndex
+        public let lastIndex: LogIndex
+        public let leader: ReplicaID?
+        public let membership: Membership
+        public let isQuiescent: Bool
 
-        package var isLeader: Bool { role == .leader }
+        public var isLeader: Bool { role == .leader }
     }
 
     package let group: UInt64

@@ -77,7 +77,8 @@ package final class RaftReplicaManager: @unchecked Sendable {
         self.snapshotLimits = snapshotLimits ?? SnapshotLimits(config)
         outbox = Outbox(transport, maxFrameBytes: config.maxFrameBytes)
         elections = Elections(limit: config.maxConcurrentElections)
-        loop.atEndOfTurn { [unowned self] in turn() }
+        // The loop may outlive the manager.
+        loop.atEndOfTurn { [weak self] in self?.turn() }
     }
 
     // MARK: Groups come and go
