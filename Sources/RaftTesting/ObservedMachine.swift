@@ -13,7 +13,9 @@ final class TrialLedger: @unchecked Sendable {
 
     var entries: Int { answers.count }
 
-    func broken(_ violation: TrialViolation) { if self.violation == nil { self.violation = violation } }
+    func broken(_ violation: TrialViolation) {
+        if self.violation == nil { self.violation = violation }
+    }
 
     func answered(_ answer: ByteSlice, to index: LogIndex) {
         if let known = answers[index] {
