@@ -82,7 +82,7 @@ struct NodeBoot {
                 limit: max(2, settings.broker.memoryBytes / 32 / ReadBuffers.bytes)
             ),
             replicaID: replicaID,
-            raft: settings.cluster?.raft ?? RaftConfig(),
+            raft: Self.raft(settings.cluster),
             transport: link?.transport,
             budget: budget,
             cacheBytesPerLoop: max(1 << 20, settings.broker.memoryBytes / 2 / loops),
@@ -235,8 +235,11 @@ struct NodeBoot {
             recovered: remembered,
             beginning: .founder(voters: voters)
         )
-        await metadata.onChange { delta in
-            Task.immediate(executorPreference: loop) { await follower.enqueue(delta) }
+        await metadata.onChange { [link] delta in
+            Task.immediate(executorPreference: loop) {
+                await follower.enqueue(delta)
+                await link?.changed(delta)
+            }
         }
         await follower.startAll(in: image)
         let raft = link?.advertised ?? SocketAddress(host: "localhost", port: 0)
@@ -253,9 +256,21 @@ struct NodeBoot {
         } catch {
             throw NodeProblem.notRegistered(nodeID, error)
         }
-        await link?.follow(metadata, reportsOf: environment.leaders)
+        await link?.follow(
+            metadata,
+            published,
+            shards: shards,
+            leaders: environment.leaders
+        )
         guard link == nil else { return }
         await environment.leaders.waitForLeaders(of: published.current.allPartitions)
+    }
+
+    /// Members change as the metadata wants them, and not by themselves.
+    private static func raft(_ cluster: ClusterSettings?) -> RaftConfig {
+        var config = cluster?.raft ?? RaftConfig()
+        config.promotesLearners = false
+        return config
     }
 
     private var incarnation: UInt64 {

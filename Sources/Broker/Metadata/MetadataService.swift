@@ -297,6 +297,10 @@ actor MetadataService: MetadataStore {
         )
         if wait.isDone, wait.results[0].error != .none {
             pipeline.withdraw(pending)
+            // Its leadership goes to another: nothing was appended.
+            if wait.results[0].error == .notLeaderOrFollower {
+                return .notLeading(problem(wait.results[0]))
+            }
             return .refused(problem(wait.results[0]))
         }
         await wait.wait()
@@ -415,6 +419,16 @@ actor MetadataService: MetadataStore {
     }
 
     var epoch: Int64 { brokerEpoch }
+
+    /// Tells the cluster that this node is about to stop; gives up when that takes too long.
+    func leave(within nanoseconds: Int64) async {
+        let command = MetadataCommand(.stopBroker(id: nodeID, epoch: brokerEpoch))
+        let deadline = clock.monotonicNanoseconds + nanoseconds
+        while clock.monotonicNanoseconds < deadline {
+            if case .answered = await attempt(command, deadline) { return }
+            await loop.sleep(nanoseconds: Self.pause)
+        }
+    }
 
     /// What the leader of the metadata hears and no longer hears of the other nodes.
     func liveness(_ body: @Sendable (inout MetadataController) -> [MetadataRecord]) async {

@@ -30,6 +30,8 @@ actor TopologyFollower {
     private enum Step {
         case start(TopicPartition, topicID: KafkaUUID, groupID: UInt64)
         case remove(TopicPartition, groupID: UInt64)
+        /// The group is deleted for good.
+        case forget(groupID: UInt64)
         case configure(topic: String)
         case configureAll
     }
@@ -63,6 +65,9 @@ actor TopologyFollower {
     func enqueue(_ delta: MetadataDelta) {
         for gone in delta.removed(from: nodeID) {
             queue.append(.remove(gone.id, groupID: gone.partition.groupID))
+        }
+        for topic in delta.deletedTopics {
+            queue += topic.partitions.map { .forget(groupID: $0.groupID) }
         }
         for placed in delta.placed(on: nodeID) {
             queue.append(
@@ -99,7 +104,19 @@ actor TopologyFollower {
             }
         }
         isRunning = true
+        await keepTombstones(image)
         await run()
+    }
+
+    /// What replicas that left this node before have promised, they promised for good.
+    private func keepTombstones(_ image: MetadataImage) async {
+        for storage in recovered.takeRemoved() {
+            let shard = shard(of: storage.group)
+            await shard.keepTombstone(storage)
+            if image.partition(ofGroup: storage.group) == nil {
+                await shard.dropTombstone(of: storage.group)
+            }
+        }
     }
 
     private func run() async {
@@ -120,9 +137,15 @@ actor TopologyFollower {
         case .start(let id, let topicID, let groupID):
             await start(id, topicID: topicID, groupID: groupID)
         case .remove(let id, let groupID):
-            await shard(of: groupID).remove(id)
+            let isDeleted = published.current.partition(ofGroup: groupID) == nil
+            if isDeleted || waitingForRoom[groupID] != nil {
+                await shard(of: groupID).remove(id)
+            } else {
+                await shard(of: groupID).retire(id)
+            }
             waitingForRoom[groupID] = nil
             await relief.unpin(groupID)
+        case .forget(let groupID): await shard(of: groupID).dropTombstone(of: groupID)
         case .configure(let topic): await configure(published.current.topics[topic])
         case .configureAll:
             for topic in published.current.sortedTopics { await configure(topic) }

@@ -156,15 +156,11 @@ actor PartitionShard {
         )
         partitions[start.id] = partition
         flusher.follow(partition)
-        partition.onLeadership = { [unowned replica] epoch in
+        partition.onLeadership = { epoch in
             environment.leaders.set(
                 start.id,
                 epoch.map {
-                    LeaderTable.Leading(
-                        groupID: start.groupID,
-                        epoch: $0,
-                        voters: replica.info.membership.voters.map { Int32($0.rawValue) }
-                    )
+                    LeaderTable.Leading(groupID: start.groupID, epoch: $0)
                 }
             )
         }
