@@ -15,7 +15,7 @@ struct NodeBoot {
     struct Parts {
         let clusterID: String
         let metrics: MetricsRegistry
-        let admin: StandaloneAdmin
+        let admin: NodeAdmin
         let wal: GroupCommitWAL
         let server: KafkaServer
         let shards: [PartitionShard]
@@ -83,6 +83,7 @@ struct NodeBoot {
             ),
             replicaID: replicaID,
             raft: settings.cluster?.raft ?? RaftConfig(),
+            raftMetrics: RaftRuntimeMetrics(in: metrics, nodeID: settings.broker.nodeID),
             transport: link?.transport,
             budget: budget,
             cacheBytesPerLoop: max(1 << 20, settings.broker.memoryBytes / 2 / loops),
@@ -179,21 +180,25 @@ struct NodeBoot {
             published: published,
             leaders: environment.leaders
         )
+        let admin = NodeAdmin(
+            nodeID: settings.broker.nodeID,
+            clusterID: directory.clusterID,
+            shards: shards,
+            published: published,
+            metadata: metadata,
+            link: link,
+            wal: wal,
+            clock: platform.clock,
+            metrics: metrics
+        )
+        link?.serve(admin)
         await server.start(listener)
         return make(
             listener.address,
             Parts(
                 clusterID: directory.clusterID,
                 metrics: metrics,
-                admin: StandaloneAdmin(
-                    nodeID: settings.broker.nodeID,
-                    clusterID: directory.clusterID,
-                    advertised: advertised,
-                    shards: shards,
-                    published: published,
-                    wal: wal,
-                    metrics: metrics
-                ),
+                admin: admin,
                 wal: wal,
                 server: server,
                 shards: shards,

@@ -356,7 +356,7 @@ actor MetadataService: MetadataStore {
     // MARK: What other nodes ask
 
     /// Answers a call of another node.
-    func serve(_ operation: NodeOperation, _ payload: ByteSlice) async -> ByteSlice {
+    func serve(_ operation: NodeOperation, _ payload: ByteSlice) async -> ByteSlice? {
         switch operation {
         case .forwardWrite:
             guard let command = try? MetadataCommand(decoding: payload) else {
@@ -372,6 +372,7 @@ actor MetadataService: MetadataStore {
             } catch {
                 return MetadataAttempt.notLeading(error).encoded()
             }
+        case .nodeStatus, .transferLeadership: return nil
         }
     }
 

@@ -9,6 +9,10 @@ enum NodeOperation: UInt8, Sendable {
     case forwardWrite = 1
     /// How far an image must be to hold all that was acknowledged; nothing, answered by an attempt.
     case queryMetadata = 2
+    /// How the node is; nothing, answered by a ``NodeStatus``.
+    case nodeStatus = 8
+    /// Hand a leadership over: a ``TransferRequest``, answered by what became of it.
+    case transferLeadership = 9
 }
 
 /// Asks other nodes of the cluster.

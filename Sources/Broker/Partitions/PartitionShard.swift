@@ -35,7 +35,8 @@ actor PartitionShard {
             replicaID: environment.replicaID,
             generator: environment.makeGenerator(),
             config: environment.raft,
-            transport: environment.transport
+            transport: environment.transport,
+            metrics: environment.raftMetrics
         )
         flusher = SegmentFlusher(
             loop: loop,

@@ -19,6 +19,7 @@ struct ShardEnvironment: Sendable {
     let readBuffers: ReadBuffers
     let replicaID: ReplicaID
     let raft: RaftConfig
+    let raftMetrics: RaftRuntimeMetrics
     /// To the other nodes; `nil` where there are none.
     let transport: (any RaftTransport)?
     let budget: MemoryBudget

@@ -27,7 +27,7 @@ package final class PartitionReplica: @unchecked Sendable {
     package let storage: WALRaftStorage
     package let stateMachine: any StateMachine
     var node: RaftNode
-    unowned let manager: RaftReplicaManager
+    package unowned let manager: RaftReplicaManager
 
     /// Called when this replica becomes leader of a term with its no-op committed, or stops leading.
     package var onLeadership: ((_ leads: Bool, _ term: Term) -> Void)?
@@ -47,6 +47,8 @@ package final class PartitionReplica: @unchecked Sendable {
 
     /// Messages this replica refused; see `RaftStepError`.
     package internal(set) var refusedMessages = 0
+    /// Entries and changes of the membership that were appended here.
+    package private(set) var proposals = 0
 
     // MARK: What the manager keeps here
 
@@ -164,6 +166,7 @@ package final class PartitionReplica: @unchecked Sendable {
         } catch {
             throw RaftError(error)
         }
+        proposals &+= 1
         manager.markDirty(self)
         return index
     }
@@ -502,6 +505,7 @@ extension PartitionReplica {
         } catch {
             throw RaftError(error)
         }
+        proposals &+= 1
         manager.markDirty(self)
         return index
     }
