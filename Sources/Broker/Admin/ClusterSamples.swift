@@ -1,3 +1,5 @@
+import Admin
+import ClusterMetadata
 import KafkaProtocol
 import Platform
 import Synchronization
