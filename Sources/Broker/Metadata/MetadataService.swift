@@ -391,6 +391,7 @@ actor MetadataService: MetadataStore {
             } catch {
                 return MetadataAttempt.notLeading(error).encoded()
             }
+        case .nodeStatus, .transferLeadership: return nil
         }
     }
 
