@@ -5,7 +5,7 @@ import Testing
 
 @testable import Broker
 
-@Suite(.serialized, .timeLimit(.minutes(1))) struct `A standalone node's view of itself` {
+@Suite(.serialized, .timeLimit(.minutes(10))) struct `A standalone node's view of itself` {
     /// Asks on a loop, as the admin server does.
     private func ask<T: Sendable>(
         _ node: TestNode,

@@ -8,7 +8,7 @@ import WriteAheadLog
 @testable import RaftRuntime
 
 /// What a storage on the WAL must do, on simulated files and once on real ones.
-@Suite(.timeLimit(.minutes(1))) struct MissionStorageTests {
+@Suite(.timeLimit(.minutes(10))) struct MissionStorageTests {
     private static let membership = Membership(voters: [1, 2, 3].map { ReplicaID($0) })
 
     enum Files: CaseIterable, Sendable { case simulated, real }
