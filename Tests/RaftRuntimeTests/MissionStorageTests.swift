@@ -69,6 +69,11 @@ import WriteAheadLog
             if let disk {
                 disk.cutPower()
                 disk.powerOn()
+            } else {
+                // Threads of a process that has ended touch no files any more.
+                let done = ThreadSignal()
+                node.wal.close { _ in done.fire() }
+                done.wait()
             }
             node = try Self.start(simulation, disk, directory)
         }
