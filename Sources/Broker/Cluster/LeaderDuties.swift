@@ -17,6 +17,7 @@ actor LeaderDuties {
 
     private struct Led {
         let term: Term
+        let since: Int64
         var watch: InSyncWatch
         /// The replicas in sync as last told.
         var told: [Int32] = []
@@ -26,6 +27,8 @@ actor LeaderDuties {
     private static let movingInterval = Int64.milliseconds(100)
     /// How long a report of members has to take effect before it is made again.
     private static let reportPatience = Int64.seconds(2)
+    /// How long a group is led before leadership is spread by handing it over.
+    private static let stay = Int64.seconds(10)
     /// Leaderships that are on their way to others at a time, in a planned stop.
     private static let concurrentHandovers = 64
 
@@ -66,7 +69,11 @@ actor LeaderDuties {
             replica.isReadyLeader
         else { return }
         let status = replica.status
-        led[groupID] = Led(term: status.term, watch: InSyncWatch(mark: status.commit))
+        led[groupID] = Led(
+            term: status.term,
+            since: loop.clock.monotonicNanoseconds,
+            watch: InSyncWatch(mark: status.commit)
+        )
         if published.current.partition(ofGroup: groupID)?.assignment.isMoving ?? false {
             moving.insert(groupID)
         }
@@ -221,8 +228,13 @@ actor LeaderDuties {
     // MARK: Handing over
 
     /// Begins to hand a group over to a replica that has caught up; tells whether it did.
+    ///
+    /// One that has come here only now stays for a while, whoever wanted it so.
     func transfer(_ groupID: UInt64, to target: Int32) -> Bool {
         guard let replica = manager.replica(groupID), replica.isReadyLeader else { return false }
+        guard let known = led[groupID],
+            loop.clock.monotonicNanoseconds - known.since >= Self.stay
+        else { return false }
         let status = replica.status
         let id = ReplicaID(UInt64(target))
         guard status.transferee == nil, !status.membership.isJoint,

@@ -11,6 +11,8 @@ actor LeadershipBalance {
     private static let pause = Int64.milliseconds(500)
     private static let transfersPerRound = 8
     private static let rest = Int64.seconds(10)
+    /// Of a group that could not be handed over.
+    private static let shortRest = Int64.seconds(1)
 
     nonisolated let loop: EventLoop
     nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
@@ -70,11 +72,12 @@ actor LeadershipBalance {
             let own = LeaderBalance(published.current).transfers(limit: .max)
                 .filter { $0.from == nodeID }
             resting = resting.filter { $0.value > now }
-            for wanted in own.filter({ resting[$0.groupID] == nil }).prefix(Self.transfersPerRound)
-            {
-                guard !isOver else { break }
-                resting[wanted.groupID] = now + Self.rest
-                _ = await transfer(wanted)
+            var begun = 0
+            for wanted in own where resting[wanted.groupID] == nil {
+                guard begun < Self.transfersPerRound, !isOver else { break }
+                let isUnderWay = await transfer(wanted)
+                if isUnderWay { begun += 1 }
+                resting[wanted.groupID] = now + (isUnderWay ? Self.rest : Self.shortRest)
             }
             // Those that rest, or were one too many, come later.
             if !own.isEmpty { hasNews = true }
