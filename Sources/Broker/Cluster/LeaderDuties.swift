@@ -89,7 +89,8 @@ actor LeaderDuties {
         guard led[groupID] != nil else { return }
         led[groupID]?.told = []
         moving.insert(groupID)
-        look()
+        // Once for all that changed together.
+        schedule(after: 0)
     }
 
     // MARK: Looking
@@ -268,8 +269,8 @@ actor LeaderDuties {
                 continue
             }
             let candidates = status.peers.filter {
-                $0.id != status.id && !$0.isLearner && manager.peers.isLinked($0.id)
-                    && status.membership.voters.contains($0.id)
+                $0.id != status.id && manager.peers.isLinked($0.id)
+                    && status.membership.voters.contains($0.id) && mayLead($0.id)
             }
             guard !candidates.isEmpty else { continue }
             left += 1
@@ -285,6 +286,12 @@ actor LeaderDuties {
             try? replica.transferLeadership(to: ReplicaID(UInt64(target)))
         }
         return (left, counts)
+    }
+
+    /// Not to one that stops as well: it would hand over in turn.
+    private func mayLead(_ id: ReplicaID) -> Bool {
+        let broker = published.current.broker(Int32(truncatingIfNeeded: id.rawValue))
+        return broker.map(\.isUsable) ?? true
     }
 
     private func isMajorityLinked(of membership: Membership) -> Bool {
