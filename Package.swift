@@ -85,6 +85,15 @@ let package = Package(
             "RaftTesting",
             ["Bytes", "Platform", "Raft", "RaftRuntime", "RaftTransport", "Simulator"]
         ),
+        module("KafkaHistory", ["Bytes", "Platform", "KafkaProtocol"]),
+        module(
+            "ClusterSimulation",
+            [
+                "Bytes", "Platform", "KafkaMessages", "KafkaProtocol", "WriteAheadLog",
+                "RaftRuntime", "ClusterMetadata", "Coordinators", "Broker", "Simulator",
+                "KafkaHistory",
+            ]
+        ),
         module("Configuration", ["Platform", "CTOML"]),
 
         program(
@@ -101,7 +110,10 @@ let package = Package(
                 "RaftRuntime", "RaftTransport",
             ]
         ),
-        program("chronik-sim", ["RaftScript", "RaftSimulation"]),
+        program(
+            "chronik-sim",
+            ["RaftScript", "RaftSimulation", "Platform", "KafkaHistory", "ClusterSimulation"]
+        ),
         program("kafka-codegen", []),
         .executableTarget(
             name: "codec-probe",
@@ -175,6 +187,11 @@ let package = Package(
                 "Bytes", "Platform", "KafkaMessages", "KafkaProtocol", "WriteAheadLog",
                 "Coordinators", "Broker", "Simulator",
             ]
+        ),
+        tests("KafkaHistoryTests", ["Bytes", "Platform", "KafkaProtocol", "KafkaHistory"]),
+        tests(
+            "ClusterSimulationTests",
+            ["Platform", "KafkaHistory", "Simulator", "ClusterSimulation"]
         ),
         tests("ConfigurationTests", ["Platform", "Configuration"]),
         tests("AdminTests", ["Bytes", "Platform", "Admin", "AdminHTTP"]),

@@ -14,3 +14,16 @@ package final class SimulatedClock: Clock, @unchecked Sendable {
     package var monotonicNanoseconds: Int64 { now }
     package var wallMilliseconds: Int64 { Self.epoch + now / 1_000_000 }
 }
+
+/// The clock of one machine, whose time of day may be set.
+final class MachineClock: Clock, @unchecked Sendable {
+    // Unchecked: the simulation runs on one thread.
+    private let time: SimulatedClock
+    /// Milliseconds by which the time of day is ahead.
+    var wallOffset: Int64 = 0
+
+    init(_ time: SimulatedClock) { self.time = time }
+
+    var monotonicNanoseconds: Int64 { time.now }
+    var wallMilliseconds: Int64 { time.wallMilliseconds + wallOffset }
+}

@@ -21,11 +21,11 @@ package final class SimulatedEventLoop: EventLoop, @unchecked Sendable {
     /// The end of its last turn.
     private var busyUntil: Int64 = 0
 
-    init(index: Int, _ simulation: Simulation, _ life: MachineLife) {
+    init(index: Int, _ simulation: Simulation, _ life: MachineLife, _ clock: any Clock) {
         self.simulation = simulation
         self.life = life
         strand = life.nextStrand()
-        super.init(index: index, clock: simulation.clock)
+        super.init(index: index, clock: clock)
     }
 
     package override var isCurrent: Bool { isInTurn }
@@ -67,6 +67,9 @@ package final class SimulatedEventLoop: EventLoop, @unchecked Sendable {
 
     private func turn() {
         guard life.isOn else { return }
+        if life.pausedUntil > simulation.clock.now {
+            return planTurn(after: life.pausedUntil - simulation.clock.now)
+        }
         simulation.note(strand, ready.count)
         isInTurn = true
         defer { isInTurn = false }

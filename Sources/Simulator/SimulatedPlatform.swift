@@ -8,6 +8,7 @@ package final class SimulatedPlatform: HostPlatform, @unchecked Sendable {
     package let loops: [EventLoop]
     private let simulation: Simulation
     private let life: MachineLife
+    private let machineClock: MachineClock
 
     /// Starts a machine whose name on the network is `host`; a machine without a disk has no
     /// `files`.
@@ -22,8 +23,10 @@ package final class SimulatedPlatform: HostPlatform, @unchecked Sendable {
         let life = MachineLife(host: host)
         self.life = life
         self.files = files ?? SimulatedFileSystem(simulation)
-        clock = simulation.clock
-        loops = (0..<loopCount).map { SimulatedEventLoop(index: $0, simulation, life) }
+        machineClock = MachineClock(simulation.clock)
+        clock = machineClock
+        let clock = machineClock
+        loops = (0..<loopCount).map { SimulatedEventLoop(index: $0, simulation, life, clock) }
         files?.processStarted { [weak self] in self?.end() }
     }
 
@@ -32,6 +35,17 @@ package final class SimulatedPlatform: HostPlatform, @unchecked Sendable {
     package func makeGenerator() -> SeededGenerator { simulation.makeGenerator() }
 
     package var isOn: Bool { life.isOn }
+
+    /// The process stands still for so long, and then goes on with what has gathered.
+    package func pause(for nanoseconds: Int64) {
+        life.pausedUntil = max(life.pausedUntil, simulation.clock.now + nanoseconds)
+    }
+
+    /// What the wall clock shows beyond the time of the simulation.
+    package var wallOffsetMilliseconds: Int64 {
+        get { machineClock.wallOffset }
+        set { machineClock.wallOffset = newValue }
+    }
 
     /// Nothing of this life runs any more, and its connections break; the files are left as the
     /// process left them, in the cache of the kernel.
@@ -49,6 +63,8 @@ package final class SimulatedPlatform: HostPlatform, @unchecked Sendable {
 final class MachineLife {
     let host: String
     var isOn = true
+    /// Nothing of it runs before this time.
+    var pausedUntil: Int64 = 0
     private var strands: UInt64 = 0
 
     init(host: String) { self.host = host }

@@ -58,6 +58,10 @@ package final class SimulatedWorker: Worker, @unchecked Sendable {
 
     private func runNext() {
         guard life.isOn, !queue.isEmpty else { return }
+        if life.pausedUntil > simulation.clock.now {
+            busyUntil = life.pausedUntil
+            return plan()
+        }
         simulation.note(strand, queue.count)
         isRunning = true
         queue.removeFirst()()

@@ -6,6 +6,15 @@ enum Output {
 
     static func writeError(_ text: String) { write(text, to: STDERR_FILENO) }
 
+    static func write(_ text: String, toFile path: String) throws(SimError) {
+        let descriptor = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)
+        guard descriptor >= 0 else {
+            throw .unreadable(path: path, reason: String(cString: strerror(errno)))
+        }
+        defer { close(descriptor) }
+        write(text, to: descriptor)
+    }
+
     private static func write(_ text: String, to descriptor: Int32) {
         var text = text
         text.withUTF8 { bytes in

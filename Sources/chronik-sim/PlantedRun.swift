@@ -1,4 +1,3 @@
-import Glibc
 import RaftSimulation
 
 /// `chronik-sim planted`: how often each planted bug is found, as a table.
@@ -6,7 +5,7 @@ import RaftSimulation
 /// Runs are played in processes of their own, because a bug may make the core stop itself; that
 /// counts as found.
 enum PlantedRun {
-    static func run(_ settings: ClusterSettings) throws(SimError) {
+    static func run(_ settings: GroupSettings) throws(SimError) {
         let seeds = settings.seeds ?? 1...1_000
         let bugs = settings.plant.map { [$0] } ?? PlantedBug.allCases
         Output.write("| bug | found in | by |\n|---|---|---|\n")
@@ -31,16 +30,16 @@ enum PlantedRun {
     private static func findings(
         of bug: PlantedBug,
         in seeds: ClosedRange<UInt64>,
-        _ settings: ClusterSettings
+        _ settings: GroupSettings
     ) throws(SimError) -> [String] {
         var findings: [String] = []
         var next = seeds.lowerBound
         while next <= seeds.upperBound {
-            var arguments = ["cluster", "--tally", "--seeds", "\(next)-\(seeds.upperBound)"]
+            var arguments = ["groups", "--tally", "--seeds", "\(next)-\(seeds.upperBound)"]
             arguments += ["--plant", bug.rawValue, "--events", "\(settings.events)"]
             if let replicas = settings.replicas { arguments += ["--replicas", "\(replicas)"] }
             if let faults = settings.faults { arguments += ["--faults", faults.text] }
-            for line in try output(of: arguments).split(separator: "\n") {
+            for line in try Subprocess.output(of: arguments).split(separator: "\n") {
                 let words = line.split(separator: " ")
                 guard words.count == 2, UInt64(words[0]) == next else { break }
                 findings.append(String(words[1]))
@@ -52,29 +51,5 @@ enum PlantedRun {
             }
         }
         return findings
-    }
-
-    /// Runs this very program, and takes what it prints.
-    private static func output(of arguments: [String]) throws(SimError) -> String {
-        var ends: [Int32] = [0, 0]
-        guard pipe(&ends) == 0 else { throw .cannotSpawn(reason: String(cString: strerror(errno))) }
-        var actions = posix_spawn_file_actions_t()
-        posix_spawn_file_actions_init(&actions)
-        posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO)
-        posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0)
-        posix_spawn_file_actions_addclose(&actions, ends[0])
-        defer { posix_spawn_file_actions_destroy(&actions) }
-        var words: [UnsafeMutablePointer<CChar>?] = (["chronik-sim"] + arguments).map { strdup($0) }
-        words.append(nil)
-        defer { for word in words { free(word) } }
-        var process: pid_t = 0
-        let result = posix_spawn(&process, "/proc/self/exe", &actions, nil, words, environ)
-        close(ends[1])
-        defer { close(ends[0]) }
-        guard result == 0 else { throw .cannotSpawn(reason: String(cString: strerror(result))) }
-        let text = try Input.read(descriptor: ends[0], name: "the run")
-        var status: Int32 = 0
-        waitpid(process, &status, 0)
-        return text
     }
 }

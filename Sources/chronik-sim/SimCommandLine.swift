@@ -1,7 +1,8 @@
+import ClusterSimulation
 import RaftSimulation
 
-/// What `chronik-sim cluster` and `chronik-sim planted` are to do.
-struct ClusterSettings: Equatable {
+/// What `chronik-sim groups` and `chronik-sim planted` are to do.
+struct GroupSettings: Equatable {
     var seeds: ClosedRange<UInt64>?
     var replicas: Int?
     var events = 1_000
@@ -26,8 +27,10 @@ enum SimCommandLine {
     enum Command: Equatable {
         case help(String)
         case script(path: String)
+        case groups(GroupSettings)
         case cluster(ClusterSettings)
-        case planted(ClusterSettings)
+        case check(path: String)
+        case planted(GroupSettings)
     }
 
     static func parse(_ arguments: [String]) throws(SimError) -> Command {
@@ -36,13 +39,19 @@ enum SimCommandLine {
         let rest = arguments.dropFirst()
         switch command {
         case "raft": return try parseScript(rest)
-        case "cluster":
-            let settings = try parseCluster(rest)
+        case "groups":
+            let settings = try parseGroups(rest)
             guard settings.seeds != nil else { throw .usage("--seed or --seeds is missing") }
-            return .cluster(settings)
+            return .groups(settings)
+        case "cluster": return .cluster(try ClusterSettings(parsing: rest))
+        case "check":
+            guard let path = rest.first, rest.count == 1, path == "-" || !path.hasPrefix("-") else {
+                throw .usage("check takes one history: chronik-sim check HISTORY")
+            }
+            return .check(path: path)
         case "planted":
-            let settings = try parseCluster(rest)
-            guard !settings.isTold else { throw .usage("--tell is for cluster") }
+            let settings = try parseGroups(rest)
+            guard !settings.isTold else { throw .usage("--tell is for groups") }
             return .planted(settings)
         default: throw .usage("unknown command \(command); see --help")
         }
@@ -56,10 +65,10 @@ enum SimCommandLine {
         return .script(path: path)
     }
 
-    private static func parseCluster(
+    private static func parseGroups(
         _ arguments: ArraySlice<String>
-    ) throws(SimError) -> ClusterSettings {
-        var settings = ClusterSettings()
+    ) throws(SimError) -> GroupSettings {
+        var settings = GroupSettings()
         var rest = arguments
         while let argument = rest.popFirst() {
             let parts = argument.split(separator: "=", maxSplits: 1).map(String.init)
@@ -84,7 +93,7 @@ enum SimCommandLine {
     private static func set(
         _ flag: String,
         _ value: String,
-        in settings: inout ClusterSettings
+        in settings: inout GroupSettings
     ) throws(SimError) {
         let expected: String
         switch flag {
@@ -117,7 +126,7 @@ enum SimCommandLine {
         throw .usage("\(flag) is '\(value)'; expected \(expected)")
     }
 
-    private static func seeds(_ text: String) -> ClosedRange<UInt64>? {
+    static func seeds(_ text: String) -> ClosedRange<UInt64>? {
         let bounds = text.split(separator: "-", omittingEmptySubsequences: false)
             .map { UInt64($0) }
         guard let first = bounds.first, let lower = first, bounds.count <= 2,
@@ -129,39 +138,62 @@ enum SimCommandLine {
     static let help = """
         Usage: chronik-sim COMMAND [options]
 
-        Makes Raft visible, and puts it to the test.
+        Makes Chronik visible, and puts it to the test.
 
         Commands:
+          cluster     Runs whole clusters, from the clients to the disks, under faults drawn from
+                      a seed; then checks that they become whole again, and that clients saw
+                      nothing they must not see: docs/cluster-simulation.md.
+          check FILE  Checks what clients saw of a cluster, real or simulated:
+                      docs/history-format.md.
+          groups      Runs Raft groups under faults drawn from a seed, and checks the invariants
+                      of Raft after every event: docs/raft-simulation.md.
+          planted     Counts in how many seeds each bug planted in those groups is found.
           raft FILE   Runs a script that drives a small group of replicas directive by directive,
                       and prints the whole state after each of them as a line of JSON. With - the
                       script is read from standard input. The language: docs/raft-scripts.md.
-          cluster     Runs whole groups under faults drawn from a seed, and checks the invariants
-                      of Raft after every event: docs/raft-simulation.md.
-          planted     Counts in how many seeds each bug planted on purpose is found.
 
-        Options of cluster and planted:
+        Options of cluster:
+          --seed N          The run to play; the same seed is the same run, bit by bit.
+          --seeds A-B       All runs from A to B, in processes of their own.
+          --endless         One seed after the other, from --seed on, until something is found.
+          --nodes 1..7      Nodes of the cluster; \(ClusterPlan.defaultNodes) unless given.
+          --minutes M       Minutes of trouble, in virtual time.
+          --seconds S       The same in seconds; \(ClusterPlan.defaultSeconds) unless given.
+          --faults LIST     all, none, or kinds with commas between them; without it the seed
+                            chooses. Kinds:\(clusterKinds)
+          --plant BUG       Makes a mistake on purpose: docs/cluster-simulation.md.
+          --processes N     Runs at the same time, with --seeds or --endless.
+          --tell            Prints everything that happens (a single seed).
+          --history FILE    Writes down what clients saw (a single seed).
+
+        Options of groups and planted:
           --seed N          The run to play; the same seed is the same run, bit by bit.
           --seeds A-B       All runs from A to B.
           --replicas 1..7   Voters the group starts with; without it the seed chooses.
-          --events N        Events before everything is mended; \(ClusterSettings().events) unless given.
+          --events N        Events before everything is mended; \(GroupSettings().events) unless given.
           --faults LIST     all, none, or kinds with commas between them; without it the seed
-                            chooses. Kinds: \(kinds)
+                            chooses. Kinds:\(kinds)
           --plant BUG       Makes a mistake on purpose, one of those that planted counts.
-          --tell            Prints everything that happens (cluster, a single seed).
+          --tell            Prints everything that happens (groups, a single seed).
           --tally           Prints a line for every seed.
 
-        Exit code: 0 when it ran and nothing was wrong, 1 when an invariant did not hold (the last
+        Exit code: 0 when it ran and nothing was wrong, 1 when something did not hold (the last
         line is the command that plays that run again), 64 for a wrong command line, 65 for a
-        malformed script (with the line), 66 when the file cannot be read.
+        malformed script or history (with the line), 66 when the file cannot be read.
 
         """
 
-    private static var kinds: String {
+    private static var kinds: String { lines(of: Faults.names.map(\.name)) }
+
+    private static var clusterKinds: String { lines(of: ClusterFaults.names.map(\.name)) }
+
+    private static func lines(of names: [String]) -> String {
         var lines = [""]
-        for (name, _) in Faults.names {
+        for name in names {
             if (lines.last?.count ?? 0) + name.count > 60 { lines.append("") }
-            lines[lines.count - 1] += name + " "
+            lines[lines.count - 1] += " " + name
         }
-        return lines.joined(separator: "\n" + String(repeating: " ", count: 20))
+        return lines.joined(separator: "\n" + String(repeating: " ", count: 19))
     }
 }

@@ -7,7 +7,9 @@ enum SimProgram {
             switch try SimCommandLine.parse(arguments) {
             case .help(let text): Output.write(text)
             case .script(let path): try ScriptRun.run(path: path) { Output.write($0) }
-            case .cluster(let settings): exit(ClusterRun.run(settings) ? 0 : 1)
+            case .groups(let settings): exit(GroupRun.run(settings) ? 0 : 1)
+            case .cluster(let settings): exit(try ClusterCommand.run(settings) ? 0 : 1)
+            case .check(let path): exit(try CheckCommand.run(path: path) ? 0 : 1)
             case .planted(let settings): try PlantedRun.run(settings)
             }
         } catch {

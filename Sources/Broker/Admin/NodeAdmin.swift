@@ -1,6 +1,6 @@
 package import Admin
 import Bytes
-import ClusterMetadata
+package import ClusterMetadata
 import KafkaMessages
 import KafkaProtocol
 package import Platform
@@ -49,6 +49,9 @@ package final class NodeAdmin: AdminView {
         self.metrics = metrics
         samples.register(in: metrics, nodeID: nodeID)
     }
+
+    /// The committed metadata as this node has it.
+    package var image: MetadataImage { published.current }
 
     /// From now on the node is not ready.
     func beginStopping() { isStopping.store(true, ordering: .relaxed) }

@@ -56,6 +56,16 @@ struct DirectoryTree {
         return found
     }
 
+    /// The files that a power cut leaves in any case, with their names, in no order.
+    func hasDurableFile(_ isMeant: (_ name: String, _ image: FileImage) -> Bool) -> Bool {
+        durable.values.contains { names in
+            names.contains { name, entry in
+                guard case .file(let image) = entry else { return false }
+                return isMeant(name, image)
+            }
+        }
+    }
+
     // MARK: Changing
 
     mutating func link(_ path: String, _ entry: Entry) {

@@ -88,6 +88,21 @@ final class FileImage {
         body(&durable)
     }
 
+    /// Whether what a power cut leaves in any case has these bytes somewhere.
+    func durablyHolds(_ needle: [UInt8]) -> Bool {
+        guard let first = needle.first else { return true }
+        return durable.withUnsafeBytes { hay in
+            var rest = hay[...]
+            while rest.count >= needle.count, let start = rest.firstIndex(of: first),
+                hay.count - start >= needle.count
+            {
+                if hay[start..<start + needle.count].elementsEqual(needle) { return true }
+                rest = hay[(start + 1)...]
+            }
+            return false
+        }
+    }
+
     private static func put(
         _ source: UnsafeRawBufferPointer,
         at offset: Int,

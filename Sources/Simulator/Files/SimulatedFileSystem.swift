@@ -109,6 +109,13 @@ package final class SimulatedFileSystem: FileSystem, @unchecked Sendable {
 
     package func contents(_ path: String) -> [UInt8] { tree.file(path)?.bytes ?? [] }
 
+    /// Whether a power cut now would leave a file with these bytes, whatever else it loses.
+    package func durablyHolds(_ needle: [UInt8], inFilesEndingWith endings: [String]) -> Bool {
+        tree.hasDurableFile { name, image in
+            endings.contains(where: name.hasSuffix) && image.durablyHolds(needle)
+        }
+    }
+
     /// Changes a file on the disk, as no write did.
     package func damage(_ path: String, _ body: (inout [UInt8]) -> Void) {
         tree.file(path)?.damage(body)

@@ -8,10 +8,10 @@ package final class SimulatedNetwork {
         let port: UInt16
     }
 
-    /// Two hosts, in either order.
+    /// The way from one host to another.
     private struct Link: Hashable {
-        let hosts: Set<String>
-        init(_ a: String, _ b: String) { hosts = [a, b] }
+        let from: String
+        let to: String
     }
 
     /// Bytes on their way or unread, after which a writer waits.
@@ -28,6 +28,8 @@ package final class SimulatedNetwork {
     package var maxPieceBytes = 32 << 10
     private var listeners: [Door: SimulatedListener] = [:]
     private var cut: Set<Link> = []
+    /// What each piece takes longer on a clogged way.
+    private var clogs: [Link: Int64] = [:]
     /// Open connections in the order they were made.
     private var connections: [Connection] = []
     private var nextPort = SimulatedNetwork.firstPort
@@ -43,25 +45,56 @@ package final class SimulatedNetwork {
         latency + Int64(simulation.generator.below(max(1, Int(jitter))))
     }
 
+    func drawLatency(from source: String, to target: String) -> Int64 {
+        let usual = drawLatency()
+        guard !clogs.isEmpty, let more = clogs[Link(from: source, to: target)] else { return usual }
+        return usual + more / 2 + Int64(simulation.generator.below(max(1, Int(more))))
+    }
+
     // MARK: Faults
 
     /// Nothing passes between the two hosts until ``heal(_:_:)``; what is sent is delivered then.
-    package func partition(_ a: String, _ b: String) { cut.insert(Link(a, b)) }
+    package func partition(_ a: String, _ b: String) {
+        cutOff(from: a, to: b)
+        cutOff(from: b, to: a)
+    }
 
+    /// Nothing passes in this direction, until ``heal(_:_:)``.
+    package func cutOff(from source: String, to target: String) {
+        cut.insert(Link(from: source, to: target))
+    }
+
+    /// Mends what was cut between the two hosts, in both directions.
     package func heal(_ a: String, _ b: String) {
-        cut.remove(Link(a, b))
+        let ways = [Link(from: a, to: b), Link(from: b, to: a)]
+        guard ways.contains(where: cut.contains) else { return }
+        cut.subtract(ways)
         for connection in connections {
             connection.client.deliver()
             connection.server.deliver()
         }
     }
 
-    func isCut(_ a: String, _ b: String) -> Bool { !cut.isEmpty && cut.contains(Link(a, b)) }
+    /// Each piece takes about so much longer on its way from one host to the other; 0 for no longer.
+    package func clog(from source: String, to target: String, by nanoseconds: Int64) {
+        let link = Link(from: source, to: target)
+        clogs[link] = nanoseconds > 0 ? nanoseconds : nil
+    }
+
+    func isCut(from source: String, to target: String) -> Bool {
+        !cut.isEmpty && cut.contains(Link(from: source, to: target))
+    }
+
+    private func isCut(_ a: String, _ b: String) -> Bool {
+        isCut(from: a, to: b) || isCut(from: b, to: a)
+    }
 
     /// Breaks every connection between the two hosts.
     package func reset(_ a: String, _ b: String) {
-        let wanted = Link(a, b)
-        breakConnections { Link($0.client.life.host, $0.server.life.host) == wanted }
+        breakConnections {
+            let (client, server) = ($0.client.life.host, $0.server.life.host)
+            return (client == a && server == b) || (client == b && server == a)
+        }
     }
 
     func hostEnded(_ life: MachineLife) {
@@ -122,7 +155,7 @@ package final class SimulatedNetwork {
             await loop.sleep(nanoseconds: Self.connectTimeout)
             throw .refused(address: "\(address)", reason: "timed out")
         }
-        await loop.sleep(nanoseconds: drawLatency())
+        await loop.sleep(nanoseconds: drawLatency(from: life.host, to: address.host))
         guard let listener = listeners[Door(host: address.host, port: address.port)] else {
             throw .refused(address: "\(address)", reason: "connection refused")
         }
@@ -133,7 +166,7 @@ package final class SimulatedNetwork {
         server.other = client
         connections.append(Connection(client: client, server: server))
         listener.offer(server)
-        await loop.sleep(nanoseconds: drawLatency())
+        await loop.sleep(nanoseconds: drawLatency(from: address.host, to: life.host))
         return SimulatedSocket(client, on: loop)
     }
 }

@@ -56,14 +56,15 @@ final class ConnectionEnd {
 
     private func schedule(_ piece: Piece) {
         let simulation = network.simulation
-        lastArrival = max(lastArrival, simulation.clock.now + network.drawLatency())
+        let latency = network.drawLatency(from: other?.life.host ?? "", to: life.host)
+        lastArrival = max(lastArrival, simulation.clock.now + latency)
         flight.append((lastArrival, piece))
         simulation.after(lastArrival - simulation.clock.now) { [weak self] in self?.deliver() }
     }
 
     /// Takes in what is due, unless the network is cut.
     func deliver() {
-        guard let other, !network.isCut(life.host, other.life.host) else { return }
+        guard let other, !network.isCut(from: other.life.host, to: life.host) else { return }
         let now = network.simulation.clock.now
         var count = 0
         while count < flight.count, flight[count].time <= now {

@@ -1,17 +1,17 @@
 import Glibc
 import RaftSimulation
 
-/// `chronik-sim cluster`: runs of whole groups, one a seed.
-enum ClusterRun {
+/// `chronik-sim groups`: runs of whole groups, one a seed.
+enum GroupRun {
     /// Plays the runs; answers whether all of them went well.
-    static func run(_ settings: ClusterSettings) -> Bool {
+    static func run(_ settings: GroupSettings) -> Bool {
         guard let seeds = settings.seeds else { return true }
         TrapReport.install()
         var total = Total()
         var broken: [SimulationPlan] = []
         for seed in seeds {
             let plan = settings.plan(seed: seed)
-            TrapReport.announce(plan)
+            TrapReport.announce(plan.command)
             let tell: ((String) -> Void)? = settings.isTold ? { Output.write($0 + "\n") } : nil
             let outcome = Simulation(plan, tell: tell).run()
             total.add(outcome)
@@ -115,8 +115,8 @@ enum TrapReport {
         }
     }
 
-    static func announce(_ plan: SimulationPlan) {
-        let text = "the core stopped itself in this run:\n\(plan.command)\n"
+    static func announce(_ command: String) {
+        let text = "it stopped itself in this run:\n\(command)\n"
         count = 0
         for byte in text.utf8.prefix(1_024) {
             buffer[count] = byte

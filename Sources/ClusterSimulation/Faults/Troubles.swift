@@ -1,0 +1,256 @@
+import KafkaHistory
+import Platform
+import Simulator
+
+/// Makes trouble, and ends it after a while.
+final class Troubles {
+    private unowned let world: ClusterWorld
+    private var generator: ClusterGenerator
+    private let faults: [ClusterFaults]
+    /// How long it is quiet between two troubles, at most.
+    private let pace: Int64
+    private var isOn = true
+    private var hasDamaged = false
+    private(set) var counts: [(name: String, count: Int)]
+    /// Nodes whose disk is, or was, in such a state that a start may fail.
+    private var excused: Set<Int32> = []
+    /// Nodes whose log could not be written in this life.
+    private var poisoned: [Int32: Int] = [:]
+
+    init(_ world: ClusterWorld) {
+        self.world = world
+        generator = world.simulation.makeGenerator()
+        faults = world.faults.list
+        pace = .milliseconds([1_000, 3_000, 8_000][generator.below(3)])
+        counts = ClusterFaults.names.map { ($0.name, 0) }
+    }
+
+    private var simulation: Simulation { world.simulation }
+    private var network: SimulatedNetwork { simulation.network }
+    private var hosts: [String] { world.nodes.map(\.host) + ["clients"] }
+
+    // MARK: The course of things
+
+    func begin() {
+        watchNodes()
+        if !faults.isEmpty { planNext() }
+    }
+
+    private func after(_ nanoseconds: Int64, _ body: @escaping () -> Void) {
+        simulation.after(nanoseconds) { [self] in if isOn { body() } }
+    }
+
+    private func planNext() {
+        after(Int64(generator.below(Int(pace)))) { [self] in
+            make(faults[generator.below(faults.count)])
+            planNext()
+        }
+    }
+
+    /// Brings back nodes that are down, as an operator would.
+    private func watchNodes() {
+        after(.milliseconds(500)) { [self] in
+            for node in world.nodes where node.state == .down {
+                check(node)
+                if generator.chance(1, in: 4) { node.start() }
+            }
+            watchNodes()
+        }
+    }
+
+    /// A node that did not start must have had a reason.
+    private func check(_ node: SimulatedNode) {
+        guard let problem = node.problem, !excused.contains(node.id) else { return }
+        excused.insert(node.id)
+        world.report(.notConverged, "node \(node.id) does not start: \(problem)")
+    }
+
+    private func tell(_ line: String) {
+        world.tell(line)
+        world.record(.fault(line))
+    }
+
+    private func draw(_ from: Int64, _ to: Int64) -> Int64 {
+        from + Int64(generator.below(Int(to - from)))
+    }
+
+    private var someNode: SimulatedNode { world.nodes[generator.below(world.nodes.count)] }
+
+    private func someLink() -> (from: String, to: String) {
+        let from = generator.below(hosts.count)
+        let to = (from + 1 + generator.below(hosts.count - 1)) % hosts.count
+        return (hosts[from], hosts[to])
+    }
+
+    private func make(_ fault: ClusterFaults) {
+        if let index = ClusterFaults.names.firstIndex(where: { $0.fault == fault }) {
+            counts[index].count += 1
+        }
+        switch fault {
+        case .clogs, .resets, .partitions, .oneWay: troubleNetwork(fault)
+        case .syncErrors, .fullDisks, .damage, .wipes: troubleDisk(fault)
+        default: troubleProcess(fault)
+        }
+    }
+
+    // MARK: The network
+
+    private func troubleNetwork(_ fault: ClusterFaults) {
+        let link = someLink()
+        let long = draw(.milliseconds(200), .seconds(12))
+        switch fault {
+        case .clogs:
+            let delay = draw(.milliseconds(1), .milliseconds(400))
+            tell("\(link.from) to \(link.to) takes \(delay / 1_000_000) ms longer")
+            network.clog(from: link.from, to: link.to, by: delay)
+            after(long) { [self] in network.clog(from: link.from, to: link.to, by: 0) }
+        case .resets:
+            tell("connections of \(link.from) and \(link.to) break")
+            network.reset(link.from, link.to)
+        case .oneWay:
+            tell("nothing comes from \(link.from) to \(link.to)")
+            network.cutOff(from: link.from, to: link.to)
+            after(long) { [self] in heal(link.from, link.to) }
+        default:
+            let alone = someNode.host
+            let others = hosts.filter { $0 != alone }
+            let cut = generator.chance(1, in: 2) ? others : others.filter { $0 != "clients" }
+            tell("\(alone) is cut off from \(cut.joined(separator: ", "))")
+            for other in cut { network.partition(alone, other) }
+            after(long) { [self] in for other in cut { heal(alone, other) } }
+        }
+    }
+
+    /// What a long partition leaves: connections that go on, or that were given up.
+    private func heal(_ a: String, _ b: String) {
+        if generator.chance(1, in: 3) { network.reset(a, b) }
+        network.heal(a, b)
+        world.tell("\(a) and \(b) reach each other")
+    }
+
+    // MARK: Processes
+
+    private func troubleProcess(_ fault: ClusterFaults) {
+        let node = someNode
+        switch fault {
+        case .pauses:
+            let long = draw(.milliseconds(50), .seconds(6))
+            guard node.isRunning else { return }
+            tell("node \(node.id) stands still for \(long / 1_000_000) ms")
+            node.platform?.pause(for: long)
+        case .kills:
+            guard node.isRunning else { return }
+            tell("node \(node.id) is killed")
+            node.kill()
+        case .powerCuts: cutPower(of: [node])
+        case .blackouts: cutPower(of: world.nodes.filter { $0.state != .lost })
+        case .restarts:
+            guard node.isUp else { return }
+            tell("node \(node.id) is stopped")
+            node.stop()
+        default:
+            guard let platform = node.platform else { return }
+            let jump = draw(-3_600_000, 3_600_000)
+            tell("node \(node.id)'s clock jumps by \(jump) ms")
+            platform.wallOffsetMilliseconds += jump
+        }
+    }
+
+    private func cutPower(of nodes: [SimulatedNode]) {
+        let on = nodes.filter(\.isRunning)
+        guard !on.isEmpty else { return }
+        tell("nodes \(on.map(\.id)) lose their power")
+        for node in on { node.cutPower() }
+    }
+
+    // MARK: Disks
+
+    private func troubleDisk(_ fault: ClusterFaults) {
+        let node = someNode
+        switch fault {
+        case .syncErrors: failSync(node)
+        case .fullDisks:
+            guard node.isUp, node.disk.capacity == .max else { return }
+            tell("node \(node.id)'s disk is full")
+            node.disk.capacity = node.disk.usedBytes + generator.below(64 << 10)
+            excused.insert(node.id)
+            after(draw(.seconds(1), .seconds(12))) { [self] in
+                node.disk.capacity = .max
+                world.tell("node \(node.id)'s disk has room")
+            }
+        case .damage: damage(node)
+        default:
+            guard !hasDamaged, world.faults.contains(.wipes), node.isUp,
+                world.nodes.allSatisfy({ $0.state != .lost })
+            else { return }
+            hasDamaged = true
+            tell("node \(node.id)'s disk is wiped")
+            node.wipe()
+        }
+    }
+
+    /// The next fdatasync of the log fails; an operator notices after a while.
+    private func failSync(_ node: SimulatedNode) {
+        guard node.isUp, node.disk.failure == nil else { return }
+        tell("an fdatasync of node \(node.id) is to fail")
+        let disk = node.disk
+        let life = node.incarnation
+        excused.insert(node.id)
+        disk.failure = { [weak disk, weak self] operation, path in
+            guard operation == .sync, path.hasPrefix("/data/wal/"), path.hasSuffix(".wal") else {
+                return nil
+            }
+            disk?.failure = nil
+            self?.poisoned[node.id] = node.incarnation
+            return .inputOutput
+        }
+        after(draw(.milliseconds(500), .seconds(6))) { [self] in
+            disk.failure = nil
+            guard node.incarnation == life, node.isRunning else { return }
+            tell("node \(node.id) is killed for its failed log")
+            node.kill()
+        }
+    }
+
+    /// Flips a few bytes of a log file of a node that is then down.
+    private func damage(_ node: SimulatedNode) {
+        guard !hasDamaged, node.isUp, world.nodes.allSatisfy({ $0.state == .up }) else { return }
+        let files = node.disk.paths.filter { $0.hasPrefix("/data/wal/") && $0.hasSuffix(".wal") }
+        guard !files.isEmpty else { return }
+        hasDamaged = true
+        excused.insert(node.id)
+        let path = files[generator.below(files.count)]
+        tell("node \(node.id) is killed, and \(path) damaged")
+        node.kill()
+        let seed = generator.fork()
+        node.disk.damage(path) { bytes in
+            var generator = seed
+            guard bytes.count > 8_192 else { return }
+            let at = 4_096 + generator.below(bytes.count - 8_192)
+            for offset in 0..<1 + generator.below(16) { bytes[at + offset] ^= 0x5A }
+        }
+    }
+
+    // MARK: The end
+
+    /// Whether its log cannot be written any more in this life.
+    func mustRestart(_ node: SimulatedNode) -> Bool {
+        node.isRunning && poisoned[node.id] == node.incarnation
+    }
+
+    /// Everything works again from now on.
+    func mend() {
+        isOn = false
+        for a in hosts {
+            for b in hosts where a != b {
+                network.heal(a, b)
+                network.clog(from: a, to: b, by: 0)
+            }
+        }
+        for node in world.nodes {
+            node.disk.capacity = .max
+            node.disk.failure = nil
+        }
+        world.tell("everything is mended")
+    }
+}

@@ -1,0 +1,63 @@
+package import Platform
+
+package typealias ClusterGenerator = SeededGenerator
+
+/// What a run is to be; with its seed, all that decides it.
+package struct ClusterPlan: Sendable, Equatable {
+    package var seed: UInt64
+    package var nodes: Int
+    /// Virtual seconds of trouble, before everything is mended.
+    package var seconds: Int64
+    /// `nil`: the seed draws the mix.
+    package var faults: ClusterFaults?
+    package var plant: PlantedClusterBug?
+
+    package static let defaultNodes = 3
+    package static let defaultSeconds: Int64 = 60
+
+    package init(
+        seed: UInt64,
+        nodes: Int = defaultNodes,
+        seconds: Int64 = defaultSeconds,
+        faults: ClusterFaults? = nil,
+        plant: PlantedClusterBug? = nil
+    ) {
+        self.seed = seed
+        self.nodes = nodes
+        self.seconds = seconds
+        self.faults = faults
+        self.plant = plant
+    }
+
+    /// The one line that plays the run again.
+    package var command: String {
+        var words = ["chronik-sim cluster --seed \(seed)"]
+        if nodes != Self.defaultNodes { words.append("--nodes \(nodes)") }
+        if seconds != Self.defaultSeconds { words.append("--seconds \(seconds)") }
+        if let faults { words.append("--faults \(faults.text)") }
+        if let plant { words.append("--plant \(plant.rawValue)") }
+        return words.joined(separator: " ")
+    }
+}
+
+/// What a run came to.
+package struct ClusterOutcome: Sendable {
+    package var faults: ClusterFaults = []
+    package var violations: [String] = []
+    package var trace = ""
+    /// Virtual nanoseconds.
+    package var time: Int64 = 0
+    package var steps = 0
+    package var produced = 0
+    package var acknowledged = 0
+    package var polled = 0
+    package var commits = 0
+    package var topics = 0
+    package var leaders = 0
+    package var troubles: [(name: String, count: Int)] = []
+    package var secondsToHeal: Int64 = 0
+    /// The last things that happened, oldest first.
+    package var lastEvents: [String] = []
+    /// Everything clients saw, as lines; only when it was asked for.
+    package var history: [String] = []
+}

@@ -1,0 +1,222 @@
+import KafkaHistory
+import KafkaProtocol
+import Platform
+import Simulator
+
+/// One run: a cluster is started, worked with and troubled, then mended; it must become whole, and
+/// what its clients saw must be what a log may show them.
+package final class ClusterRun {
+    private let world: ClusterWorld
+    private let troubles: Troubles
+    private var producers: [SimulatedProducer] = []
+    private var consumers: [AssignedConsumer] = []
+    private var members: [GroupMember] = []
+    private var groups: [(name: String, places: [TopicPartition])] = []
+    private let operatorClient: Operator
+    private var generator: ClusterGenerator
+    private var outcome = ClusterOutcome()
+
+    private init(_ plan: ClusterPlan, tell: ((String) -> Void)?) {
+        world = ClusterWorld(plan, tell: tell)
+        troubles = Troubles(world)
+        operatorClient = Operator(in: world)
+        generator = world.simulation.makeGenerator()
+    }
+
+    /// Plays a run to its end; `tell` hears what happens, as it happens.
+    package static func play(
+        _ plan: ClusterPlan,
+        keepsHistory: Bool = false,
+        tell: ((String) -> Void)? = nil
+    ) -> ClusterOutcome {
+        Logger.configure(level: .error, format: .text)
+        let run = ClusterRun(plan, tell: tell)
+        run.play()
+        if keepsHistory { run.outcome.history = run.world.history.map(\.line) }
+        return run.outcome
+    }
+
+    private func play() {
+        if boot() {
+            begin()
+            _ = world.simulation.run(for: .seconds(world.plan.seconds))
+            heal()
+        }
+        world.isOver = true
+        world.add(HistoryChecker.check(world.history))
+        conclude()
+        for node in world.nodes { node.platform?.end() }
+    }
+
+    private var loop: EventLoop { world.clients.loops[0] }
+
+    /// Runs until something is so; reports it as not converged when it is not in time.
+    private func wait(_ what: String, seconds: Int64, _ isSo: () -> Bool) -> Bool {
+        let done = world.simulation.run(for: .seconds(seconds), until: isSo)
+        if !done { world.report(.notConverged, "not within \(seconds) s: \(what)") }
+        return done
+    }
+
+    /// Runs a body on the clients' loop; false when it does not end in time.
+    private func perform(
+        _ what: String,
+        seconds: Int64,
+        _ body: @escaping @Sendable () async -> Void
+    ) -> Bool {
+        let flag = Flag()
+        Task(executorPreference: loop) {
+            await body()
+            flag.isSet = true
+        }
+        return wait(what, seconds: seconds) { flag.isSet }
+    }
+
+    // MARK: The beginning
+
+    private func boot() -> Bool {
+        for node in world.nodes { node.start() }
+        guard
+            wait("the nodes are up", seconds: 60, { self.world.nodes.allSatisfy { $0.isUp } })
+        else { return false }
+        let world = world
+        let operatorClient = operatorClient
+        var generator = generator
+        let configs = world.topics.map { _ in Self.drawConfigs(&generator) }
+        self.generator = generator
+        return perform("topics are created", seconds: 60) {
+            for (topic, config) in zip(world.topics, configs) {
+                while !(await operatorClient.create(
+                    topic.name,
+                    topic.partitions,
+                    replicas: topic.replicas,
+                    configs: config
+                )) {
+                    await world.clients.loops[0].sleep(nanoseconds: .milliseconds(500))
+                }
+            }
+        }
+    }
+
+    private static func drawConfigs(
+        _ generator: inout ClusterGenerator
+    ) -> [(name: String, value: String)] {
+        var configs: [(name: String, value: String)] = []
+        if generator.chance(2, in: 3) {
+            configs.append(("segment.bytes", "\([16_384, 65_536, 262_144][generator.below(3)])"))
+        }
+        if generator.chance(1, in: 5) { configs.append(("retention.bytes", "100000")) }
+        if generator.chance(1, in: 3) { configs.append(("min.insync.replicas", "2")) }
+        return configs
+    }
+
+    private func begin() {
+        let world = world
+        producers = (1...2 + generator.below(3)).map { SimulatedProducer($0, in: world) }
+        for (number, place) in world.places.enumerated() where generator.chance(2, in: 3) {
+            consumers.append(AssignedConsumer(number, of: place, in: world))
+        }
+        for number in 0..<generator.below(3) {
+            let name = "g\(number)"
+            var places = world.places
+            places.shuffle(using: &generator)
+            places = places.prefix(1 + generator.below(4)).sorted()
+            groups.append((name, places))
+            for member in 0...generator.below(3) {
+                members.append(
+                    GroupMember("\(name)-m\(member)", group: name, reading: places, in: world)
+                )
+            }
+        }
+        for producer in producers { Task(executorPreference: loop) { await producer.run() } }
+        for consumer in consumers { Task(executorPreference: loop) { await consumer.run() } }
+        for member in members { Task(executorPreference: loop) { await member.run() } }
+        for node in world.nodes {
+            let observer = Observer(of: node, in: world)
+            Task(executorPreference: loop) { await observer.run() }
+        }
+        let operatorClient = operatorClient
+        Task(executorPreference: loop) { await operatorClient.run() }
+        troubles.begin()
+    }
+
+    // MARK: The end
+
+    private var expected: [SimulatedNode] { world.nodes.filter { $0.state != .lost } }
+
+    private func heal() {
+        let mended = world.simulation.clock.monotonicNanoseconds
+        troubles.mend()
+        guard bringUp() else { return }
+        world.areProducersEnding = true
+        guard
+            wait("producers are done", seconds: 120, {
+                producers.allSatisfy(\.hasEnded) && operatorClient.hasEnded
+            })
+        else {
+            for lane in producers.flatMap(\.lanes) where !lane.hasEnded {
+                world.tell(lane.description)
+            }
+            return
+        }
+        let finale = Finale(world, expected.map(\.id), groups)
+        guard perform("replicas are equal", seconds: 120, { await finale.awaitEqual() }) else {
+            world.tell(finale.state)
+            return
+        }
+        outcome.secondsToHeal =
+            (world.simulation.clock.monotonicNanoseconds - mended) / 1_000_000_000
+        guard wait("consumers are done", seconds: 60, { consumers.allSatisfy(\.hasEnded) }) else {
+            for consumer in consumers where !consumer.hasEnded {
+                world.tell("\(consumer.name) is at \(consumer.position) of \(consumer.place)")
+            }
+            return
+        }
+        world.areGroupsEnding = true
+        guard wait("members are done", seconds: 60, { members.allSatisfy(\.hasEnded) }) else {
+            return
+        }
+        _ = perform("everything is read", seconds: 120) { await finale.readEverything() }
+    }
+
+    /// Starts what is down, and restarts what an fdatasync has failed.
+    private func bringUp() -> Bool {
+        let world = world
+        let simulation = world.simulation
+        // Stops and starts that are under way end first.
+        _ = simulation.run(for: .seconds(20)) { [self] in
+            expected.allSatisfy { $0.state == .up || $0.state == .down }
+        }
+        for node in expected where troubles.mustRestart(node) { node.kill() }
+        for node in expected where node.state == .down { node.start() }
+        return wait("all nodes are up", seconds: 60) {
+            for node in expected where node.state == .down {
+                if let problem = node.problem {
+                    world.report(.notConverged, "node \(node.id) does not start: \(problem)")
+                }
+                node.start()
+            }
+            return expected.allSatisfy { $0.isUp }
+        }
+    }
+
+    private func conclude() {
+        outcome.faults = world.faults
+        outcome.violations = world.violations.map(\.description)
+        outcome.trace = world.simulation.trace.description
+        outcome.time = world.simulation.clock.monotonicNanoseconds
+        outcome.steps = world.simulation.steps
+        outcome.produced = HistoryChecker.records(world.history)
+        outcome.acknowledged = world.counts.acknowledged
+        outcome.polled = world.counts.polled
+        outcome.commits = world.counts.commits
+        outcome.topics = world.counts.topics
+        outcome.leaders = world.counts.leaders
+        outcome.troubles = troubles.counts.filter { $0.count > 0 }
+        outcome.lastEvents = world.lastEvents
+    }
+
+    private final class Flag: @unchecked Sendable {
+        // Unchecked: the simulation runs on one thread.
+        var isSet = false
+    }
+}

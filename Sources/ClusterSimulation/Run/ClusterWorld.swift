@@ -1,0 +1,160 @@
+import KafkaHistory
+import KafkaProtocol
+import Platform
+import Simulator
+
+/// A topic that clients work with.
+struct WorkTopic {
+    let name: String
+    let partitions: Int32
+    let replicas: Int16
+    /// Moves leave it as many replicas as it has.
+    let keepsReplicas: Bool
+}
+
+/// How often what was done; for the story of a run.
+struct WorldCounts {
+    var acknowledged = 0
+    var polled = 0
+    var commits = 0
+    var rebalances = 0
+    var topics = 0
+    var moves = 0
+    var leaders = 0
+    private var errors: [Int16: Int] = [:]
+
+    mutating func count(produce error: ErrorCode) { errors[error.rawValue, default: 0] += 1 }
+
+    var produceErrors: String {
+        errors.sorted { $0.key < $1.key }
+            .map { "\(ErrorCode(rawValue: $0.key) ?? .unknownServerError) \($0.value)" }
+            .joined(separator: ", ")
+    }
+}
+
+/// A cluster of whole nodes, its clients, and what was seen of them.
+final class ClusterWorld: @unchecked Sendable {
+    // Unchecked: the simulation runs on one thread.
+    let plan: ClusterPlan
+    let faults: ClusterFaults
+    let simulation: Simulation
+    let clients: SimulatedPlatform
+    private(set) var nodes: [SimulatedNode] = []
+    private(set) var topics: [WorkTopic] = []
+    private(set) var places: [TopicPartition] = []
+    var generator: ClusterGenerator
+    private(set) var history: [HistoryEvent] = []
+    private(set) var violations: [HistoryViolation] = []
+    var counts = WorldCounts()
+    /// Told what happens, as it happens.
+    var onTell: ((String) -> Void)?
+    private var story: [String] = []
+    private static let storyLength = 40
+
+    var areProducersEnding = false
+    var areGroupsEnding = false
+    /// Nothing is looked at any more.
+    var isOver = false
+    /// Where partitions end, once nobody writes any more.
+    var finalEnds: [TopicPartition: Int64] = [:]
+    private var deleted: Set<String> = []
+    private var producerIDs: [Int64: String] = [:]
+    private var probeGenerator: ClusterGenerator
+
+    init(_ plan: ClusterPlan, tell: ((String) -> Void)?) {
+        self.plan = plan
+        onTell = tell
+        simulation = Simulation(seed: plan.seed)
+        var generator = simulation.makeGenerator()
+        faults = plan.faults ?? ClusterFaults.draw(&generator)
+        let shape = ClusterShape.draw(&generator)
+        clients = SimulatedPlatform(simulation, host: "clients")
+        probeGenerator = generator.fork()
+        self.generator = generator
+        nodes = (1...plan.nodes).map { SimulatedNode(Int32($0), of: plan.nodes, simulation, shape) }
+        for node in nodes {
+            node.tell = { [unowned self] in self.tell($0) }
+            node.disk.lies.aboutSync = plan.plant == .lyingSync
+        }
+        drawTopics()
+    }
+
+    private func drawTopics() {
+        let mustBeSafe = !faults.isDisjoint(with: [.damage, .wipes])
+        let most = min(3, plan.nodes)
+        for number in 0..<2 + generator.below(2) {
+            let isSmall = !mustBeSafe && generator.chance(1, in: 4)
+            let topic = WorkTopic(
+                name: "t\(number)",
+                partitions: Int32(1 + generator.below(3)),
+                replicas: Int16(isSmall ? 1 + generator.below(most) : most),
+                keepsReplicas: !isSmall
+            )
+            topics.append(topic)
+            for partition in 0..<topic.partitions {
+                places.append(TopicPartition(topic: topic.name, partition: partition))
+            }
+        }
+    }
+
+    // MARK: What was seen
+
+    func record(_ what: HistoryEvent.What) {
+        history.append(HistoryEvent(time: simulation.clock.monotonicNanoseconds, what))
+    }
+
+    func tell(_ line: String) {
+        let seconds = simulation.clock.monotonicNanoseconds / 1_000_000
+        let text = "\(seconds / 1_000).\(String(seconds % 1_000 + 1_000).dropFirst()) \(line)"
+        onTell?(text)
+        if story.count == Self.storyLength { story.removeFirst() }
+        story.append(text)
+    }
+
+    var lastEvents: [String] { story }
+
+    func report(_ rule: HistoryViolation.Rule, _ what: String) {
+        tell("\(rule.rawValue): \(what)")
+        guard violations.count < 20 else { return }
+        violations.append(HistoryViolation(rule, what))
+    }
+
+    func add(_ found: [HistoryViolation]) {
+        for violation in found where violations.count < 20 { violations.append(violation) }
+    }
+
+    func isDeleted(_ topic: String) -> Bool { deleted.contains(topic) }
+
+    func producerStarted(_ name: String, id: Int64) {
+        if let other = producerIDs.updateValue(name, forKey: id) {
+            report(.wrongAnswer, "\(other) and \(name) were both given producer id \(id)")
+        }
+    }
+
+    // MARK: Durability
+
+    /// Looks, now and then, whether the disks have what has just been acknowledged.
+    func acknowledged(
+        _ producer: SimulatedProducer,
+        _ id: Int,
+        _ value: String,
+        _ place: TopicPartition
+    ) {
+        counts.acknowledged += 1
+        guard producer.acks == .all, probeGenerator.chance(1, in: 50), !faults.contains(.wipes),
+            !faults.contains(.damage),
+            let topic = topics.first(where: { $0.name == place.topic }), topic.keepsReplicas,
+            Int(topic.replicas) == nodes.count
+        else { return }
+        let key = Array(value.utf8.prefix { $0 != UInt8(ascii: ";") }) + [UInt8(ascii: ";")]
+        let holders = nodes.count { $0.disk.durablyHolds(key, inFilesEndingWith: [".wal", ".log"]) }
+        record(
+            .durable(
+                process: producer.name,
+                id: id,
+                nodes: holders,
+                replicas: nodes.count
+            )
+        )
+    }
+}

@@ -1,0 +1,162 @@
+import KafkaHistory
+import KafkaMessages
+import KafkaProtocol
+import Platform
+
+/// The questions asked once everything is mended.
+final class Finale: @unchecked Sendable {
+    // Unchecked: the simulation runs on one thread.
+    private let world: ClusterWorld
+    private let client: KafkaClient
+    private let nodes: [Int32]
+    private let groups: [(name: String, places: [TopicPartition])]
+    /// What was wanting at the last look.
+    private(set) var state = ""
+
+    init(
+        _ world: ClusterWorld,
+        _ nodes: [Int32],
+        _ groups: [(name: String, places: [TopicPartition])]
+    ) {
+        self.world = world
+        self.nodes = nodes
+        self.groups = groups
+        client = KafkaClient("finale", in: world)
+    }
+
+    /// Returns once every partition has a leader that all name, and its replicas end alike.
+    func awaitEqual() async {
+        while let reason = await difference() {
+            state = reason
+            await client.pause(upTo: .seconds(1))
+        }
+    }
+
+    private struct Partition {
+        let place: TopicPartition
+        let leader: Int32
+        let replicas: [Int32]
+    }
+
+    /// All partitions as a node has them; `nil` when one has no leader.
+    private func partitions(at node: Int32) async -> [Partition]? {
+        guard let answer = await client.refresh(at: node) else { return nil }
+        var found: [Partition] = []
+        for topic in answer.topics {
+            guard let name = topic.name else { continue }
+            for part in topic.partitions {
+                let place = TopicPartition(topic: name, partition: part.partitionIndex)
+                guard part.leaderId > 0, nodes.contains(part.leaderId) else {
+                    // One of a topic with fewer replicas than nodes may be gone with its node.
+                    let left = part.replicaNodes.filter(nodes.contains)
+                    if 2 * left.count > part.replicaNodes.count {
+                        state = "\(place) is led by \(part.leaderId)"
+                        return nil
+                    }
+                    continue
+                }
+                found.append(
+                    Partition(
+                        place: place,
+                        leader: part.leaderId,
+                        replicas: part.replicaNodes.filter(nodes.contains)
+                    )
+                )
+            }
+        }
+        return found.sorted { $0.place < $1.place }
+    }
+
+    /// What differs; `nil` when all is well.
+    private func difference() async -> String? {
+        guard let first = await partitions(at: nodes[0]) else { return "no metadata: \(state)" }
+        for node in nodes.dropFirst() {
+            guard let other = await partitions(at: node) else { return "no metadata: \(state)" }
+            guard other.map(\.place) == first.map(\.place),
+                other.map(\.leader) == first.map(\.leader),
+                other.map(\.replicas) == first.map(\.replicas)
+            else { return "nodes \(nodes[0]) and \(node) know different partitions" }
+        }
+        var ends: [TopicPartition: Int64] = [:]
+        for partition in first where !partition.place.topic.hasPrefix("__chronik") {
+            for node in partition.replicas {
+                let place = partition.place
+                guard let found = await ReplicaView.watermarks(client, node, place) else {
+                    return "node \(node) does not show \(place)"
+                }
+                let end = ends[place] ?? found.high
+                guard found.high == end else {
+                    return "\(place) ends at \(found.high) on node \(node), elsewhere at \(end)"
+                }
+                ends[place] = end
+            }
+        }
+        for place in world.places { world.finalEnds[place] = ends[place] ?? -1 }
+        return nil
+    }
+
+    // MARK: Everything there is
+
+    func readEverything() async {
+        var known: [Partition]?
+        while known == nil {
+            known = await partitions(at: nodes[0])
+            if known == nil { await client.pause(upTo: .seconds(1)) }
+        }
+        for partition in known ?? [] where !partition.place.topic.hasPrefix("__chronik") {
+            for node in partition.replicas { await read(partition.place, at: node) }
+        }
+        await readTopics()
+        for group in groups { await readCommitted(group.name, group.places) }
+    }
+
+    private func read(_ place: TopicPartition, at node: Int32) async {
+        while true {
+            if let found = await ReplicaView.batches(client, node, place) {
+                world.record(
+                    .replica(
+                        node: node,
+                        place,
+                        low: found.low,
+                        high: found.high,
+                        batches: found.batches
+                    )
+                )
+                return
+            }
+            await client.pause(upTo: .seconds(1))
+        }
+    }
+
+    private func readTopics() async {
+        while true {
+            if let answer = await client.refresh(at: nodes[0]) {
+                world.record(
+                    .topics(answer.topics.map { ($0.name ?? "", $0.partitions.count) })
+                )
+                return
+            }
+            await client.pause(upTo: .seconds(1))
+        }
+    }
+
+    private func readCommitted(_ group: String, _ places: [TopicPartition]) async {
+        while true {
+            var request = FindCoordinatorRequest()
+            request.key = group
+            let answer = await client.ask(nodes[0], request, version: 2)
+            if let answer, answer.errorCode == 0,
+                await CommittedOffsets.ask(
+                    client,
+                    answer.nodeId,
+                    group: group,
+                    places,
+                    process: client.name
+                ) != nil
+            {
+                return
+            }
+            await client.pause(upTo: .seconds(1))
+        }
+    }
+}

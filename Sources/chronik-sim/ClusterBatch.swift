@@ -1,0 +1,85 @@
+import ClusterSimulation
+import Glibc
+
+/// Many runs, each in a process of its own, so that one that ends itself is only one that failed.
+struct ClusterBatch {
+    private let settings: ClusterSettings
+    private var runs = 0
+    private var milliseconds: Int64 = 0
+    private var spentMilliseconds: Int64 = 0
+    private var records = 0
+    /// What was broken, and in which seeds.
+    private var found: [(rule: String, seeds: [UInt64])] = []
+    private var lastProgress = 0
+
+    init(_ settings: ClusterSettings) { self.settings = settings }
+
+    mutating func run() throws(SimError) -> Bool {
+        var next = settings.plan.seed
+        let last = settings.isEndless ? UInt64.max : settings.seeds?.upperBound ?? next
+        var underWay: [(seed: UInt64, process: Subprocess)] = []
+        while next <= last || !underWay.isEmpty {
+            while underWay.count < settings.processes, next <= last, goesOn {
+                underWay.append((next, try Subprocess.start(settings.arguments(seed: next))))
+                next += 1
+            }
+            guard !underWay.isEmpty else { break }
+            let (seed, process) = underWay.removeFirst()
+            try take(seed, process.finish())
+            showProgress()
+        }
+        Output.write(text)
+        if let first = found.first?.seeds.first {
+            var plan = settings.plan
+            plan.seed = first
+            Output.write("\(plan.command)\n")
+        }
+        return found.isEmpty
+    }
+
+    /// An endless run ends with what it finds.
+    private var goesOn: Bool { !settings.isEndless || found.isEmpty }
+
+    private mutating func take(_ seed: UInt64, _ end: (text: String, isWell: Bool)) {
+        runs += 1
+        let tally = end.text.split(separator: "\n").compactMap { RunTally(line: $0) }.last
+        milliseconds += tally?.milliseconds ?? 0
+        spentMilliseconds += tally?.spentMilliseconds ?? 0
+        records += tally?.records ?? 0
+        if settings.isTallied {
+            Output.write("\(seed) \(tally?.trace ?? "-") \(tally?.rule ?? "stopped itself")\n")
+        }
+        guard !end.isWell else { return }
+        let rule = tally?.rule ?? "stopped itself"
+        if !settings.isTallied { Output.write("seed \(seed): \(rule)\n") }
+        if let index = found.firstIndex(where: { $0.rule == rule }) {
+            found[index].seeds.append(seed)
+        } else {
+            found.append((rule, [seed]))
+        }
+    }
+
+    private mutating func showProgress() {
+        let now = time(nil)
+        guard now - lastProgress >= 10, !settings.isTallied else { return }
+        if lastProgress > 0 { Output.write(progress + "\n") }
+        lastProgress = now
+    }
+
+    private var progress: String {
+        let hours = Double(milliseconds) / 3_600_000
+        let rate = milliseconds / max(1, spentMilliseconds)
+        return "\(runs) runs, \(Double(Int(hours * 100)) / 100) hours, \(records) records,"
+            + " \(rate) simulated seconds a second of one core"
+    }
+
+    private var text: String {
+        var lines = [progress]
+        for (rule, seeds) in found.sorted(by: { $0.seeds.count > $1.seeds.count }) {
+            let some = seeds.prefix(8).map(String.init).joined(separator: ", ")
+            lines.append("\(rule): \(seeds.count) of \(runs) seeds, among them \(some)")
+        }
+        if found.isEmpty { lines.append("nothing was found") }
+        return lines.joined(separator: "\n") + "\n"
+    }
+}
