@@ -6,7 +6,8 @@ enum ClusterCommand {
     /// Plays the runs; answers whether all of them went well.
     static func run(_ settings: ClusterSettings) throws(SimError) -> Bool {
         if settings.isEndless || settings.seeds.map({ $0.count > 1 }) ?? false {
-            return try ClusterBatch(settings).run()
+            var batch = ClusterBatch(settings)
+            return try batch.run()
         }
         TrapReport.install()
         TrapReport.announce(settings.plan.command)
