@@ -65,6 +65,17 @@ final class KafkaClient: @unchecked Sendable {
         within nanoseconds: Int64 = patience
     ) async -> Request.Response? {
         guard let connection = await connection(to: node) else { return nil }
+        return await ask(connection, of: node, request, version: version, within: nanoseconds)
+    }
+
+    /// The answer over one connection; `nil` when there was none.
+    func ask<Request: KafkaRequest>(
+        _ connection: WireConnection,
+        of node: Int32,
+        _ request: Request,
+        version: Int16,
+        within nanoseconds: Int64 = patience
+    ) async -> Request.Response? {
         do {
             return try await connection.call(request, version: version, within: nanoseconds)
         } catch is WireConnection.Disconnected {

@@ -68,7 +68,10 @@ final class Operator: @unchecked Sendable {
             world.record(.createTopic(.ok, topic: name, partitions: Int(partitions)))
             return true
         case .topicAlreadyExists: return true
-        default: return false
+        case let error:
+            let words = answer.topics.first?.errorMessage ?? "no message"
+            world.tell("\(name) is not created: \(error ?? .unknownServerError), \(words)")
+            return false
         }
     }
 

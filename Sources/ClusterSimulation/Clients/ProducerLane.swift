@@ -35,6 +35,8 @@ final class ProducerLane: @unchecked Sendable {
     private var pending: [Batch] = []
     private var mustSendAgain = false
     private var inFlight = 0
+    /// Where what is in flight was sent: what follows must not overtake it elsewhere.
+    private var way: (node: Int32, connection: WireConnection)?
     private var change: UnsafeContinuation<Void, Never>?
     private(set) var hasEnded = false
 
@@ -64,7 +66,9 @@ final class ProducerLane: @unchecked Sendable {
                 await waitUntil { self.inFlight == 0 }
                 if !mustSendAgain && !pending.isEmpty { mustSendAgain = true }
             } else if inFlight < window {
-                sendNew()
+                await findWay()
+                guard let way, !way.connection.isClosed, !mustSendAgain else { continue }
+                sendNew(way.node, way.connection)
                 await client.pause(upTo: producer.pace)
             } else {
                 await waitUntil { self.inFlight < self.window }
@@ -90,7 +94,20 @@ final class ProducerLane: @unchecked Sendable {
 
     // MARK: Sending
 
-    private func sendNew() {
+    /// Looks for the leader's connection; another one than before only when nothing is in flight.
+    private func findWay() async {
+        let leader = await client.leader(of: place)
+        if let way, way.node == leader, !way.connection.isClosed { return }
+        await waitUntil { self.inFlight == 0 }
+        way = nil
+        guard let leader, let connection = await client.connection(to: leader) else {
+            client.forgetLeader(of: place)
+            return await client.pause(upTo: .milliseconds(100))
+        }
+        way = (leader, connection)
+    }
+
+    private func sendNew(_ node: Int32, _ connection: WireConnection) {
         let most = client.generator.chance(1, in: 6) ? 30 : 4
         let count = 1 + client.generator.below(most)
         var ids: [Int] = []
@@ -118,11 +135,11 @@ final class ProducerLane: @unchecked Sendable {
         nextSequence += Int32(count)
         if producer.isIdempotent { pending.append(batch) }
         inFlight += 1
-        Task(executorPreference: client.loop) { await self.send(batch) }
+        Task(executorPreference: client.loop) { await self.send(batch, node, connection) }
     }
 
-    private func send(_ batch: Batch) async {
-        let answer = await produce(batch, isAgain: false)
+    private func send(_ batch: Batch, _ node: Int32, _ connection: WireConnection) async {
+        let answer = await produce(batch, at: node, connection, isAgain: false)
         settle(batch, answer)
         inFlight -= 1
         changed()
@@ -131,7 +148,9 @@ final class ProducerLane: @unchecked Sendable {
     /// What is not acknowledged, oldest first, one request after the other.
     private func sendAgain() async {
         while let batch = pending.first, !world.isDeleted(place.topic) {
-            let answer = await produce(batch, isAgain: true)
+            await findWay()
+            guard let way else { continue }
+            let answer = await produce(batch, at: way.node, way.connection, isAgain: true)
             settle(batch, answer)
             if pending.first?.baseSequence == batch.baseSequence {
                 await client.pause(upTo: .milliseconds(200))
@@ -178,20 +197,21 @@ final class ProducerLane: @unchecked Sendable {
         )
     }
 
-    private func produce(_ batch: Batch, isAgain: Bool) async -> Answer {
-        guard let node = await client.leader(of: place) else {
-            await client.pause(upTo: .milliseconds(100))
-            return .nothing
-        }
+    private func produce(
+        _ batch: Batch,
+        at node: Int32,
+        _ connection: WireConnection,
+        isAgain: Bool
+    ) async -> Answer {
         let request = request(for: batch)
         if producer.acks == .none {
-            if let connection = await client.connection(to: node) {
-                try? connection.sendSilently(request, version: 9)
-            }
+            try? connection.sendSilently(request, version: 9)
             await client.pause(upTo: .milliseconds(1))
             return .nothing
         }
-        guard let answer = await client.ask(node, request, version: 9) else { return .nothing }
+        guard let answer = await client.ask(connection, of: node, request, version: 9) else {
+            return .nothing
+        }
         guard let part = answer.responses.first?.partitionResponses.first,
             part.index == place.partition
         else {

@@ -105,7 +105,6 @@ package final class ClusterRun {
             configs.append(("segment.bytes", "\([16_384, 65_536, 262_144][generator.below(3)])"))
         }
         if generator.chance(1, in: 5) { configs.append(("retention.bytes", "100000")) }
-        if generator.chance(1, in: 3) { configs.append(("min.insync.replicas", "2")) }
         return configs
     }
 
