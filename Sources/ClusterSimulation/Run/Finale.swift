@@ -1,3 +1,4 @@
+import Bytes
 import KafkaHistory
 import KafkaMessages
 import KafkaProtocol
@@ -27,15 +28,18 @@ final class Finale: @unchecked Sendable {
     /// Returns once every partition has a leader that all name, and its replicas end alike.
     func awaitEqual() async {
         while let reason = await difference() {
+            if reason != state { world.tell("not yet whole: \(reason)") }
             state = reason
             await client.pause(upTo: .seconds(1))
         }
     }
 
-    private struct Partition {
+    private struct Partition: Equatable, CustomStringConvertible {
         let place: TopicPartition
         let leader: Int32
         let replicas: [Int32]
+
+        var description: String { "\(place) on \(replicas) led by \(leader)" }
     }
 
     /// All partitions as a node has them; `nil` when one has no leader.
@@ -72,10 +76,12 @@ final class Finale: @unchecked Sendable {
         guard let first = await partitions(at: nodes[0]) else { return "no metadata: \(state)" }
         for node in nodes.dropFirst() {
             guard let other = await partitions(at: node) else { return "no metadata: \(state)" }
-            guard other.map(\.place) == first.map(\.place),
-                other.map(\.leader) == first.map(\.leader),
-                other.map(\.replicas) == first.map(\.replicas)
-            else { return "nodes \(nodes[0]) and \(node) know different partitions" }
+            if let odd = first.first(where: { !other.contains($0) }) {
+                return "node \(nodes[0]) has \(odd), node \(node) not"
+            }
+            if let odd = other.first(where: { !first.contains($0) }) {
+                return "node \(node) has \(odd), node \(nodes[0]) not"
+            }
         }
         var ends: [TopicPartition: Int64] = [:]
         for partition in first where !partition.place.topic.hasPrefix("__chronik") {
@@ -104,29 +110,42 @@ final class Finale: @unchecked Sendable {
             if known == nil { await client.pause(upTo: .seconds(1)) }
         }
         for partition in known ?? [] where !partition.place.topic.hasPrefix("__chronik") {
-            for node in partition.replicas { await read(partition.place, at: node) }
+            await read(partition)
         }
         await readTopics()
         for group in groups { await readCommitted(group.name, group.places) }
     }
 
-    private func read(_ place: TopicPartition, at node: Int32) async {
-        while true {
-            if let found = await ReplicaView.batches(client, node, place) {
+    /// The coordinators may still write for a while: what is not at rest is read again.
+    private func read(_ partition: Partition) async {
+        let place = partition.place
+        for round in 1... {
+            var found: [(node: Int32, low: Int64, high: Int64, batches: [ByteSlice])] = []
+            for node in partition.replicas {
+                guard let held = await ReplicaView.batches(client, node, place) else { continue }
+                found.append((node, held.low, held.high, held.batches))
+            }
+            let isWhole = found.count == partition.replicas.count
+            guard isWhole, Set(found.map(\.high)).count == 1 || round == Self.patience else {
+                await client.pause(upTo: .seconds(1))
+                continue
+            }
+            for held in found {
                 world.record(
                     .replica(
-                        node: node,
+                        node: held.node,
                         place,
-                        low: found.low,
-                        high: found.high,
-                        batches: found.batches
+                        low: held.low,
+                        high: held.high,
+                        batches: held.batches
                     )
                 )
-                return
             }
-            await client.pause(upTo: .seconds(1))
+            return
         }
     }
+
+    private static let patience = 20
 
     private func readTopics() async {
         while true {
