@@ -2,6 +2,7 @@ import Bytes
 import ClusterMetadata
 import KafkaMessages
 import KafkaProtocol
+import LogStorage
 import Platform
 import Simulator
 import Testing

@@ -136,27 +136,57 @@ final class NodeCluster: @unchecked Sendable {
         return Dictionary(grouping: partitions) { $0 }.mapValues(\.count)
     }
 
-    /// What a replica has committed, read from that node itself.
-    func content(
-        of topic: String,
-        _ partition: Int32 = 0,
-        on machine: Machine
-    ) throws -> [ByteSlice] {
-        let groupID = try #require(machine.partition(topic, partition)).groupID
-        let shards = try #require(machine.node).admin.shards
-        let shard = shards[Placement.loop(of: groupID, of: shards.count)]
-        let id = TopicPartition(topic: topic, partition: partition)
-        let end: Int64 = try perform { _ in
-            await shard.readEach { $0.log.logEndOffset.rawValue }[id] ?? -1
-        }
+    /// What a replica has below its high watermark, read from that node itself once it has as much
+    /// as the leader.
+    func content(of topic: String, _ partition: Int32 = 0, on machine: Machine) throws -> [ByteSlice]
+    {
         let leader = try #require(machine.partition(topic, partition)).leadership.leader
-        let address = self.machine(leader).address
-        let values = try perform { loop in
-            let client = try await TestClient.open(address, on: loop)
-            defer { client.socket.close() }
-            return try await client.values(of: topic, partition) ?? []
+        let end = try read(topic, partition, from: self.machine(leader)).high
+        for _ in 0..<100 {
+            let found = try read(topic, partition, from: machine)
+            if found.high >= end { return found.values }
+            _ = simulation.run(for: .milliseconds(100))
         }
-        return Array(values.prefix(Int(end)))
+        throw Behind(node: machine.id, end: end)
+    }
+
+    struct Behind: Error {
+        let node: Int32
+        let end: Int64
+    }
+
+    private func read(
+        _ topic: String,
+        _ partition: Int32,
+        from machine: Machine
+    ) throws -> (values: [ByteSlice], high: Int64) {
+        var (values, high): ([ByteSlice], Int64) = ([], 0)
+        repeat {
+            var part = FetchRequest.FetchPartition()
+            part.partition = partition
+            part.fetchOffset = Int64(values.count)
+            part.partitionMaxBytes = 1 << 20
+            var entry = FetchRequest.FetchTopic()
+            entry.topic = topic
+            entry.partitions = [part]
+            var request = FetchRequest()
+            request.topics = [entry]
+            let response = try ask(request, version: 11, of: machine)
+            let answer = try #require(response.responses.first?.partitions.first)
+            guard answer.errorCode == 0 else { return (values, -1) }
+            high = answer.highWatermark
+            var rest = try #require(answer.records?.joined())
+            let before = values.count
+            while !rest.isEmpty {
+                let length = Int(rest.loadBigEndian(at: 8) as Int32) + 12
+                guard length <= rest.count else { break }
+                let batch = try RecordBatch.validated(rest.prefix(length))
+                values += try batch.records().compactMap(\.value)
+                rest = rest.dropFirst(length)
+            }
+            if values.count == before { break }
+        } while values.count < high
+        return (values, high)
     }
 }
 

@@ -1,7 +1,9 @@
 import Bytes
+import ClusterMetadata
 import KafkaMessages
 import KafkaProtocol
 import Platform
+import Simulator
 import Testing
 
 @testable import Broker
