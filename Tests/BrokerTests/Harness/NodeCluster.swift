@@ -4,6 +4,7 @@ import Coordinators
 import KafkaMessages
 import KafkaProtocol
 import Platform
+import Raft
 import RaftRuntime
 import Simulator
 import Testing
@@ -40,8 +41,27 @@ final class NodeCluster: @unchecked Sendable {
         _ isDone: () -> Bool
     ) throws {
         let done = simulation.run(for: .seconds(seconds), until: isDone)
-        let view = up.map { "\($0.id): \($0.summary)" }
+        if done { return }
+        let view = up.map { "\($0.id): \($0.summary)" } + ((try? groups()) ?? [])
         try #require(done, "not within \(seconds) s: \(what); \(view)", sourceLocation: location)
+    }
+
+    /// How the leaders of partitions see their followers.
+    private func groups() throws -> [String] {
+        try up.flatMap { machine in
+            let shards = machine.node?.admin.shards ?? []
+            let statuses = try perform { _ in
+                var found: [TopicPartition: RaftStatus] = [:]
+                for shard in shards {
+                    found.merge(await shard.readEach { $0.replica.status }) { one, _ in one }
+                }
+                return found
+            }
+            return statuses.filter { $0.value.role == .leader }.map { id, status in
+                let peers = status.peers.map { "\($0.id) \($0.state) \($0.match)" }
+                return "\(machine.id) leads \(id) to \(status.lastIndex): \(peers)"
+            }.sorted()
+        }
     }
 
     /// Runs a body on the clients' loop to its end.
