@@ -71,11 +71,11 @@ actor MetadataService: MetadataStore {
         pipeline = DecisionPipeline(settings: settings)
     }
 
-    /// Opens the metadata's log and takes part in its group; returns what its segments hold.
+    /// Opens the metadata's log and takes part in its group.
     func start(
         recovered: RecoveredGroup?,
         beginning: MetadataImage.Partition.Beginning
-    ) async throws -> MetadataImage {
+    ) async throws {
         let configuration = EffectiveTopicConfiguration { key in
             switch key.name {
             case "max.message.bytes": "67108864"
@@ -95,11 +95,13 @@ actor MetadataService: MetadataStore {
             }
         )
         partition = try await shard.start(start)
-        return pipeline.committed
     }
 
-    /// From now on, what changes is handed to `follow` as well.
-    func onChange(_ follow: @escaping @Sendable (MetadataDelta) -> Void) { self.follow = follow }
+    /// What is committed now; what changes from then on is handed to `follow`.
+    func onChange(_ follow: @escaping @Sendable (MetadataDelta) -> Void) -> MetadataImage {
+        self.follow = follow
+        return pipeline.committed
+    }
 
     func onLeading(_ body: @escaping @Sendable (Bool) -> Void) {
         onLeading = body
@@ -121,6 +123,9 @@ actor MetadataService: MetadataStore {
         stateMachine.onBatch = { [unowned self] batch in
             self.assumeIsolated { $0.replay(batch) }
         }
+        stateMachine.onRestored = { [unowned self] batches in
+            self.assumeIsolated { $0.startOver(batches) }
+        }
         let told = partition.onLeadership
         partition.onLeadership = { [unowned self] epoch in
             told?(epoch)
@@ -129,28 +134,46 @@ actor MetadataService: MetadataStore {
     }
 
     private func replay(_ batch: RecordBatch) {
+        let before = pipeline.committed
+        pipeline.replay(Self.records(of: batch))
+        tell(changesSince: before)
+        resumeWaiting(end: batch.nextOffset.rawValue)
+    }
+
+    /// A snapshot took the place of the log that was followed.
+    private func startOver(_ batches: [RecordBatch]) {
+        let before = pipeline.committed
+        if pipeline.isLeading { leadershipChanged(nil) }
+        var image = MetadataImage()
+        for batch in batches {
+            for record in Self.records(of: batch) { image.replay(record) }
+        }
+        pipeline.restore(image)
+        tell(changesSince: before)
+        resumeWaiting(end: appliedEnd)
+    }
+
+    private static func records(of batch: RecordBatch) -> [MetadataRecord] {
         guard let records = try? batch.records() else {
             preconditionFailure("the metadata batch at \(batch.baseOffset) cannot be read")
         }
-        let before = pipeline.committed
-        pipeline.replay(
-            records.compactMap { record in
-                guard let value = record.value else { return nil }
-                guard let change = try? MetadataRecord(decoding: value) else {
-                    preconditionFailure(
-                        "the metadata record at \(record.offset) is of a later version;"
-                            + " upgrade this node"
-                    )
-                }
-                return change
+        return records.compactMap { record in
+            guard let value = record.value else { return nil }
+            guard let change = try? MetadataRecord(decoding: value) else {
+                preconditionFailure(
+                    "the metadata record at \(record.offset) is of a later version;"
+                        + " upgrade this node"
+                )
             }
-        )
-        published.publish(pipeline.committed)
-        if let follow {
-            let delta = MetadataDelta(from: before, to: pipeline.committed)
-            if !delta.isEmpty { follow(delta) }
+            return change
         }
-        resumeWaiting(end: batch.nextOffset.rawValue)
+    }
+
+    private func tell(changesSince before: MetadataImage) {
+        published.publish(pipeline.committed)
+        guard let follow else { return }
+        let delta = MetadataDelta(from: before, to: pipeline.committed)
+        if !delta.isEmpty { follow(delta) }
     }
 
     private func leadershipChanged(_ epoch: Int32?) {
@@ -347,6 +370,22 @@ actor MetadataService: MetadataStore {
         }
         try await confirmLeading()
         return pipeline.committed
+    }
+
+    /// Returns once all that was committed before is applied here; false if that cannot be told.
+    func isCurrent() async -> Bool {
+        if pipeline.isLeading { return (try? await confirmLeading()) != nil }
+        guard let calls, let leader, leader != nodeID,
+            let answer = try? await calls.call(
+                leader,
+                .queryMetadata,
+                ByteSlice(),
+                within: .seconds(5)
+            ),
+            case .answered(_, let position)? = try? MetadataAttempt(decoding: answer)
+        else { return false }
+        await waitForPosition(position, until: clock.monotonicNanoseconds + Self.patience)
+        return appliedEnd >= position
     }
 
     /// Waits until a majority has confirmed that this node leads.

@@ -158,8 +158,11 @@ final class NodeCluster: @unchecked Sendable {
 
     /// What a replica has below its high watermark, read from that node itself once it has as much
     /// as the leader.
-    func content(of topic: String, _ partition: Int32 = 0, on machine: Machine) throws -> [ByteSlice]
-    {
+    func content(
+        of topic: String,
+        _ partition: Int32 = 0,
+        on machine: Machine
+    ) throws -> [ByteSlice] {
         let leader = try #require(machine.partition(topic, partition)).leadership.leader
         let end = try read(topic, partition, from: self.machine(leader)).high
         for _ in 0..<100 {
@@ -220,6 +223,8 @@ final class Machine: @unchecked Sendable {
     private(set) var platform: SimulatedPlatform?
     private(set) var node: Node?
     private(set) var problem: (any Error)?
+    /// What happens to its disk before it starts the next time.
+    var damage: ((SimulatedFileSystem) throws -> Void)?
 
     init(_ id: Int32, of count: Int, _ simulation: Simulation) {
         self.id = id
@@ -265,6 +270,8 @@ final class Machine: @unchecked Sendable {
             loopCount: 2
         )
         self.platform = platform
+        do { try damage?(disk) } catch { problem = error }
+        damage = nil
         Task(executorPreference: platform.loops[0]) { [self] in
             do { node = try await Node.start(settings, on: platform) } catch { problem = error }
         }
@@ -277,6 +284,7 @@ final class Machine: @unchecked Sendable {
     }
 
     /// As an operator would; returns the nanoseconds it took.
+    @discardableResult
     func stop() throws -> Int64 {
         let node = try #require(node)
         let loop = try #require(platform).loops[0]
