@@ -116,6 +116,7 @@ struct NodeBoot {
                 brokerConfigs: settings.broker.brokerConfigs
             ),
             isNew: !recovered.groups.contains(MetadataService.groupID),
+            snapshotRecords: settings.broker.metadataSnapshotRecords,
             published: published,
             clock: platform.clock,
             generator: platform.makeGenerator()

@@ -89,13 +89,8 @@ import Testing
         try cluster.createTopic("orders", on: Self.spread)
         try Self.waitEven(cluster, "orders")
         _ = cluster.simulation.run(for: .seconds(20))
-        let end = {
-            try cluster.perform {
-                [shard = try #require(cluster.up.first?.node).admin.shards[0]] _ in
-                await shard.readEach { $0.log.logEndOffset.rawValue }[MetadataService.partitionID]
-            }
-        }
-        let before = try #require(try end())
+        let end = { try cluster.metadataLog(on: cluster.machine(1)).end }
+        let before = try end()
         _ = cluster.simulation.run(for: .seconds(60))
         #expect(try end() == before)
     }
@@ -224,11 +219,7 @@ import Testing
         try load.waitAcknowledged(10)
         try load.finish()
         cluster.machine(3).kill()
-        var state = DeleteTopicsRequest.DeleteTopicState()
-        state.name = "orders"
-        var request = DeleteTopicsRequest()
-        request.topics = [state]
-        #expect(try cluster.ask(request, version: 6).responses.map(\.errorCode) == [0])
+        try cluster.deleteTopic("orders")
         cluster.machine(3).start()
         try cluster.machine(3).waitReady()
         try cluster.eventually("no node has anything of it") {

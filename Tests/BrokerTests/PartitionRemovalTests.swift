@@ -88,6 +88,8 @@ import Testing
         } else {
             try empty.start()
         }
+        // It ends the term of whoever leads, whose successor fills it.
+        cluster.run(20_000) { empty.logEnd == 20 }
         try cluster.settle()
         for number in 20..<30 {
             #expect(try cluster.leader().produce(.of("\(number)")).error == .none)

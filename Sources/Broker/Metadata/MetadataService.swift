@@ -30,8 +30,8 @@ actor MetadataService: MetadataStore {
     private let published: PublishedImage
     private let clock: any Clock
     private var generator: SeededGenerator
-    private var pipeline: DecisionPipeline
-    private var partition: Partition?
+    private(set) var pipeline: DecisionPipeline
+    private(set) var partition: Partition?
     /// How the leader is asked; `nil` in a cluster of one.
     private var calls: (any NodeCalls)?
     /// Decisions without records of their own, and reads: until so much is settled or applied.
@@ -44,6 +44,9 @@ actor MetadataService: MetadataStore {
     private var brokerEpoch: Int64 = 0
     /// Whether this node starts without a log of the metadata.
     private let isNew: Bool
+    let snapshotRecords: Int64
+    /// Where the log has to end for a snapshot to be tried again; `nil` while one is written.
+    var nextSnapshot: Int64? = 0
 
     private struct Waiting {
         let isOver: (DecisionPipeline, _ end: Int64) -> Bool
@@ -56,6 +59,7 @@ actor MetadataService: MetadataStore {
         wal: GroupCommitWAL,
         settings: MetadataController.Settings,
         isNew: Bool,
+        snapshotRecords: Int64,
         published: PublishedImage,
         clock: any Clock,
         generator: SeededGenerator
@@ -64,6 +68,7 @@ actor MetadataService: MetadataStore {
         self.shard = shard
         self.wal = wal
         self.isNew = isNew
+        self.snapshotRecords = snapshotRecords
         nodeID = settings.nodeID
         self.published = published
         self.clock = clock
@@ -80,6 +85,8 @@ actor MetadataService: MetadataStore {
             switch key.name {
             case "max.message.bytes": "67108864"
             case "retention.ms": "-1"
+            // What a snapshot stands for goes by whole segments.
+            case "segment.bytes": "16777216"
             default: key.defaultValue
             }
         }
@@ -119,7 +126,7 @@ actor MetadataService: MetadataStore {
         _ stateMachine: PartitionStateMachine
     ) {
         self.partition = partition
-        for batch in batches { replay(batch) }
+        startOver(batches)
         stateMachine.onBatch = { [unowned self] batch in
             self.assumeIsolated { $0.replay(batch) }
         }
@@ -138,17 +145,20 @@ actor MetadataService: MetadataStore {
         pipeline.replay(Self.records(of: batch))
         tell(changesSince: before)
         resumeWaiting(end: batch.nextOffset.rawValue)
+        if isSnapshotDue {
+            Task.immediate(executorPreference: loop) { await self.writeSnapshot() }
+        }
     }
 
-    /// A snapshot took the place of the log that was followed.
+    /// This is the whole log; another may have been followed before.
     private func startOver(_ batches: [RecordBatch]) {
         let before = pipeline.committed
         if pipeline.isLeading { leadershipChanged(nil) }
-        var image = MetadataImage()
-        for batch in batches {
-            for record in Self.records(of: batch) { image.replay(record) }
+        do {
+            pipeline.restore(try MetadataImage(log: batches.lazy.flatMap(Self.records)))
+        } catch {
+            preconditionFailure("the snapshot the metadata's log begins with: \(error)")
         }
-        pipeline.restore(image)
         tell(changesSince: before)
         resumeWaiting(end: appliedEnd)
     }
@@ -278,8 +288,9 @@ actor MetadataService: MetadataStore {
     }
 
     /// Decides here, and waits until that is committed.
-    private func decide(
-        _ body: (inout MetadataController) -> Decision<MetadataAnswer>
+    func decide(
+        _ body: (inout MetadataController) -> Decision<MetadataAnswer>,
+        onCommitted: ((_ offset: Int64) -> Void)? = nil
     ) async -> MetadataAttempt {
         let pending: DecisionPipeline.Pending<MetadataAnswer>
         do throws(MetadataProblem) {
@@ -288,7 +299,11 @@ actor MetadataService: MetadataStore {
         } catch {
             return error.code == .notController ? .notLeading(error) : .refused(error)
         }
-        if !pending.records.isEmpty, let problem = await append(pending) { return problem }
+        if !pending.records.isEmpty {
+            let (problem, offset) = await append(pending)
+            if let problem { return problem }
+            onCommitted?(offset)
+        }
         await wait { pipeline, _ in pipeline.state(of: pending.ticket) != .waiting }
         guard pipeline.state(of: pending.ticket) == .committed else {
             return .unknown(.init(.requestTimedOut, "the metadata's leader changed meanwhile"))
@@ -300,11 +315,11 @@ actor MetadataService: MetadataStore {
         }
     }
 
-    /// Appends the records of a decision and waits until they are committed; what is in the way
-    /// otherwise.
+    /// Appends the records of a decision and waits until they are committed, at an offset; what is
+    /// in the way otherwise.
     private func append(
         _ pending: DecisionPipeline.Pending<MetadataAnswer>
-    ) async -> MetadataAttempt? {
+    ) async -> (problem: MetadataAttempt?, offset: Int64) {
         guard let partition else { preconditionFailure("a decision without a log") }
         var builder = RecordBatchBuilder(baseTimestamp: clock.wallMilliseconds)
         for record in pending.records { builder.append(key: nil, value: record.encoded()) }
@@ -322,14 +337,14 @@ actor MetadataService: MetadataStore {
             pipeline.withdraw(pending)
             // Its leadership goes to another: nothing was appended.
             if wait.results[0].error == .notLeaderOrFollower {
-                return .notLeading(problem(wait.results[0]))
+                return (.notLeading(problem(wait.results[0])), -1)
             }
-            return .refused(problem(wait.results[0]))
+            return (.refused(problem(wait.results[0])), -1)
         }
         await wait.wait()
-        guard wait.results[0].error != .none else { return nil }
-        return partition.hasFailed
-            ? .refused(problem(wait.results[0])) : .unknown(problem(wait.results[0]))
+        let result = wait.results[0]
+        guard result.error != .none else { return (nil, result.baseOffset) }
+        return (partition.hasFailed ? .refused(problem(result)) : .unknown(problem(result)), -1)
     }
 
     private func problem(_ result: AppendResult) -> MetadataProblem {

@@ -3,6 +3,7 @@ import ClusterMetadata
 import Coordinators
 import KafkaMessages
 import KafkaProtocol
+import LogStorage
 import Platform
 import Raft
 import RaftRuntime
@@ -19,11 +20,18 @@ final class NodeCluster: @unchecked Sendable {
     let clients: SimulatedPlatform
     private(set) var machines: [Machine] = []
 
-    init(_ count: Int = 3, seed: UInt64) throws {
+    init(_ count: Int = 3, seed: UInt64, metadataSnapshotRecords: Int64 = 10_000) throws {
         Logger.configure(level: .error, format: .text)
         simulation = Simulation(seed: seed)
         clients = SimulatedPlatform(simulation, host: "clients")
-        machines = (1...count).map { Machine(Int32($0), of: count, simulation) }
+        machines = (1...count).map {
+            Machine(
+                Int32($0),
+                of: count,
+                simulation,
+                metadataSnapshotRecords: metadataSnapshotRecords
+            )
+        }
         for machine in machines { machine.start() }
         for machine in machines { try machine.waitReady() }
     }
@@ -122,6 +130,25 @@ final class NodeCluster: @unchecked Sendable {
             up.allSatisfy { machine in
                 machine.topic(name)?.partitions.allSatisfy { $0.leadership.leader > 0 } ?? false
             }
+        }
+    }
+
+    func deleteTopic(_ name: String) throws {
+        var state = DeleteTopicsRequest.DeleteTopicState()
+        state.name = name
+        var request = DeleteTopicsRequest()
+        request.topics = [state]
+        try #require(ask(request, version: 6).responses.map(\.errorCode) == [0])
+    }
+
+    /// Where the log of the metadata begins and ends on a node.
+    func metadataLog(on machine: Machine) throws -> (start: Int64, end: Int64) {
+        let shard = try #require(machine.node).admin.shards[0]
+        return try perform { _ in
+            let ends: [TopicPartition: (start: Int64, end: Int64)] = await shard.readEach {
+                ($0.log.logStartOffset.rawValue, $0.log.logEndOffset.rawValue)
+            }
+            return ends[MetadataService.partitionID] ?? (-1, -1)
         }
     }
 
@@ -226,7 +253,12 @@ final class Machine: @unchecked Sendable {
     /// What happens to its disk before it starts the next time.
     var damage: ((SimulatedFileSystem) throws -> Void)?
 
-    init(_ id: Int32, of count: Int, _ simulation: Simulation) {
+    init(
+        _ id: Int32,
+        of count: Int,
+        _ simulation: Simulation,
+        metadataSnapshotRecords: Int64
+    ) {
         self.id = id
         self.simulation = simulation
         disk = SimulatedFileSystem(simulation)
@@ -235,6 +267,7 @@ final class Machine: @unchecked Sendable {
         broker.listen = SocketAddress(host: "node\(id)", port: 9092)
         broker.dataDirectory = "/data"
         broker.offsetsPartitions = 2
+        broker.metadataSnapshotRecords = metadataSnapshotRecords
         broker.memoryBytes = 32 << 20
         var wal = WALConfiguration(
             directory: "/data/wal",
