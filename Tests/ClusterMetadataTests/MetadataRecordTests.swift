@@ -40,6 +40,7 @@ import Testing
         ),
         .counters(nextGroupID: 4, nextProducerID: 5, nextBrokerEpoch: 6),
         .removedTopics([id, .zero]),
+        .snapshot(piece: ByteSlice("a piece")),
     ]
 
     private static let registration = BrokerRegistration(

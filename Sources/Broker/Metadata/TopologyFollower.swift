@@ -25,7 +25,8 @@ actor TopologyFollower {
     /// What the log has of partitions that wait for room on the disk.
     private var waitingForRoom: [UInt64: RecoveredGroup] = [:]
     private var queue: [Step] = []
-    private var isRunning = false
+    /// Until what was there at the start is started, what changes waits.
+    private var isRunning = true
 
     private enum Step {
         case start(TopicPartition, topicID: KafkaUUID, groupID: UInt64)
@@ -34,6 +35,8 @@ actor TopologyFollower {
         case forget(groupID: UInt64)
         case configure(topic: String)
         case configureAll
+        /// What left this node while it was down goes.
+        case sweep
     }
 
     init(
@@ -79,6 +82,12 @@ actor TopologyFollower {
         runInBackground()
     }
 
+    /// The metadata is as of now: what it does not name is here for nothing.
+    func sweep() {
+        queue.append(.sweep)
+        runInBackground()
+    }
+
     private func runInBackground() {
         guard !isRunning, !queue.isEmpty else { return }
         isRunning = true
@@ -92,9 +101,10 @@ actor TopologyFollower {
 
     /// Starts all that the metadata has on this node; returns once the replicas are started.
     func startAll(in image: MetadataImage) async {
+        var starts: [Step] = []
         for topic in image.sortedTopics {
             for partition in topic.partitions where partition.assignment.isHosted(on: nodeID) {
-                queue.append(
+                starts.append(
                     .start(
                         TopicPartition(topic: topic.name, partition: partition.index),
                         topicID: topic.id,
@@ -103,7 +113,7 @@ actor TopologyFollower {
                 )
             }
         }
-        isRunning = true
+        queue.insert(contentsOf: starts, at: 0)
         await keepTombstones(image)
         await run()
     }
@@ -116,6 +126,25 @@ actor TopologyFollower {
             if image.partition(ofGroup: storage.group) == nil {
                 await shard.dropTombstone(of: storage.group)
             }
+        }
+    }
+
+    private func sweepLeft() async {
+        let image = published.current
+        let left = recovered.takeLeft { group in
+            group == MetadataService.groupID
+                || image.partition(ofGroup: group)?.assignment.isHosted(on: nodeID) == true
+        }
+        for storage in left where image.partition(ofGroup: storage.group) != nil {
+            await shard(of: storage.group).keepTombstone(storage)
+        }
+        var running: Set<TopicPartition> = [MetadataService.partitionID]
+        for shard in shards { running.formUnion(await shard.partitions.keys) }
+        for id in await shards[0].directories() where !running.contains(id) {
+            // By then it may have come here again; its start is in the queue.
+            let partition = published.current.topics[id.topic]?.partitions[checked: id.partition]
+            guard partition?.assignment.isHosted(on: nodeID) != true else { continue }
+            await shards[0].removeLeft(id)
         }
     }
 
@@ -149,6 +178,7 @@ actor TopologyFollower {
         case .configure(let topic): await configure(published.current.topics[topic])
         case .configureAll:
             for topic in published.current.sortedTopics { await configure(topic) }
+        case .sweep: await sweepLeft()
         }
     }
 

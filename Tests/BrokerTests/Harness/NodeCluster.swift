@@ -3,7 +3,9 @@ import ClusterMetadata
 import Coordinators
 import KafkaMessages
 import KafkaProtocol
+import LogStorage
 import Platform
+import Raft
 import RaftRuntime
 import Simulator
 import Testing
@@ -18,11 +20,18 @@ final class NodeCluster: @unchecked Sendable {
     let clients: SimulatedPlatform
     private(set) var machines: [Machine] = []
 
-    init(_ count: Int = 3, seed: UInt64) throws {
+    init(_ count: Int = 3, seed: UInt64, metadataSnapshotRecords: Int64 = 10_000) throws {
         Logger.configure(level: .error, format: .text)
         simulation = Simulation(seed: seed)
         clients = SimulatedPlatform(simulation, host: "clients")
-        machines = (1...count).map { Machine(Int32($0), of: count, simulation) }
+        machines = (1...count).map {
+            Machine(
+                Int32($0),
+                of: count,
+                simulation,
+                metadataSnapshotRecords: metadataSnapshotRecords
+            )
+        }
         for machine in machines { machine.start() }
         for machine in machines { try machine.waitReady() }
     }
@@ -40,8 +49,27 @@ final class NodeCluster: @unchecked Sendable {
         _ isDone: () -> Bool
     ) throws {
         let done = simulation.run(for: .seconds(seconds), until: isDone)
-        let view = up.map { "\($0.id): \($0.summary)" }
+        if done { return }
+        let view = up.map { "\($0.id): \($0.summary)" } + ((try? groups()) ?? [])
         try #require(done, "not within \(seconds) s: \(what); \(view)", sourceLocation: location)
+    }
+
+    /// How the leaders of partitions see their followers.
+    private func groups() throws -> [String] {
+        try up.flatMap { machine in
+            let shards = machine.node?.admin.shards ?? []
+            let statuses = try perform { _ in
+                var found: [TopicPartition: RaftStatus] = [:]
+                for shard in shards {
+                    found.merge(await shard.readEach { $0.replica.status }) { one, _ in one }
+                }
+                return found
+            }
+            return statuses.filter { $0.value.role == .leader }.map { id, status in
+                let peers = status.peers.map { "\($0.id) \($0.state) \($0.match)" }
+                return "\(machine.id) leads \(id) to \(status.lastIndex): \(peers)"
+            }.sorted()
+        }
     }
 
     /// Runs a body on the clients' loop to its end.
@@ -105,6 +133,25 @@ final class NodeCluster: @unchecked Sendable {
         }
     }
 
+    func deleteTopic(_ name: String) throws {
+        var state = DeleteTopicsRequest.DeleteTopicState()
+        state.name = name
+        var request = DeleteTopicsRequest()
+        request.topics = [state]
+        try #require(ask(request, version: 6).responses.map(\.errorCode) == [0])
+    }
+
+    /// Where the log of the metadata begins and ends on a node.
+    func metadataLog(on machine: Machine) throws -> (start: Int64, end: Int64) {
+        let shard = try #require(machine.node).admin.shards[0]
+        return try perform { _ in
+            let ends: [TopicPartition: (start: Int64, end: Int64)] = await shard.readEach {
+                ($0.log.logStartOffset.rawValue, $0.log.logEndOffset.rawValue)
+            }
+            return ends[MetadataService.partitionID] ?? (-1, -1)
+        }
+    }
+
     func reassign(_ topic: String, to replicas: [Int32]?) throws -> ErrorCode? {
         var partition = AlterPartitionReassignmentsRequest.ReassignablePartition()
         partition.replicas = replicas
@@ -136,27 +183,60 @@ final class NodeCluster: @unchecked Sendable {
         return Dictionary(grouping: partitions) { $0 }.mapValues(\.count)
     }
 
-    /// What a replica has committed, read from that node itself.
+    /// What a replica has below its high watermark, read from that node itself once it has as much
+    /// as the leader.
     func content(
         of topic: String,
         _ partition: Int32 = 0,
         on machine: Machine
     ) throws -> [ByteSlice] {
-        let groupID = try #require(machine.partition(topic, partition)).groupID
-        let shards = try #require(machine.node).admin.shards
-        let shard = shards[Placement.loop(of: groupID, of: shards.count)]
-        let id = TopicPartition(topic: topic, partition: partition)
-        let end: Int64 = try perform { _ in
-            await shard.readEach { $0.log.logEndOffset.rawValue }[id] ?? -1
-        }
         let leader = try #require(machine.partition(topic, partition)).leadership.leader
-        let address = self.machine(leader).address
-        let values = try perform { loop in
-            let client = try await TestClient.open(address, on: loop)
-            defer { client.socket.close() }
-            return try await client.values(of: topic, partition) ?? []
+        let end = try read(topic, partition, from: self.machine(leader)).high
+        for _ in 0..<100 {
+            let found = try read(topic, partition, from: machine)
+            if found.high >= end { return found.values }
+            _ = simulation.run(for: .milliseconds(100))
         }
-        return Array(values.prefix(Int(end)))
+        throw Behind(node: machine.id, end: end)
+    }
+
+    struct Behind: Error {
+        let node: Int32
+        let end: Int64
+    }
+
+    private func read(
+        _ topic: String,
+        _ partition: Int32,
+        from machine: Machine
+    ) throws -> (values: [ByteSlice], high: Int64) {
+        var (values, high): ([ByteSlice], Int64) = ([], 0)
+        repeat {
+            var part = FetchRequest.FetchPartition()
+            part.partition = partition
+            part.fetchOffset = Int64(values.count)
+            part.partitionMaxBytes = 1 << 20
+            var entry = FetchRequest.FetchTopic()
+            entry.topic = topic
+            entry.partitions = [part]
+            var request = FetchRequest()
+            request.topics = [entry]
+            let response = try ask(request, version: 11, of: machine)
+            let answer = try #require(response.responses.first?.partitions.first)
+            guard answer.errorCode == 0 else { return (values, -1) }
+            high = answer.highWatermark
+            var rest = try #require(answer.records?.joined())
+            let before = values.count
+            while !rest.isEmpty {
+                let length = Int(rest.loadBigEndian(at: 8) as Int32) + 12
+                guard length <= rest.count else { break }
+                let batch = try RecordBatch.validated(rest.prefix(length))
+                values += try batch.records().compactMap(\.value)
+                rest = rest.dropFirst(length)
+            }
+            if values.count == before { break }
+        } while values.count < high
+        return (values, high)
     }
 }
 
@@ -170,8 +250,15 @@ final class Machine: @unchecked Sendable {
     private(set) var platform: SimulatedPlatform?
     private(set) var node: Node?
     private(set) var problem: (any Error)?
+    /// What happens to its disk before it starts the next time.
+    var damage: ((SimulatedFileSystem) throws -> Void)?
 
-    init(_ id: Int32, of count: Int, _ simulation: Simulation) {
+    init(
+        _ id: Int32,
+        of count: Int,
+        _ simulation: Simulation,
+        metadataSnapshotRecords: Int64
+    ) {
         self.id = id
         self.simulation = simulation
         disk = SimulatedFileSystem(simulation)
@@ -180,6 +267,7 @@ final class Machine: @unchecked Sendable {
         broker.listen = SocketAddress(host: "node\(id)", port: 9092)
         broker.dataDirectory = "/data"
         broker.offsetsPartitions = 2
+        broker.metadataSnapshotRecords = metadataSnapshotRecords
         broker.memoryBytes = 32 << 20
         var wal = WALConfiguration(
             directory: "/data/wal",
@@ -215,6 +303,8 @@ final class Machine: @unchecked Sendable {
             loopCount: 2
         )
         self.platform = platform
+        do { try damage?(disk) } catch { problem = error }
+        damage = nil
         Task(executorPreference: platform.loops[0]) { [self] in
             do { node = try await Node.start(settings, on: platform) } catch { problem = error }
         }
@@ -227,6 +317,7 @@ final class Machine: @unchecked Sendable {
     }
 
     /// As an operator would; returns the nanoseconds it took.
+    @discardableResult
     func stop() throws -> Int64 {
         let node = try #require(node)
         let loop = try #require(platform).loops[0]

@@ -1,7 +1,9 @@
 import Bytes
+import ClusterMetadata
 import KafkaMessages
 import KafkaProtocol
 import Platform
+import Simulator
 import Testing
 
 @testable import Broker
@@ -47,6 +49,8 @@ final class NodeLoad: @unchecked Sendable {
                 await loop.sleep(nanoseconds: .milliseconds(10))
             }
             acknowledged.append(value)
+            // Enough to be in the way of everything; the rest is only work.
+            await loop.sleep(nanoseconds: .milliseconds(20))
         }
         isOver = true
     }

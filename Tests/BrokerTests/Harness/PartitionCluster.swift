@@ -122,6 +122,8 @@ final class PartitionNode: @unchecked Sendable {
     private var lives: UInt64 = 0
     /// The WAL is gone when it starts the next time.
     var losesLog = false
+    /// What happens to its disk before it starts the next time.
+    var damage: ((SimulatedFileSystem) throws -> Void)?
     /// The node's rack, for those who read.
     var racks: [Int32: String] = [:]
 
@@ -155,6 +157,8 @@ final class PartitionNode: @unchecked Sendable {
         leaders = LeaderTable(nodeID: id)
         if losesLog { try disk.removeTree("/data/wal") }
         losesLog = false
+        try damage?(disk)
+        damage = nil
         let wal = try openLog(platform)
         self.wal = wal
         let transport = PartitionWireEnd(cluster.wire, from: replicaID)
