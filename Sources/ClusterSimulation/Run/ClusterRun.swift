@@ -159,7 +159,11 @@ package final class ClusterRun {
         }
         let finale = Finale(world, expected.map(\.id), groups)
         guard perform("replicas are equal", seconds: 120, { await finale.awaitEqual() }) else {
+            let world = world
             world.tell(finale.state)
+            _ = perform("replicas are described", seconds: 10) {
+                for line in await finale.describe() { world.tell(line) }
+            }
             return
         }
         outcome.secondsToHeal =

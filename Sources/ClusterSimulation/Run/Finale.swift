@@ -1,3 +1,4 @@
+import Broker
 import Bytes
 import KafkaHistory
 import KafkaMessages
@@ -13,6 +14,9 @@ final class Finale: @unchecked Sendable {
     private let groups: [(name: String, places: [TopicPartition])]
     /// What was wanting at the last look.
     private(set) var state = ""
+    private var missing = "no metadata"
+    /// The partition that was wanting.
+    private var odd: TopicPartition?
 
     init(
         _ world: ClusterWorld,
@@ -32,6 +36,17 @@ final class Finale: @unchecked Sendable {
             state = reason
             await client.pause(upTo: .seconds(1))
         }
+    }
+
+    /// What each node knows of the partition that is not as it should be.
+    func describe() async -> [String] {
+        guard let odd else { return [] }
+        var lines: [String] = []
+        for node in world.nodes {
+            let line = await node.node?.admin.describeReplica(of: odd) ?? "down"
+            lines.append("\(odd) on node \(node.id): \(line)")
+        }
+        return lines
     }
 
     private struct Partition: Equatable, CustomStringConvertible {
@@ -54,7 +69,8 @@ final class Finale: @unchecked Sendable {
                     // One of a topic with fewer replicas than nodes may be gone with its node.
                     let left = part.replicaNodes.filter(nodes.contains)
                     if 2 * left.count > part.replicaNodes.count {
-                        state = "\(place) is led by \(part.leaderId)"
+                        missing = "\(place) is led by \(part.leaderId)"
+                        odd = place
                         return nil
                     }
                     continue
@@ -73,13 +89,15 @@ final class Finale: @unchecked Sendable {
 
     /// What differs; `nil` when all is well.
     private func difference() async -> String? {
-        guard let first = await partitions(at: nodes[0]) else { return "no metadata: \(state)" }
+        guard let first = await partitions(at: nodes[0]) else { return missing }
         for node in nodes.dropFirst() {
-            guard let other = await partitions(at: node) else { return "no metadata: \(state)" }
+            guard let other = await partitions(at: node) else { return missing }
             if let odd = first.first(where: { !other.contains($0) }) {
+                self.odd = odd.place
                 return "node \(nodes[0]) has \(odd), node \(node) not"
             }
             if let odd = other.first(where: { !first.contains($0) }) {
+                self.odd = odd.place
                 return "node \(node) has \(odd), node \(nodes[0]) not"
             }
         }
@@ -92,6 +110,7 @@ final class Finale: @unchecked Sendable {
                 }
                 let end = ends[place] ?? found.high
                 guard found.high == end else {
+                    odd = place
                     return "\(place) ends at \(found.high) on node \(node), elsewhere at \(end)"
                 }
                 ends[place] = end
