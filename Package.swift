@@ -89,7 +89,7 @@ let package = Package(
         module(
             "ClusterSimulation",
             [
-                "Bytes", "Platform", "KafkaMessages", "KafkaProtocol", "WriteAheadLog",
+                "Bytes", "Platform", "KafkaMessages", "KafkaProtocol", "Raft", "WriteAheadLog",
                 "RaftRuntime", "ClusterMetadata", "Coordinators", "Broker", "Simulator",
                 "KafkaHistory",
             ]

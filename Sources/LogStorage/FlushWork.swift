@@ -95,6 +95,9 @@ final class SegmentWriter: @unchecked Sendable {
                     checkpoint.segments[checkpoint.segments.count - 1] = active.segment
                 }
             }
+            #if CHRONIK_PLANT
+            if PlantedMistake.inForce == .checkpointBeforeSync { return checkpoint }
+            #endif
             if let active {
                 try active.log.sync()
                 try active.index.sync()
@@ -102,6 +105,7 @@ final class SegmentWriter: @unchecked Sendable {
             }
             return checkpoint
         } catch {
+            CoverageMark.segmentNotWritten.hit()
             // The next try begins from what the last checkpoint says.
             active = nil
             throw error
@@ -144,6 +148,7 @@ final class SegmentWriter: @unchecked Sendable {
             let isFar = Self.isFar(batch, from: current.segment)
             let isIndexFull = Self.isIndexFull(current.segment.indexEntries, configuration)
             guard current.segment.size > 0, isFull || isOld || isFar || isIndexFull else { return }
+            CoverageMark.segmentRolled.hit()
             try seal(current)
         }
         let segment = Segment(

@@ -201,6 +201,7 @@ package final class PartitionLog: @unchecked Sendable {
         }
         let place = segments.lastIndex { $0.baseOffset <= offset }
         guard let place, segments[place].nextOffset > offset else { return .offsetOutOfRange }
+        CoverageMark.coldRead.hit()
         return .cold(
             ColdRead(
                 segment: segments[place],
@@ -279,6 +280,9 @@ package final class PartitionLog: @unchecked Sendable {
         checkpoint.epochs = epochs
         checkpoint.segments = segments
         checkpoint.producers = producers.producers
+        #if CHRONIK_PLANT
+        if PlantedMistake.inForce == .producersForgotten { checkpoint.producers = [:] }
+        #endif
         return FlushWork(
             writer: writer,
             batches: tail.unflushed,
@@ -374,16 +378,27 @@ package final class PartitionLog: @unchecked Sendable {
         discard()
         self.checkpoint = checkpoint
         writer = SegmentWriter(directory, generation: checkpoint.generation, files: files)
-        logStartOffset = checkpoint.logStartOffset
+        // Retention is each replica's own: what was gone here does not come back.
+        logStartOffset = min(
+            max(logStartOffset, checkpoint.logStartOffset),
+            checkpoint.logEndOffset
+        )
         logEndOffset = checkpoint.logEndOffset
         flushedOffset = checkpoint.logEndOffset
         epochs = checkpoint.epochs
+        epochs.truncate(before: logStartOffset)
         producers = ProducerTable(producers: checkpoint.producers)
         appliedRaftIndex = checkpoint.raftIndex
         appliedTerm = checkpoint.raftTerm
         flushedRaftIndex = checkpoint.raftIndex
         segments = checkpoint.segments
-        needsCheckpoint = false
+        #if CHRONIK_PLANT
+        if PlantedMistake.inForce == .logStartGoesBack {
+            logStartOffset = checkpoint.logStartOffset
+        }
+        #endif
+        needsCheckpoint = logStartOffset > checkpoint.logStartOffset
+        if needsCheckpoint { CoverageMark.snapshotBehindLogStart.hit() }
     }
 
     // MARK: Retention
@@ -411,6 +426,7 @@ package final class PartitionLog: @unchecked Sendable {
         )
         producers.expire(before: now - configuration.producerMilliseconds)
         guard drop > 0 else { return nil }
+        CoverageMark.retentionDropped.hit()
         let removed = Array(segments[..<drop])
         segments.removeFirst(drop)
         if let first = segments.first?.baseOffset ?? tail.firstOffset, first > logStartOffset {

@@ -1,4 +1,5 @@
 package import KafkaProtocol
+import Platform
 
 /// What the partition knows of idempotent producers: the last five batches of each (KIP-98).
 ///
@@ -61,6 +62,9 @@ package struct ProducerTable: Sendable, Equatable {
     /// Whether a batch is the producer's next, or one it sent before.
     package func check(_ batch: RecordBatch, now: Int64) -> Verdict {
         guard batch.hasProducer else { return .new }
+        #if CHRONIK_PLANT
+        if PlantedMistake.inForce == .duplicateTaken { return .new }
+        #endif
         let committed = producers[batch.producerID]
         let pending = staged[batch.producerID]
         guard let epoch = pending?.epoch ?? committed?.epoch else {

@@ -252,6 +252,7 @@ package final class GroupCommitWAL: Sendable {
             }
             worker.execute(after: retry.delay) { [self] in run(retry.ticket) }
         case .failed(let error):
+            CoverageMark.walPoisoned.hit()
             fail(group, .poisoned(error))
         }
     }

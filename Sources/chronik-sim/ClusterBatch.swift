@@ -11,6 +11,8 @@ struct ClusterBatch {
     /// What was broken, and in which seeds.
     private var found: [(rule: String, seeds: [UInt64])] = []
     private var lastProgress = 0
+    /// Rare paths, and in how many runs they were taken.
+    private var marks: [(name: String, count: Int)] = []
 
     init(_ settings: ClusterSettings) { self.settings = settings }
 
@@ -46,6 +48,7 @@ struct ClusterBatch {
         milliseconds += tally?.milliseconds ?? 0
         spentMilliseconds += tally?.spentMilliseconds ?? 0
         records += tally?.records ?? 0
+        if let tally { add(tally.marks) }
         if settings.isTallied {
             Output.write("\(seed) \(tally?.trace ?? "-") \(tally?.rule ?? "stopped itself")\n")
         }
@@ -56,6 +59,15 @@ struct ClusterBatch {
             found[index].seeds.append(seed)
         } else {
             found.append((rule, [seed]))
+        }
+    }
+
+    private mutating func add(_ text: String) {
+        for (index, part) in text.split(separator: ",").enumerated() {
+            let words = part.split(separator: "=")
+            guard words.count == 2, let count = Int(words[1]) else { continue }
+            if index >= marks.count { marks.append((String(words[0]), 0)) }
+            if count > 0 { marks[index].count += 1 }
         }
     }
 
@@ -79,6 +91,9 @@ struct ClusterBatch {
             let some = seeds.prefix(8).map(String.init).joined(separator: ", ")
             lines.append("\(rule): \(seeds.count) of \(runs) seeds, among them \(some)")
         }
+        lines.append("runs that reached " + Marks.text(marks.filter { $0.count > 0 }))
+        let missing = marks.filter { $0.count == 0 }.map(\.name)
+        if !missing.isEmpty { lines.append("no run reached " + missing.joined(separator: ", ")) }
         if found.isEmpty { lines.append("nothing was found") }
         return lines.joined(separator: "\n") + "\n"
     }

@@ -1,5 +1,6 @@
 import ClusterSimulation
 import Glibc
+import Platform
 
 /// `chronik-sim cluster`: runs of whole clusters, one a seed.
 enum ClusterCommand {
@@ -50,6 +51,7 @@ enum ClusterCommand {
             \(outcome.acknowledged) batches acknowledged, \(outcome.polled) records read, \
             \(outcome.commits) offsets committed, \(outcome.topics) topics created, \
             \(outcome.leaders) leaders
+            reached \(Marks.text(outcome.reached))
             \(healed); \(rate) simulated seconds a second of one core; trace \(outcome.trace)
 
             """
@@ -63,6 +65,8 @@ struct RunTally {
     var steps: Int
     var records: Int
     var trace: String
+    /// Rare paths that were taken, as `name=count` with commas between.
+    var marks: String
     /// The first rule that was broken; empty when none was.
     var rule: String
 
@@ -72,16 +76,17 @@ struct RunTally {
         steps = outcome.steps
         records = outcome.produced
         trace = outcome.trace
+        marks = outcome.marks.map { "\($0.mark.rawValue)=\($0.count)" }.joined(separator: ",")
         rule = outcome.violations.first.map { String($0.prefix { $0 != ":" }) } ?? ""
     }
 
     var line: String {
-        "tally \(milliseconds) \(spentMilliseconds) \(steps) \(records) \(trace) \(rule)"
+        "tally \(milliseconds) \(spentMilliseconds) \(steps) \(records) \(trace) \(marks) \(rule)"
     }
 
     init?(line: Substring) {
-        let words = line.split(separator: " ", maxSplits: 6, omittingEmptySubsequences: false)
-        guard words.count == 7, words[0] == "tally", let milliseconds = Int64(words[1]),
+        let words = line.split(separator: " ", maxSplits: 7, omittingEmptySubsequences: false)
+        guard words.count == 8, words[0] == "tally", let milliseconds = Int64(words[1]),
             let spent = Int64(words[2]), let steps = Int(words[3]), let records = Int(words[4])
         else { return nil }
         self.milliseconds = milliseconds
@@ -89,6 +94,21 @@ struct RunTally {
         self.steps = steps
         self.records = records
         trace = String(words[5])
-        rule = String(words[6])
+        marks = String(words[6])
+        rule = String(words[7])
+    }
+}
+
+/// Rare paths and how often they were taken, in words.
+enum Marks {
+    static func text(_ marks: [(name: String, count: Int)]) -> String {
+        marks.map { "\($0.name) \($0.count)" }.joined(separator: ", ")
+    }
+}
+
+extension ClusterOutcome {
+    /// The rare paths that were taken.
+    fileprivate var reached: [(name: String, count: Int)] {
+        marks.filter { $0.count > 0 }.map { ($0.mark.rawValue, $0.count) }
     }
 }

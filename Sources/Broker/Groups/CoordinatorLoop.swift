@@ -98,6 +98,7 @@ actor CoordinatorLoop {
 
     /// A snapshot took the place of the log that was followed.
     private func startOver(_ entry: Hosted, _ batches: [RecordBatch]) {
+        CoverageMark.coordinatorStartedOver.hit()
         leadershipChanged(entry, leads: false)
         entry.coordinator = makeCoordinator()
         for batch in batches { replay(batch, into: entry) }
@@ -116,6 +117,9 @@ actor CoordinatorLoop {
                 "\(entry.partition): the batch at \(batch.baseOffset) cannot be read"
             )
         }
+        #if CHRONIK_PLANT
+        if PlantedMistake.inForce == .followersDoNotReplay && !entry.isActive { return }
+        #endif
         for record in records {
             guard let key = record.key else { continue }
             entry.coordinator.replay(
@@ -129,7 +133,11 @@ actor CoordinatorLoop {
     private func leadershipChanged(_ entry: Hosted, leads: Bool) {
         guard leads != entry.isActive else { return }
         entry.isActive = leads
-        guard leads else { return carryOut(entry.coordinator.unload(), for: entry) }
+        guard leads else {
+            CoverageMark.coordinatorUnloaded.hit()
+            return carryOut(entry.coordinator.unload(), for: entry)
+        }
+        CoverageMark.coordinatorLoaded.hit()
         entry.coordinator.lead(now: now)
         startTicking()
         startExpiring()
@@ -218,11 +226,18 @@ actor CoordinatorLoop {
             )
             let effects = coordinator.appendFinished(
                 write.id,
-                results[0].error,
+                Self.outcome(results[0].error),
                 now: self.now
             )
             self.carryOut(effects, for: entry)
         }
+    }
+
+    private static func outcome(_ error: ErrorCode) -> ErrorCode {
+        #if CHRONIK_PLANT
+        if PlantedMistake.inForce == .offsetsNotAwaited { return .none }
+        #endif
+        return error
     }
 
     // MARK: Time

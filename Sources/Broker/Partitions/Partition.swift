@@ -112,6 +112,9 @@ final class Partition: @unchecked Sendable {
         do {
             try append(batch, maxBytes: maxBytes) { result, lastOffset, index in
                 wait.expect(slot, result)
+                #if CHRONIK_PLANT
+                if PlantedMistake.inForce == .acknowledgedAtAppend { return wait.finish(slot) }
+                #endif
                 let produce = PendingProduce(lastOffset: lastOffset, wait: wait, slot: slot)
                 if point == .written, let index, !replica.isAlone {
                     pendingWrites.append((index, produce))
@@ -145,9 +148,11 @@ final class Partition: @unchecked Sendable {
         switch log.producers.check(batch, now: now) {
         case .new: break
         case .duplicate(let offset):
+            CoverageMark.duplicateAnswered.hit()
             duplicate(result(baseOffset: offset.rawValue, now: now))
             return
         case .duplicatePending(let offset):
+            CoverageMark.duplicatePendingAnswered.hit()
             appended(
                 result(baseOffset: offset.rawValue, now: now),
                 offset.rawValue + Int64(batch.lastOffsetDelta),
@@ -155,7 +160,9 @@ final class Partition: @unchecked Sendable {
             )
             sortPendingProduces()
             return
-        case .rejected(let code): throw AppendProblem(code)
+        case .rejected(let code):
+            CoverageMark.sequenceRefused.hit()
+            throw AppendProblem(code)
         }
         if configuration.usesLogAppendTime { batch.setLogAppendTime(now) }
         batch.assign(baseOffset: Offset(nextOffset), leaderEpoch: LeaderEpoch(epoch))
@@ -201,6 +208,7 @@ final class Partition: @unchecked Sendable {
             pendingProduces.filter { $0.wait.deadline <= now }
             + pendingWrites.map(\.produce).filter { $0.wait.deadline <= now }
         guard !expired.isEmpty else { return }
+        CoverageMark.produceTimedOut.hit()
         pendingProduces.removeAll { $0.wait.deadline <= now }
         pendingWrites.removeAll { $0.produce.wait.deadline <= now }
         for produce in expired { produce.wait.finish(produce.slot, error: .requestTimedOut) }
@@ -228,6 +236,7 @@ final class Partition: @unchecked Sendable {
         if epoch == nil {
             // An idempotent producer may send them again: whoever leads next knows which of them
             // are in the log before it takes any.
+            if hasPendingProduces { CoverageMark.leadershipLostWhileProducing.hit() }
             endProduces(hasFailed ? .kafkaStorageError : .notLeaderOrFollower)
             wakeFetches()
         }
@@ -322,6 +331,7 @@ final class Partition: @unchecked Sendable {
         let target = offset == -1 ? end : offset
         guard target >= 0 && target <= end else { return (-1, .offsetOutOfRange) }
         if target > log.logStartOffset.rawValue {
+            CoverageMark.recordsDeleted.hit()
             do {
                 _ = try await replica.proposeAndWait(
                     RaftPayload(PartitionCommand.deleteRecords(before: target).encoded())
@@ -337,6 +347,7 @@ final class Partition: @unchecked Sendable {
     func remove() {
         guard !isRemoved else { return }
         isRemoved = true
+        CoverageMark.partitionRemoved.hit()
         replica.stop()
         ended(.unknownTopicOrPartition)
     }
@@ -347,6 +358,7 @@ final class Partition: @unchecked Sendable {
     func retire(_ durable: @escaping @Sendable (Bool) -> Void) {
         guard !isRemoved else { return durable(true) }
         isRemoved = true
+        CoverageMark.partitionRetired.hit()
         replica.remove(written: durable)
         ended(.notLeaderOrFollower)
     }

@@ -21,9 +21,9 @@ final class AssignedConsumer: @unchecked Sendable {
         let world = client.world
         let reader = PartitionReader(name, client, of: place, from: 0)
         while !world.isDeleted(place.topic) {
-            let wait = Int32([0, 50, 500][client.generator.below(3)])
+            let wait = Int32([0, 500, 2_000][client.generator.below(3)])
             if case .nothing = await reader.poll(waitMilliseconds: wait) {
-                await client.pause(upTo: .milliseconds(50))
+                await client.pause(upTo: .milliseconds(300))
             }
             position = reader.position
             if let end = world.finalEnds[place], reader.position >= end {

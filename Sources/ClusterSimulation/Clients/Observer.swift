@@ -24,7 +24,7 @@ final class Observer: @unchecked Sendable {
 
     func run() async {
         while !client.world.isOver {
-            await client.pause(upTo: .seconds(1))
+            await client.pause(upTo: .seconds(4))
             guard node.isUp else { continue }
             await look()
         }

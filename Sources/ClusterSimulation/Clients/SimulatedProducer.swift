@@ -26,7 +26,7 @@ final class SimulatedProducer: @unchecked Sendable {
             ? .all
             : client.generator.chance(1, in: 5)
                 ? .none : client.generator.chance(1, in: 3) ? .leader : .all
-        pace = .milliseconds([10, 40, 150, 600][client.generator.below(4)])
+        pace = .milliseconds([20, 100, 400, 1_500][client.generator.below(4)])
         maxValueBytes = [16, 120, 240][client.generator.below(3)]
         let window = isIdempotent ? 1 + client.generator.below(5) : 1 + client.generator.below(2)
         let places = world.places

@@ -56,6 +56,8 @@ package struct ClusterOutcome: Sendable {
     package var leaders = 0
     package var troubles: [(name: String, count: Int)] = []
     package var secondsToHeal: Int64 = 0
+    /// Rare paths, and how often they were taken.
+    package var marks: [(mark: CoverageMark, count: Int)] = []
     /// The last things that happened, oldest first.
     package var lastEvents: [String] = []
     /// Everything clients saw, as lines; only when it was asked for.

@@ -30,6 +30,8 @@ package final class ClusterRun {
         tell: ((String) -> Void)? = nil
     ) -> ClusterOutcome {
         Logger.configure(level: .error, format: .text)
+        PlantedClusterBug.plant(plan.plant)
+        CoverageMark.startCounting()
         let run = ClusterRun(plan, tell: tell)
         run.play()
         if keepsHistory { run.outcome.history = run.world.history.map(\.line) }
@@ -216,6 +218,7 @@ package final class ClusterRun {
         outcome.leaders = world.counts.leaders
         outcome.troubles = troubles.counts.filter { $0.count > 0 }
         outcome.lastEvents = world.lastEvents
+        outcome.marks = CoverageMark.tally
     }
 
     private final class Flag: @unchecked Sendable {

@@ -1,3 +1,4 @@
+import Platform
 import Raft
 
 /// The elections of one loop: so many at the same time, the others in the order they came.
@@ -114,6 +115,7 @@ struct Resignations {
     }
 
     private static func handOver(_ resignation: Resignation) -> Message {
+        CoverageMark.leadershipHandedOver.hit()
         let heir = resignation.heirs[(resignation.tries - 1) % resignation.heirs.count]
         return Message(
             from: resignation.from,

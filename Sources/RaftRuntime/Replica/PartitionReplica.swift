@@ -561,7 +561,10 @@ extension PartitionReplica {
     func snapshotArrived(_ message: Message, _ metadata: SnapshotMetadata) {
         stepCore(message)
         // The log may have caught up meanwhile, or the term may be over.
-        if node.firstIndex != metadata.index + 1 { receiving.discardArrived(in: manager) }
+        if node.firstIndex != metadata.index + 1 {
+            CoverageMark.snapshotNotWanted.hit()
+            receiving.discardArrived(in: manager)
+        }
         manager.markDirty(self)
     }
 
@@ -584,6 +587,7 @@ extension PartitionReplica {
 
     private func installed(_ metadata: SnapshotMetadata) {
         guard let (ready, held) = installing else { return }
+        CoverageMark.snapshotInstalled.hit()
         installing = nil
         precondition(
             stateMachine.lastApplied == metadata.index,

@@ -139,6 +139,7 @@ final class SnapshotSenders: @unchecked Sendable {
     }
 
     private func fail(_ transfer: Transfer) {
+        CoverageMark.snapshotNotTaken.hit()
         end(transfer)
         transfer.replica.snapshotEnded(transfer.peer, success: false)
     }
@@ -228,6 +229,7 @@ extension PartitionReplica {
     fileprivate func snapshotAdvances(_ peer: ReplicaID) { node.reportSnapshotProgress(peer) }
 
     fileprivate func snapshotEnded(_ peer: ReplicaID, success: Bool) {
+        if success { CoverageMark.snapshotSent.hit() }
         guard !isStopped && !hasFailed else { return }
         node.reportSnapshot(peer, success: success)
         manager.markDirty(self)

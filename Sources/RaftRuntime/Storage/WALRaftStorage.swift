@@ -1,4 +1,5 @@
 import Bytes
+import Platform
 package import Raft
 package import WriteAheadLog
 
@@ -102,7 +103,10 @@ package final class WALRaftStorage: RaftLogStorage, @unchecked Sendable {
 
     package func append(_ entries: [RaftEntry]) {
         guard let first = entries.first else { return }
-        if first.index <= lastIndex { truncateSuffix(from: first.index) }
+        if first.index <= lastIndex {
+            CoverageMark.logTruncated.hit()
+            truncateSuffix(from: first.index)
+        }
         for entry in entries {
             precondition(
                 entry.index == lastIndex + 1,
@@ -132,6 +136,9 @@ package final class WALRaftStorage: RaftLogStorage, @unchecked Sendable {
 
     package func setHardState(_ hardState: HardState) {
         self.hardState = hardState
+        #if CHRONIK_PLANT
+        if PlantedMistake.inForce == .voteForgotten { self.hardState.vote = nil }
+        #endif
         stageState()
     }
 
@@ -232,6 +239,7 @@ package final class WALRaftStorage: RaftLogStorage, @unchecked Sendable {
     /// The core abstains no longer: what was missing was repaired from a leader.
     package func endAbstention() {
         guard abstention != nil else { return }
+        CoverageMark.abstentionEnded.hit()
         abstention = nil
         stageState()
     }

@@ -124,7 +124,7 @@ final class FileInventory: Sendable {
             )
         }
         do {
-            if recycled == nil { try checkRoom() }
+            if recycled == nil { try checkRoom() } else { CoverageMark.walFileRecycled.hit() }
             let file = try maker.make(
                 sequence: sequence,
                 salt: salt,

@@ -69,7 +69,9 @@ final class GroupWriter: @unchecked Sendable {
         do {
             try makeRoom(for: WALBlock.roundedUp(length))
         } catch {
-            return error.reason == .noSpace ? .full(error) : .failed(error)
+            guard error.reason == .noSpace else { return .failed(error) }
+            CoverageMark.walDiskFull.hit()
+            return .full(error)
         }
         for batch in group { highestTerm = max(highestTerm, batch.highestTerm) }
         var header = BatchHeader(
@@ -85,7 +87,7 @@ final class GroupWriter: @unchecked Sendable {
         do {
             let positions = try encoder.write(group, as: &header, to: file, at: end)
             let written = clock.monotonicNanoseconds
-            if configuration.syncs { try file.file.sync() }
+            if configuration.syncs { try sync() }
             let durable = clock.monotonicNanoseconds
             observe(sync: durable - written)
             nextNumber += 1
@@ -101,6 +103,19 @@ final class GroupWriter: @unchecked Sendable {
         } catch {
             return .failed(error)
         }
+    }
+
+    private func sync() throws(FileError) {
+        #if CHRONIK_PLANT
+        switch PlantedMistake.inForce {
+        case .logNotSynced: return
+        case .syncErrorIgnored:
+            try? file.file.sync()
+            return
+        default: break
+        }
+        #endif
+        try file.file.sync()
     }
 
     private func observe(sync nanoseconds: Int64) {
@@ -132,6 +147,7 @@ final class GroupWriter: @unchecked Sendable {
             // Files this far over their size mean that none could be made for a long time.
             throw FileError(.noSpace, operation: "grow", path: file.file.path)
         }
+        CoverageMark.walFileGrown.hit()
         try file.grow(by: WALBlock.roundedUp(max(missing, configuration.growthBytes)))
         inventory.grew()
         hasGrown = true

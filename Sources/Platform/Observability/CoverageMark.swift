@@ -1,0 +1,64 @@
+import Synchronization
+
+/// Rare paths of the code that ships, by name, so that a simulation can tell which it reached.
+///
+/// Nothing is counted until ``startCounting()``: until then a mark costs the load of a flag, on a
+/// path that is rarely taken.
+package enum CoverageMark: String, CaseIterable, Sendable {
+    // The write-ahead log.
+    case walFileRecycled = "wal-file-recycled"
+    case walFileGrown = "wal-file-grown"
+    case walDiskFull = "wal-disk-full"
+    case walPoisoned = "wal-poisoned"
+    case walDamageReadOn = "wal-damage-read-on"
+    // Replicas.
+    case logTruncated = "log-truncated"
+    case abstentionEnded = "abstention-ended"
+    case snapshotSent = "snapshot-sent"
+    case snapshotNotTaken = "snapshot-not-taken"
+    case snapshotInstalled = "snapshot-installed"
+    case snapshotNotWanted = "snapshot-not-wanted"
+    case leadershipHandedOver = "leadership-handed-over"
+    // Partitions' logs.
+    case coldRead = "cold-read"
+    case segmentRolled = "segment-rolled"
+    case segmentNotWritten = "segment-not-written"
+    case retentionDropped = "retention-dropped"
+    case snapshotBehindLogStart = "snapshot-behind-log-start"
+    // Partitions.
+    case duplicateAnswered = "duplicate-answered"
+    case duplicatePendingAnswered = "duplicate-pending-answered"
+    case sequenceRefused = "sequence-refused"
+    case leadershipLostWhileProducing = "leadership-lost-while-producing"
+    case produceTimedOut = "produce-timed-out"
+    case recordsDeleted = "records-deleted"
+    case partitionRemoved = "partition-removed"
+    case partitionRetired = "partition-retired"
+    // Coordinators and metadata.
+    case coordinatorLoaded = "coordinator-loaded"
+    case coordinatorUnloaded = "coordinator-unloaded"
+    case coordinatorStartedOver = "coordinator-started-over"
+    case decisionsForgotten = "decisions-forgotten"
+    case metadataRestored = "metadata-restored"
+
+    private static let isCounting = Atomic(false)
+    private static let counts = Mutex<[CoverageMark: Int]>([:])
+
+    /// This path is taken.
+    package func hit() {
+        guard Self.isCounting.load(ordering: .relaxed) else { return }
+        Self.counts.withLock { $0[self, default: 0] += 1 }
+    }
+
+    /// From now on this process counts, from zero.
+    package static func startCounting() {
+        counts.withLock { $0 = [:] }
+        isCounting.store(true, ordering: .relaxed)
+    }
+
+    /// How often each was hit, in the order of their declaration.
+    package static var tally: [(mark: CoverageMark, count: Int)] {
+        let counted = counts.withLock { $0 }
+        return allCases.map { ($0, counted[$0] ?? 0) }
+    }
+}
