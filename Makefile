@@ -7,7 +7,7 @@ FUZZ_TARGETS := requests batches groups log frames
 FUZZ_SECONDS := 30
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-unit fuzz test-clients test-cluster test-embedding docs \
+.PHONY: help run build test test-unit simulate fuzz test-clients test-cluster test-embedding docs \
 	lint format clean
 
 help: ## what each target does
@@ -30,6 +30,12 @@ test-unit: ## the unit tests and the simulations
 	@scripts/setup
 	swift build $(SWIFT_FLAGS) --build-tests
 	timeout 25m swift test $(SWIFT_FLAGS) --skip-build
+
+simulate: ## whole clusters under faults, one seed after the other, until something is found
+	@scripts/setup
+	swift build $(SWIFT_FLAGS) -c release --product chronik-sim
+	.build/release/chronik-sim cluster --seed $${SEED:-$$(date +%s)} --endless \
+		--processes $${PROCESSES:-$$(nproc)}
 
 fuzz: ## hostile bytes for every parser, FUZZ_SECONDS=30 each
 	@scripts/setup

@@ -141,7 +141,7 @@ let package = Package(
         tests("KafkaMessagesTests", ["Bytes", "KafkaMessages"]),
         tests("KafkaProtocolTests", ["Bytes", "Platform", "KafkaMessages", "KafkaProtocol"]),
         tests("RaftTests", ["Raft", "RaftScript"]),
-        tests("RaftSimulationTests", ["RaftSimulation", "chronik-sim"]),
+        tests("RaftSimulationTests", ["RaftSimulation", "ClusterSimulation", "chronik-sim"]),
         tests("WriteAheadLogTests", ["Bytes", "Platform", "WriteAheadLog", "Simulator"]),
         tests(
             "RaftRuntimeTests",

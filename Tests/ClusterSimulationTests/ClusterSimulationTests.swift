@@ -1,3 +1,91 @@
+import Platform
 import Testing
 
 @testable import ClusterSimulation
+
+/// Whole clusters under faults: a few of the runs that `chronik-sim cluster` plays by the thousand.
+///
+/// One after the other, because each keeps a processor busy.
+@Suite(.serialized) struct ClusterSimulationTests {
+    private static func play(_ plan: ClusterPlan) -> ClusterOutcome {
+        let outcome = ClusterRun.play(plan)
+        for violation in outcome.violations {
+            Issue.record("\(violation)\n\(plan.command)")
+        }
+        return outcome
+    }
+
+    @Test(arguments: 1...10 as ClosedRange<UInt64>)
+    func `a cluster becomes whole again and has lost nothing`(seed: UInt64) {
+        let outcome = Self.play(ClusterPlan(seed: seed, seconds: 6))
+        #expect(outcome.produced > 0)
+    }
+
+    @Test func `seeds that have never been run find nothing`() {
+        var fresh = SystemRandomNumberGenerator()
+        for _ in 0..<5 {
+            _ = Self.play(ClusterPlan(seed: fresh.next() >> 32, seconds: 4))
+        }
+    }
+
+    @Test(arguments: [11, 12] as [UInt64])
+    func `two runs of one seed are the same to the last event`(seed: UInt64) {
+        let plan = ClusterPlan(seed: seed, seconds: 4)
+        let (first, second) = (Self.play(plan), Self.play(plan))
+        #expect(first.trace == second.trace)
+        #expect(first.steps == second.steps)
+        #expect(first.produced == second.produced)
+    }
+
+    @Test func `another seed is another run`() {
+        let traces = [13, 14].map { Self.play(ClusterPlan(seed: $0, seconds: 2)).trace }
+        #expect(traces[0] != traces[1])
+    }
+
+    @Test func `a cluster of one node and one of five are as good`() {
+        for (seed, nodes) in [(21, 1), (22, 5)] {
+            let plan = ClusterPlan(
+                seed: UInt64(seed),
+                nodes: nodes,
+                seconds: 3,
+                faults: [.kills, .powerCuts, .pauses]
+            )
+            #expect(Self.play(plan).produced > 0)
+        }
+    }
+
+    @Test func `disks that lie about fdatasync are found out`() {
+        let isFound = (31...40).contains { seed in
+            let plan = ClusterPlan(
+                seed: UInt64(seed),
+                seconds: 10,
+                faults: [.blackouts],
+                plant: .lyingSync
+            )
+            return !ClusterRun.play(plan).violations.isEmpty
+        }
+        #expect(isFound)
+    }
+
+    @Test func `the command of a plan plays the same plan`() {
+        let plan = ClusterPlan(
+            seed: 7,
+            nodes: 5,
+            seconds: 90,
+            faults: [.clogs, .wipes],
+            plant: .lyingSync
+        )
+        #expect(
+            plan.command == "chronik-sim cluster --seed 7 --nodes 5 --seconds 90"
+                + " --faults clogs,wipes --plant lying-sync"
+        )
+        #expect(ClusterPlan(seed: 9).command == "chronik-sim cluster --seed 9")
+    }
+
+    @Test func `faults are read as they are written`() {
+        for fault in ClusterFaults.names.map(\.fault) + [.all, []] {
+            #expect(ClusterFaults(fault.text) == fault)
+        }
+        #expect(ClusterFaults("rain") == nil)
+    }
+}

@@ -200,4 +200,30 @@ import Testing
         #expect(fixture.log.logStartOffset == Offset(16))
         #expect(fixture.log.epochs.entries.map(\.epoch.rawValue) == [5, 6])
     }
+
+    @Test func `a snapshot does not bring back what retention took`() throws {
+        let sender = try LogFixture()
+        sender.append(count: 20)
+        try sender.flush()
+        let snapshot = sender.log.snapshot
+        let receiver = try LogFixture()
+        receiver.append(count: 10)
+        receiver.log.deleteRecords(before: Offset(6))
+        let intake = LogSnapshotIntake(
+            directory: receiver.directory,
+            raftIndex: snapshot.raftIndex,
+            membership: ByteSlice(),
+            configuration: receiver.configuration,
+            files: receiver.files
+        )
+        try intake.write(snapshot.read(at: 0, count: Int(snapshot.byteCount)))
+        receiver.log.beginReplacing()
+        receiver.log.finishReplacing(with: try intake.install())
+        #expect(receiver.log.logStartOffset == Offset(6))
+        #expect(receiver.log.logEndOffset == Offset(20))
+        // The checkpoint that came does not say so yet.
+        #expect(try receiver.flush())
+        try receiver.reopen()
+        #expect(receiver.log.logStartOffset == Offset(6))
+    }
 }

@@ -1,64 +1,48 @@
-import RaftSimulation
+import ClusterSimulation
 import Testing
 
 @testable import chronik_sim
 
-/// The command line of `chronik-sim cluster` and `chronik-sim planted`.
+/// The command line of `chronik-sim cluster` and `chronik-sim check`.
 @Suite struct ClusterCommandLineTests {
-    private func parse(_ line: String) throws(SimError) -> SimCommandLine.Command {
+    private static func parse(_ line: String) throws(SimError) -> SimCommandLine.Command {
         try SimCommandLine.parse(line.split(separator: " ").map(String.init))
     }
 
-    @Test func `options may stand with or without an equals sign`() throws {
-        var settings = ClusterSettings()
-        settings.seeds = 7...7
-        settings.replicas = 3
-        settings.events = 500
-        settings.faults = [.loss, .tornWrites]
-        let line = "cluster --seed 7 --replicas=3 --events 500 --faults=loss,torn-writes"
-        #expect(try parse(line) == .cluster(settings))
-        settings.seeds = 1...9
-        #expect(try parse(line.replacing("--seed 7", with: "--seeds 1-9")) == .cluster(settings))
-    }
-
-    @Test func `the command of a plan means that plan`() throws {
-        let plan = SimulationPlan(seed: 12, replicas: 4, events: 90, faults: .all)
-        let words = plan.command.split(separator: " ").dropFirst().map(String.init)
-        guard case .cluster(let settings) = try SimCommandLine.parse(words) else {
-            Issue.record("\(words)")
+    @Test func `a plan is parsed`() throws {
+        let command = try Self.parse(
+            "cluster --seed 7 --nodes=5 --minutes 2 --faults kills,clogs --tell"
+        )
+        guard case .cluster(let settings) = command else {
+            Issue.record("\(command)")
             return
         }
-        #expect(settings.plan(seed: 12) == plan)
+        #expect(
+            settings.plan
+                == ClusterPlan(seed: 7, nodes: 5, seconds: 120, faults: [.kills, .clogs])
+        )
+        #expect(settings.isTold)
+    }
+
+    @Test func `what plays a run again is parsed to the same plan`() throws {
+        let plan = ClusterPlan(seed: 3, nodes: 4, seconds: 5, faults: [], plant: .lyingSync)
+        let line = String(plan.command.dropFirst("chronik-sim ".count))
+        guard case .cluster(let settings) = try Self.parse(line) else { return }
+        #expect(settings.plan == plan)
+    }
+
+    @Test func `a history is named`() throws {
+        #expect(try Self.parse("check history.jsonl") == .check(path: "history.jsonl"))
     }
 
     @Test(arguments: [
-        "cluster", "cluster --seed", "cluster --seed x", "cluster --seed 9-1",
-        "cluster --seed 1-2-3",
-        "cluster --seed 1 --replicas 8", "cluster --seed 1 --replicas 0",
-        "cluster --seed 1 --speed 3",
-        "cluster --seed 1 --events 0", "cluster --seed 1 --faults rain",
-        "cluster --seed 1 --plant tree",
-        "cluster --seeds 1-5 --tell", "planted --tell", "cluster --seed -1",
+        "cluster", "cluster --seed", "cluster --seed x", "cluster --seed 1 --nodes 8",
+        "cluster --seed 1 --minutes 0", "cluster --seed 1 --faults rain",
+        "cluster --seed 1 --plant tree", "cluster --seeds 1-5 --tell",
+        "cluster --seeds 1-5 --history x", "cluster --seed 1 --speed 3", "check", "check -x",
+        "check a b",
     ])
-    func `a wrong option is refused with what is right`(line: String) {
-        do throws(SimError) {
-            _ = try parse(line)
-            Issue.record("accepted: \(line)")
-        } catch {
-            #expect(error.exitCode == 64)
-        }
-    }
-
-    @Test func `help names every option`() throws {
-        guard case .help(let text) = try parse("cluster --help") else {
-            Issue.record("no help")
-            return
-        }
-        let options = [
-            "--seed", "--seeds", "--replicas", "--events", "--faults", "--plant", "--tell",
-        ]
-        #expect(options.allSatisfy { text.contains($0) })
-        #expect(Faults.names.allSatisfy { text.contains($0.name) })
-        #expect(text.split(separator: "\n").allSatisfy { $0.count <= 100 })
+    func `what is wrong is said`(line: String) {
+        #expect(throws: SimError.self) { try Self.parse(line) }
     }
 }

@@ -2,7 +2,7 @@ import Testing
 
 @testable import RaftSimulation
 
-/// Whole groups under faults: a few of the runs that `chronik-sim cluster` plays by the thousand.
+/// Whole groups under faults: a few of the runs that `chronik-sim groups` plays by the thousand.
 @Suite struct SimulationTests {
     private func violations(_ plan: SimulationPlan) -> [String] {
         let outcome = Simulation(plan).run()
@@ -107,14 +107,14 @@ import Testing
         var plan = SimulationPlan(seed: 7, plant: .acknowledgementBeforeSync)
         #expect(
             plan.command
-                == "chronik-sim cluster --seed 7 --events 1000 --plant acknowledgement-before-sync"
+                == "chronik-sim groups --seed 7 --events 1000 --plant acknowledgement-before-sync"
         )
         plan.plant = nil
         plan.replicas = 5
         plan.faults = [.loss, .crashes]
         #expect(
             plan.command
-                == "chronik-sim cluster --seed 7 --replicas 5 --events 1000 --faults loss,crashes"
+                == "chronik-sim groups --seed 7 --replicas 5 --events 1000 --faults loss,crashes"
         )
         #expect(Faults(Faults.all.text) == .all)
         #expect(Faults("loss,rain") == nil)

@@ -26,7 +26,7 @@ package struct SimulationPlan: Sendable, Equatable {
 
     /// The command that runs it again.
     package var command: String {
-        var text = "chronik-sim cluster --seed \(seed)"
+        var text = "chronik-sim groups --seed \(seed)"
         if let replicas { text += " --replicas \(replicas)" }
         text += " --events \(events)"
         if let faults { text += " --faults \(faults.text)" }
