@@ -267,6 +267,14 @@ struct NodeBoot {
             shards: shards,
             leaders: environment.leaders
         )
+        // What is there beside a metadata log that began just now is not for this node to judge.
+        if remembered != nil { sweepOnceCurrent(metadata, follower) }
+        guard link == nil else { return }
+        await environment.leaders.waitForLeaders(of: published.current.allPartitions)
+    }
+
+    private func sweepOnceCurrent(_ metadata: MetadataService, _ follower: TopologyFollower) {
+        let loop = platform.loops[0]
         Task.immediate(executorPreference: loop) { [weak follower] in
             while !(await metadata.isCurrent()) {
                 await loop.sleep(nanoseconds: .milliseconds(500))
@@ -274,8 +282,6 @@ struct NodeBoot {
             }
             await follower?.sweep()
         }
-        guard link == nil else { return }
-        await environment.leaders.waitForLeaders(of: published.current.allPartitions)
     }
 
     /// Members change as the metadata wants them, and not by themselves.

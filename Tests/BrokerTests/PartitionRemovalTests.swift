@@ -109,6 +109,27 @@ import Testing
         #expect(empty.logEnd == 31)
     }
 
+    @Test func `of two replicas the one that lost its directory is filled by the other`() throws {
+        let cluster = try PartitionCluster(2)
+        let first = try cluster.leader()
+        for number in 0..<10 { try first.produce(.of("\(number)")) }
+        try cluster.settle()
+        let empty = try #require(cluster.followers(of: first).first)
+        try empty.flush()
+        first.cutPower()
+        try first.start()
+        try cluster.settle()
+        empty.cutPower()
+        empty.damage = { try $0.removeTree("/data/topics/orders-0") }
+        try empty.start()
+        cluster.run(20_000) { empty.logEnd == 10 }
+        try cluster.settle()
+        #expect(try cluster.leader().produce(.of("10")).error == .none)
+        try cluster.settle()
+        #expect(empty.logEnd == 11)
+        #expect(try empty.content() == first.content())
+    }
+
     @Test func `a lost directory nobody has another of is an error that says so`() throws {
         let cluster = try PartitionCluster(1)
         let only = try cluster.leader()

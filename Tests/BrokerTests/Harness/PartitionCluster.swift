@@ -117,6 +117,7 @@ final class PartitionNode: @unchecked Sendable {
     private(set) var startError: (any Error)?
     private(set) var memberships: [Membership] = []
     private(set) var coordinators: CoordinatorLoop?
+    private(set) var snapshotLimits: SnapshotLimits?
     private var wal: GroupCommitWAL?
     private var recovered: [UInt64: WALRaftStorage] = [:]
     private var lives: UInt64 = 0
@@ -276,7 +277,9 @@ final class PartitionNode: @unchecked Sendable {
             makeGenerator: { platform.makeGenerator() }
         )
         environment.keptBytesPerLoop = cluster.keptBytes
-        environment.snapshotLimits = SnapshotLimits(raft)
+        let limits = SnapshotLimits(raft)
+        snapshotLimits = limits
+        environment.snapshotLimits = limits
         environment.rackOf = { [self] in racks[$0] }
         return environment
     }
