@@ -56,7 +56,8 @@ final class Observer: @unchecked Sendable {
                 node.incarnation == life
             else { continue }
             let mark = Mark(life: life, low: found.low, high: found.high)
-            guard seen[place] != mark else { continue }
+            // A replica that left and came back begins anew.
+            guard seen[place] != mark, client.world.staysPut(place.topic) else { continue }
             seen[place] = mark
             client.world.record(
                 .watermark(

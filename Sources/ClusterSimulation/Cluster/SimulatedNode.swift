@@ -26,7 +26,7 @@ final class SimulatedNode: @unchecked Sendable {
     private(set) var incarnation = 0
     /// Why it did not start.
     private(set) var problem: String?
-    var isWiped = false
+    private(set) var isWiped = false
     /// Told what happens to it.
     var tell: (String) -> Void = { _ in }
 
@@ -92,9 +92,10 @@ final class SimulatedNode: @unchecked Sendable {
         end("lost its power")
     }
 
+    /// Its process ends and its data is gone.
     func wipe() {
-        end("wiped")
         isWiped = true
+        end("wiped")
         if !disk.isOn { disk.powerOn() }
         for path in disk.paths { try? disk.remove(path) }
     }

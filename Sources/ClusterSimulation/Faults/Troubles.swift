@@ -180,12 +180,12 @@ final class Troubles {
             }
         case .damage: damage(node)
         default:
-            guard !hasDamaged, world.faults.contains(.wipes), node.isUp,
-                world.nodes.allSatisfy({ $0.state != .lost })
-            else { return }
+            guard !hasDamaged, world.nodes.count > 2, world.nodes.allSatisfy(\.isUp) else { return }
             hasDamaged = true
             tell("node \(node.id)'s disk is wiped")
             node.wipe()
+            // The cluster must not take it back under its id: what it had promised is gone.
+            after(draw(.milliseconds(100), .seconds(5))) { node.start() }
         }
     }
 

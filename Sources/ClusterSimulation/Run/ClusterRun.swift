@@ -142,7 +142,7 @@ package final class ClusterRun {
 
     // MARK: The end
 
-    private var expected: [SimulatedNode] { world.nodes.filter { $0.state != .lost } }
+    private var expected: [SimulatedNode] { world.nodes.filter { !$0.isWiped } }
 
     private func heal() {
         let mended = world.simulation.clock.monotonicNanoseconds
@@ -181,6 +181,9 @@ package final class ClusterRun {
             return
         }
         _ = perform("everything is read", seconds: 120) { await finale.readEverything() }
+        for node in world.nodes where node.isWiped && node.isUp {
+            world.report(.wrongAnswer, "node \(node.id) was wiped, and taken in all the same")
+        }
     }
 
     /// Starts what is down, and restarts what an fdatasync has failed.

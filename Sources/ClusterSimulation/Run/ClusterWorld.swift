@@ -123,6 +123,12 @@ final class ClusterWorld: @unchecked Sendable {
         for violation in found where violations.count < 20 { violations.append(violation) }
     }
 
+    /// Whether moves leave the topic's replicas on the nodes they are on.
+    func staysPut(_ name: String) -> Bool {
+        guard let topic = topics.first(where: { $0.name == name }) else { return true }
+        return topic.keepsReplicas && Int(topic.replicas) == nodes.count
+    }
+
     func isDeleted(_ topic: String) -> Bool { deleted.contains(topic) }
 
     func producerStarted(_ name: String, id: Int64) {
@@ -143,8 +149,7 @@ final class ClusterWorld: @unchecked Sendable {
         counts.acknowledged += 1
         guard producer.acks == .all, probeGenerator.chance(1, in: 50), !faults.contains(.wipes),
             !faults.contains(.damage),
-            let topic = topics.first(where: { $0.name == place.topic }), topic.keepsReplicas,
-            Int(topic.replicas) == nodes.count
+            staysPut(place.topic), topics.contains(where: { $0.name == place.topic })
         else { return }
         let key = Array(value.utf8.prefix { $0 != UInt8(ascii: ";") }) + [UInt8(ascii: ";")]
         let holders = nodes.count { $0.disk.durablyHolds(key, inFilesEndingWith: [".wal", ".log"]) }
