@@ -96,8 +96,7 @@ final class SimulatedNode: @unchecked Sendable {
     func wipe() {
         isWiped = true
         end("wiped")
-        if !disk.isOn { disk.powerOn() }
-        for path in disk.paths { try? disk.remove(path) }
+        disk.replace()
     }
 
     private func end(_ how: String) {

@@ -12,8 +12,8 @@ final class Troubles {
     private var isOn = true
     private var hasDamaged = false
     private(set) var counts: [(name: String, count: Int)]
-    /// Nodes whose disk is, or was, in such a state that a start may fail.
-    private var excused: Set<Int32> = []
+    /// Nodes of which it was said that they do not start.
+    private var complaints: Set<Int32> = []
     /// Nodes whose log could not be written in this life.
     private var poisoned: [Int32: Int] = [:]
 
@@ -60,8 +60,10 @@ final class Troubles {
 
     /// A node that did not start must have had a reason.
     private func check(_ node: SimulatedNode) {
-        guard let problem = node.problem, !excused.contains(node.id) else { return }
-        excused.insert(node.id)
+        // One that cannot write asks the others to start again, too.
+        guard world.faults.isDisjoint(with: [.fullDisks, .syncErrors, .damage]),
+            let problem = node.problem, complaints.insert(node.id).inserted
+        else { return }
         world.report(.notConverged, "node \(node.id) does not start: \(problem)")
     }
 
@@ -173,7 +175,6 @@ final class Troubles {
             guard node.isUp, node.disk.capacity == .max else { return }
             tell("node \(node.id)'s disk is full")
             node.disk.capacity = node.disk.usedBytes + generator.below(64 << 10)
-            excused.insert(node.id)
             after(draw(.seconds(1), .seconds(12))) { [self] in
                 node.disk.capacity = .max
                 world.tell("node \(node.id)'s disk has room")
@@ -195,7 +196,6 @@ final class Troubles {
         tell("an fdatasync of node \(node.id) is to fail")
         let disk = node.disk
         let life = node.incarnation
-        excused.insert(node.id)
         disk.failure = { [weak disk, weak self] operation, path in
             guard operation == .sync, path.hasPrefix("/data/wal/"), path.hasSuffix(".wal") else {
                 return nil
@@ -218,7 +218,6 @@ final class Troubles {
         let files = node.disk.paths.filter { $0.hasPrefix("/data/wal/") && $0.hasSuffix(".wal") }
         guard !files.isEmpty else { return }
         hasDamaged = true
-        excused.insert(node.id)
         let path = files[generator.below(files.count)]
         tell("node \(node.id) is killed, and \(path) damaged")
         node.kill()

@@ -65,15 +65,13 @@ final class Finale: @unchecked Sendable {
             guard let name = topic.name else { continue }
             for part in topic.partitions {
                 let place = TopicPartition(topic: name, partition: part.partitionIndex)
+                // One of a topic with fewer replicas than nodes may be gone with its node.
+                let left = part.replicaNodes.filter(nodes.contains)
+                guard 2 * left.count > part.replicaNodes.count else { continue }
                 guard part.leaderId > 0, nodes.contains(part.leaderId) else {
-                    // One of a topic with fewer replicas than nodes may be gone with its node.
-                    let left = part.replicaNodes.filter(nodes.contains)
-                    if 2 * left.count > part.replicaNodes.count {
-                        missing = "\(place) is led by \(part.leaderId)"
-                        odd = place
-                        return nil
-                    }
-                    continue
+                    missing = "\(place) is led by \(part.leaderId)"
+                    odd = place
+                    return nil
                 }
                 found.append(
                     Partition(

@@ -109,6 +109,14 @@ package final class SimulatedFileSystem: FileSystem, @unchecked Sendable {
 
     package func contents(_ path: String) -> [UInt8] { tree.file(path)?.bytes ?? [] }
 
+    /// Another disk, with nothing on it, takes the place of this one; no process may use it.
+    package func replace() {
+        precondition(!hasProcess, "a disk is replaced under a process")
+        tree = DirectoryTree()
+        capacity = .max
+        isOn = true
+    }
+
     /// Whether a power cut now would leave a file with these bytes, whatever else it loses.
     package func durablyHolds(_ needle: [UInt8], inFilesEndingWith endings: [String]) -> Bool {
         tree.hasDurableFile { name, image in

@@ -240,9 +240,9 @@ package struct WALRecovery: ~Copyable {
         #if CHRONIK_PLANT
         if PlantedMistake.inForce == .recoveryDropsRecords {
             var left = batch.count
-            try scanner.forEachRecord(of: batch, path: places[index].path) { record in
+            try scanner.forEachRecord(of: batch, path: places[index].path) { a, b, c in
                 left -= 1
-                if left > 0 { try onRecord(record) }
+                if left > 0 { try onRecord(a, b, c) }
             }
             return passed(batch, index)
         }
