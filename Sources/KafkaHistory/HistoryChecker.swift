@@ -47,7 +47,9 @@ package struct HistoryChecker {
         for place in places {
             let all = replicas[place] ?? []
             for replica in all {
-                for damage in replica.damage { violate(.damagedBatch, "\(replica.name): \(damage)") }
+                for damage in replica.damage {
+                    violate(.damagedBatch, "\(replica.name): \(damage)")
+                }
                 report { replica.checkDense($0) }
                 report { replica.checkEpochs($0) }
             }

@@ -32,16 +32,26 @@ package struct HistoryEvent: Sendable {
     package enum What: Sendable {
         case producer(process: String, acks: Acks, isIdempotent: Bool, isOrdered: Bool)
         case sends(
-            process: String, id: Int, topic: String, partition: Int32?, key: String?,
-            value: String?)
+            process: String,
+            id: Int,
+            topic: String,
+            partition: Int32?,
+            key: String?,
+            value: String?
+        )
         case sent(Phase, process: String, id: Int, partition: Int32, offset: Int64)
         case durable(process: String, id: Int, nodes: Int, replicas: Int)
         case assign(process: String, TopicPartition, offset: Int64)
         case poll(process: String, TopicPartition, [Entry])
         case finished(process: String, TopicPartition)
         case watermark(
-            process: String, node: Int32, incarnation: Int, TopicPartition, low: Int64?,
-            high: Int64?)
+            process: String,
+            node: Int32,
+            incarnation: Int,
+            TopicPartition,
+            low: Int64?,
+            high: Int64?
+        )
         case leader(node: Int32, TopicPartition, epoch: Int32)
         case createTopic(Phase, topic: String, partitions: Int)
         case deleteTopic(String)

@@ -56,7 +56,9 @@ package enum Base64 {
             bits = bits << 6 | UInt32(digit)
             count += 1
             if count % 4 == 0 {
-                for shift: UInt32 in [16, 8, 0] { out.append(UInt8(truncatingIfNeeded: bits >> shift)) }
+                for shift: UInt32 in [16, 8, 0] {
+                    out.append(UInt8(truncatingIfNeeded: bits >> shift))
+                }
                 bits = 0
             }
         }

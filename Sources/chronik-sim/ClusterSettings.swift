@@ -67,7 +67,8 @@ struct ClusterSettings: Equatable {
                 if plant.isAvailable { return }
                 throw .usage("--plant \(value) needs a build with -Xswiftc -DCHRONIK_PLANT")
             }
-            expected = "one of " + PlantedClusterBug.allCases.map(\.rawValue).joined(separator: ", ")
+            let names = PlantedClusterBug.allCases.map(\.rawValue)
+            expected = "one of " + names.joined(separator: ", ")
         case "--processes":
             if let count = Int(value), (1...256).contains(count) {
                 processes = count

@@ -71,7 +71,9 @@ final class ClusterWorld: @unchecked Sendable {
         clients = SimulatedPlatform(simulation, host: "clients")
         probeGenerator = generator.fork()
         self.generator = generator
-        nodes = (1...plan.nodes).map { SimulatedNode(Int32($0), of: plan.nodes, simulation, shape) }
+        nodes = (1...plan.nodes).map {
+            SimulatedNode(Int32($0), of: plan.nodes, simulation, shape)
+        }
         for node in nodes {
             node.tell = { [unowned self] in self.tell($0) }
             node.disk.lies.aboutSync = plan.plant == .lyingSync
@@ -152,7 +154,8 @@ final class ClusterWorld: @unchecked Sendable {
             staysPut(place.topic), topics.contains(where: { $0.name == place.topic })
         else { return }
         let key = Array(value.utf8.prefix { $0 != UInt8(ascii: ";") }) + [UInt8(ascii: ";")]
-        let holders = nodes.count { $0.disk.durablyHolds(key, inFilesEndingWith: [".wal", ".log"]) }
+        let endings = [".wal", ".log"]
+        let holders = nodes.count { $0.disk.durablyHolds(key, inFilesEndingWith: endings) }
         record(
             .durable(
                 process: producer.name,

@@ -16,13 +16,14 @@ enum ServerChecks {
         }
         var newest: [View: Int64] = [:]
         for event in events {
-            guard case .watermark(let process, let node, let life, let place, let low, let high)
-                = event.what
+            guard
+                case .watermark(let who, let node, let life, let place, let low, let high) = event
+                    .what
             else { continue }
             for (value, isHigh) in [(low, false), (high, true)] {
                 guard let value else { continue }
                 let view = View(
-                    process: process,
+                    process: who,
                     node: node,
                     incarnation: life,
                     place: place,
@@ -32,7 +33,7 @@ enum ServerChecks {
                     violate(
                         .watermarkGoingBack,
                         "\(isHigh ? "high" : "low") of \(place) on node \(node) went from"
-                            + " \(before) to \(value) for \(process)"
+                            + " \(before) to \(value) for \(who)"
                     )
                 }
                 newest[view] = max(value, newest[view] ?? value)
