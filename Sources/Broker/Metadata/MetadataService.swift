@@ -118,6 +118,8 @@ actor MetadataService: MetadataStore {
         _ stateMachine: PartitionStateMachine
     ) {
         self.partition = partition
+        // Whoever is told of a topic may ask another node for it next.
+        partition.replica.tellsCommitsAtOnce = true
         for batch in batches { replay(batch) }
         stateMachine.onBatch = { [unowned self] batch in
             self.assumeIsolated { $0.replay(batch) }
