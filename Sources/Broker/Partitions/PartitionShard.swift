@@ -437,6 +437,17 @@ actor PartitionShard {
         }
         let limit = min(maxBytes, item.maxBytes)
         guard limit > 0 || mustReturnOne else { return outcome }
+        if partition.leaderEpoch != nil, item.offset > partition.log.logEndOffset.rawValue,
+            !partition.replica.isAlone
+        {
+            // Whoever asks may have read more than is here: from another that leads by now, of which
+            // this one has not heard. To be told that the offset is out of range would cost that
+            // consumer its place.
+            guard (try? await partition.replica.readIndex()) != nil else {
+                return ReadOutcome(error: .notLeaderOrFollower)
+            }
+            outcome.highWatermark = partition.log.logEndOffset.rawValue
+        }
         switch partition.log.read(
             from: Offset(item.offset),
             maxBytes: max(0, limit),
