@@ -89,8 +89,8 @@ let package = Package(
         program(
             "chronik-server",
             [
-                "Platform", "Admin", "AdminHTTP", "Broker", "Configuration", "Coordinators",
-                "RaftRuntime", "WriteAheadLog",
+                "Bytes", "Platform", "Admin", "AdminHTTP", "Broker", "Configuration",
+                "Coordinators", "Raft", "RaftGRPC", "RaftRuntime", "WriteAheadLog",
             ]
         ),
         program(
