@@ -112,6 +112,7 @@ struct NodeBoot {
                 maxPartitions: settings.broker.maxPartitions,
                 brokerConfigs: settings.broker.brokerConfigs
             ),
+            isNew: !recovered.groups.contains(MetadataService.groupID),
             published: published,
             clock: platform.clock,
             generator: platform.makeGenerator()
@@ -214,8 +215,10 @@ struct NodeBoot {
         let nodeID = settings.broker.nodeID
         let voters = settings.cluster?.nodes.map(\.id) ?? [nodeID]
         try await link?.open(shards: shards, metadata: metadata)
+        let remembered = try await follower.takeMetadata(voters: voters)
+        if remembered == nil { try await link?.introduce() }
         let image = try await metadata.start(
-            recovered: try await follower.takeMetadata(voters: voters),
+            recovered: remembered,
             beginning: .founder(voters: voters)
         )
         await metadata.onChange { delta in
@@ -266,11 +269,18 @@ struct NodeBoot {
 /// Why a node cannot serve.
 enum NodeProblem: Error, CustomStringConvertible {
     case notRegistered(Int32, MetadataProblem)
+    case logLost(Int32, directory: KafkaUUID)
 
     var description: String {
         switch self {
         case .notRegistered(let id, let problem):
             "node \(id) was not taken into the cluster: \(problem.message) (\(problem.code))"
+        case .logLost(let id, let directory):
+            """
+            node \(id) has no log of the metadata, but the cluster knows it with the data directory \
+            \(directory): what it promised there is gone. Start it with that directory; if that is \
+            lost for good, let the node join under a new id
+            """
         }
     }
 }
