@@ -89,8 +89,9 @@ let package = Package(
         program(
             "chronik-server",
             [
-                "Bytes", "Platform", "Admin", "AdminHTTP", "Broker", "Configuration",
-                "Coordinators", "Raft", "RaftGRPC", "RaftRuntime", "WriteAheadLog",
+                "Bytes", "Platform", "Admin", "AdminHTTP", "Broker", "ClusterMetadata",
+                "Configuration", "Coordinators", "KafkaMessages", "KafkaProtocol", "Raft",
+                "RaftGRPC", "RaftRuntime", "WriteAheadLog",
             ]
         ),
         program(

@@ -46,7 +46,6 @@ enum ChronikServer {
     /// this version does not do.
     private static func refuseWhatIsMissing(_ configuration: ClusterConfiguration) {
         let missing: [(Bool, String)] = [
-            (configuration.transport != .framed, "raft.transport = \"grpc\""),
             (configuration.tls != nil, "raft.tls.*"),
             (configuration.metadataAcks != .quorum, "metadata.acks = \"leader\""),
             (configuration.producesAreProxied, "produce.proxy = true"),

@@ -29,6 +29,13 @@ enum NodeSettings {
             defaultReplicationFactor: Int16(configuration.defaultReplicationFactor),
             raft: raft(configuration)
         )
+        let transport = configuration.transport
+        settings.cluster?.makeWire = { wire in
+            switch transport {
+            case .framed: CallableFramedWire(wire)
+            case .grpc: GRPCWire(wire)
+            }
+        }
         return settings
     }
 

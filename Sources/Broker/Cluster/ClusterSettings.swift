@@ -23,6 +23,8 @@ package struct ClusterSettings: Sendable {
     package var rack: String?
     package var defaultReplicationFactor: Int16
     package var raft: RaftConfig
+    /// Makes what carries the cluster; frames, unless another is given.
+    package var makeWire: @Sendable (WireSettings) -> any ClusterWire = { FramedWire($0) }
 
     package init(
         clusterID: String,

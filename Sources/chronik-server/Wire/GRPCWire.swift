@@ -1,0 +1,79 @@
+import Broker
+import Platform
+import Raft
+import RaftGRPC
+import RaftRuntime
+import Synchronization
+
+/// gRPC for everything, between the nodes as well.
+final class GRPCWire: ClusterWire {
+    private struct Running {
+        let door: CallDoor
+        let listener: Listener
+    }
+
+    private static let log = Logger("raft-transport")
+
+    private let settings: WireSettings
+    private let streams: GRPCTransport
+    private let answers: CallAnswers
+    private let running = Mutex<Running?>(nil)
+
+    init(_ settings: WireSettings) {
+        self.settings = settings
+        let loop = settings.platform.loops[0]
+        let refusals = LogLimiter(every: .seconds(10), clock: settings.platform.clock)
+        streams = GRPCTransport(identity: ServiceIdentity(settings), loop: loop) { peer, error in
+            refusals.limited { suppressed in
+                Self.log.error(
+                    "another node refuses this one",
+                    ["peer": "\(peer)", "error": "\(error)", "suppressed": "\(suppressed)"]
+                )
+            }
+        }
+        answers = CallAnswers(over: streams)
+    }
+
+    var transport: any RaftTransport { answers }
+
+    func setPeers(_ addresses: [ReplicaID: SocketAddress]) { streams.setPeers(addresses) }
+
+    func start(_ node: ClusterNode, delegate: any RaftTransportDelegate) throws {
+        let loop = settings.platform.loops[0]
+        let listener = try loop.listen(settings.listen)
+        let door = CallDoor(settings, answers: answers, node: node, delegate: delegate)
+        running.withLock { $0 = Running(door: door, listener: listener) }
+        streams.start(delegate: delegate)
+        Task.immediate(executorPreference: loop) { await Self.accept(listener, door, on: loop) }
+    }
+
+    private static func accept(_ listener: Listener, _ door: CallDoor, on loop: EventLoop) async {
+        while true {
+            do throws(NetworkError) {
+                door.enter(try await listener.accept())
+            } catch .closed {
+                return
+            } catch {
+                log.warning(
+                    "a connection could not be accepted; raise the limit on open files",
+                    ["error": "\(error)"]
+                )
+                await loop.sleep(nanoseconds: .milliseconds(100))
+            }
+        }
+    }
+
+    func stop() async {
+        let running = running.withLock { running in
+            defer { running = nil }
+            return running
+        }
+        guard let running else { return }
+        settings.platform.loops[0].execute { running.listener.close() }
+        await running.door.close()
+        let streams = streams
+        let worker = settings.platform.makeWorker(name: "grpc-streams")
+        await worker.run { streams.stop() }
+        worker.stop()
+    }
+}
