@@ -51,7 +51,7 @@ let package = Package(
         systemLibrary("CLibUV", apt: "libuv1-dev"),
         systemLibrary("CISAL", apt: "libisal-dev"),
         systemLibrary("CMicroHTTPD", apt: "libmicrohttpd-dev"),
-        systemLibrary("CGRPC", apt: "libgrpc-dev"),
+        .target(name: "CGRPC", path: "Sources/C/CGRPC"),
         .target(name: "CLinux", path: "Sources/C/CLinux"),
         .target(
             name: "CTOML",

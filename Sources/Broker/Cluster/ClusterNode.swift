@@ -1,7 +1,6 @@
 package import Bytes
 package import ClusterMetadata
-package import KafkaMessages
-import KafkaProtocol
+package import KafkaProtocol
 package import Raft
 package import RaftRuntime
 
@@ -84,7 +83,7 @@ package final class ClusterNode: Sendable {
     /// each 8 bytes, big-endian.
     package func append(
         _ records: ByteSlice,
-        to place: PartitionPlace
+        to place: MetadataImage.PartitionPlace
     ) async throws(MetadataProblem) -> Written {
         guard let partition = image.partition(place) else {
             throw MetadataProblem(.unknownTopicOrPartition, "\(place.topic)-\(place.index)")
@@ -126,7 +125,7 @@ package final class ClusterNode: Sendable {
     private static let patienceMilliseconds: Int32 = 30_000
 
     /// The state of a partition's group on this node; `nil` if there is no replica of it.
-    package func group(of place: PartitionPlace) async -> PartitionReplica.Info? {
+    package func group(of place: MetadataImage.PartitionPlace) async -> PartitionReplica.Info? {
         guard let partition = image.partition(place) else { return nil }
         return await shards[self.place(of: partition.groupID)].group(
             of: TopicPartition(topic: place.topic, partition: place.index)

@@ -61,8 +61,16 @@ package final class GRPCServer: @unchecked Sendable {
     /// Takes over a connected socket, on which the client has yet to be answered its preface.
     ///
     /// The descriptor is the server's from here on, also when it is stopped.
-    package func adopt(_ connection: AcceptedConnection) {
+    ///
+    /// The first is kept waiting until gRPC has been loaded and started.
+    package func adopt(_ connection: AcceptedConnection) throws(GRPCLibrary.Missing) {
         let descriptor = connection.descriptor
+        do throws(GRPCLibrary.Missing) {
+            try GRPCLibrary.load()
+        } catch {
+            close(descriptor)
+            throw error
+        }
         guard let running = start(listeningOn: nil) else {
             close(descriptor)
             return

@@ -9,7 +9,10 @@ import Synchronization
 /// gRPC takes a moment, threads and memory to start; that happens with the first connection, on a
 /// thread where nobody waits for it.
 final class CallDoor: Sendable {
-    let server: GRPCServer
+    private static let log = Logger("raft-calls")
+
+    private let server: GRPCServer
+    private let limiter: LogLimiter
     private let platform: any HostPlatform
     private let worker = Mutex<Worker?>(nil)
 
@@ -20,6 +23,7 @@ final class CallDoor: Sendable {
         delegate: any RaftTransportDelegate
     ) {
         platform = settings.platform
+        limiter = LogLimiter(every: .seconds(10), clock: settings.platform.clock)
         let service = RaftService(
             identity: ServiceIdentity(settings),
             handler: NodeCallHandler(node),
@@ -31,8 +35,18 @@ final class CallDoor: Sendable {
     }
 
     func enter(_ connection: AcceptedConnection) {
-        let server = server
-        start().execute { server.adopt(connection) }
+        start().execute { [self] in
+            do throws(GRPCLibrary.Missing) {
+                try server.adopt(connection)
+            } catch {
+                limiter.limited { suppressed in
+                    Self.log.error(
+                        "a call cannot be answered",
+                        ["error": "\(error)", "suppressed": "\(suppressed)"]
+                    )
+                }
+            }
+        }
     }
 
     private func start() -> Worker {

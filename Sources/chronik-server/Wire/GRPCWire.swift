@@ -39,6 +39,7 @@ final class GRPCWire: ClusterWire {
     func setPeers(_ addresses: [ReplicaID: SocketAddress]) { streams.setPeers(addresses) }
 
     func start(_ node: ClusterNode, delegate: any RaftTransportDelegate) throws {
+        try GRPCLibrary.load()
         let loop = settings.platform.loops[0]
         let listener = try loop.listen(settings.listen)
         let door = CallDoor(settings, answers: answers, node: node, delegate: delegate)

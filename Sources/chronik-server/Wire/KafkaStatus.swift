@@ -2,6 +2,7 @@ import ClusterMetadata
 import KafkaProtocol
 import Raft
 import RaftGRPC
+import RaftRuntime
 
 extension RaftCallError {
     /// What Kafka's clients would be told, in the terms of gRPC.

@@ -2,7 +2,10 @@ import Broker
 import Bytes
 import ClusterMetadata
 import KafkaMessages
+import KafkaProtocol
+import Raft
 import RaftGRPC
+import RaftRuntime
 
 extension QueryMetadataResponse {
     /// Describes the metadata, or those of its topics that are named.

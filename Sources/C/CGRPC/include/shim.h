@@ -19,6 +19,10 @@
 #include <grpc/support/log.h>
 #include <grpc/support/time.h>
 
+/* Brings the library into the process, once; nothing else may be called before. NULL, or why it
+ * cannot be used. From any thread. */
+const char *cgrpc_load(void);
+
 static inline void cgrpc_log_nothing(gpr_log_func_args *arguments) { (void)arguments; }
 
 /* gRPC would write to standard error in a form of its own; what matters comes as a status. Whoever
