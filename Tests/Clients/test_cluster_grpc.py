@@ -13,7 +13,7 @@ import uuid
 
 import grpc
 import pytest
-from confluent_kafka import Consumer, Producer
+from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 from grpc_tools import protoc
 
@@ -61,10 +61,6 @@ class Node:
     def log(self):
         return (self.directory / "log").read_text(errors="replace")
 
-    def threads(self):
-        names = pathlib.Path(f"/proc/{self.process.pid}/task").glob("*/comm")
-        return sorted(name.read_text().strip() for name in names)
-
     def kill(self):
         self.process.kill()
         self.process.wait()
@@ -90,8 +86,12 @@ class Cluster:
     def start(self):
         for node in self.nodes:
             node.start()
-        for node in self.nodes:
-            eventually(lambda: self.is_ready(node), f"node {node.number} is ready")
+        try:
+            for node in self.nodes:
+                eventually(lambda: self.is_ready(node), f"node {node.number} is ready")
+        except BaseException:
+            self.stop()
+            raise
         return self
 
     def is_ready(self, node):
@@ -274,7 +274,6 @@ def test_a_batch_is_appended_by_the_leader_and_refused_by_the_others(pb, cluster
     consumer = Consumer(
         {"bootstrap.servers": cluster.bootstrap, "group.id": "g", "auto.offset.reset": "earliest"}
     )
-    from confluent_kafka import TopicPartition
     consumer.assign([TopicPartition("orders", 0, offsets[0])])
     values = [message.value() for message in consumer.consume(4, timeout=30)]
     consumer.close()
@@ -395,11 +394,8 @@ def test_a_cluster_over_grpc_survives_its_leader(tmp_path):
         assert len(acknowledged) == 3000
         victim.start()
         eventually(lambda: victim.log.count("ready for Kafka clients") == 2, "it is back")
-        consumer = Consumer({
-            "bootstrap.servers": cluster.bootstrap, "group.id": "all",
-            "auto.offset.reset": "earliest", "enable.auto.commit": False,
-        })
-        consumer.subscribe(["events"])
+        consumer = Consumer({"bootstrap.servers": cluster.bootstrap, "group.id": "all"})
+        consumer.assign([TopicPartition("events", number, 0) for number in range(3)])
         read = []
         deadline = time.monotonic() + 60
         while len(read) < 3000 and time.monotonic() < deadline:
