@@ -86,11 +86,14 @@ struct NodeBoot {
             transport: link?.transport,
             budget: budget,
             cacheBytesPerLoop: max(1 << 20, settings.broker.memoryBytes / 2 / loops),
-            leaders: LeaderTable(),
+            leaders: LeaderTable(nodeID: settings.broker.nodeID),
             retentionSweeps: max(1, Int(retention / 100)),
             producerMilliseconds: settings.broker.producerExpirationMilliseconds,
             log: log,
-            makeGenerator: { [platform] in platform.makeGenerator() }
+            makeGenerator: { [platform] in platform.makeGenerator() },
+            snapshotLimits: SnapshotLimits(settings.cluster?.raft ?? RaftConfig()),
+            raftMetrics: RaftRuntimeMetrics(in: metrics),
+            rackOf: { [published] in published.current.broker($0)?.rack }
         )
     }
 
@@ -125,7 +128,18 @@ struct NodeBoot {
                 generator: platform.makeGenerator()
             )
         }
-        let groups = GroupService(loops: coordinators, published: published)
+        let groups = GroupService(
+            loops: coordinators,
+            published: published,
+            leader: { [leaders = environment.leaders, published] id in
+                if let known = leaders.leader(of: id)?.id { return known }
+                let image = published.current
+                guard let partition = image.topics[id.topic]?.partitions[checked: id.partition]
+                else { return nil }
+                let view = image.clientView(of: partition)
+                return view.leader < 0 ? nil : view.leader
+            }
+        )
         let gate = ProduceGate(wal)
         let relief = LogRelief(loop: loop, shards: shards, wal: wal, gate: gate, log: log)
         let follower = TopologyFollower(

@@ -78,12 +78,13 @@ final class ClusterLink: NodeCalls {
             }
         }
         try started.get()
-        calls.serve { peer, call in
+        calls.serve { [weak dispatcher] peer, call in
             guard let operation = NodeOperation(rawValue: call.operation) else { return nil }
             return await metadata.serve(
                 operation,
                 call.payload,
-                from: Int32(truncatingIfNeeded: peer.rawValue)
+                from: Int32(truncatingIfNeeded: peer.rawValue),
+                hasRestarted: dispatcher?.hasRestarted(peer) ?? true
             )
         }
         await metadata.connect(self)

@@ -367,12 +367,18 @@ actor MetadataService: MetadataStore {
     func serve(
         _ operation: NodeOperation,
         _ payload: ByteSlice,
-        from node: Int32
+        from node: Int32,
+        hasRestarted: Bool
     ) async -> ByteSlice? {
         switch operation {
         case .introduce:
             // A node without a log has promised nothing before its group is started.
             guard partition != nil else { return isNew ? Self.encoded(.zero) : nil }
+            // Nor to one that began in this life and has heard of no other life of the asking node.
+            // It may wait for that node's voice, so without a leader it must not wait to answer.
+            if isNew && !hasRestarted && leader == nil && pipeline.committed.brokers.isEmpty {
+                return Self.encoded(.zero)
+            }
             guard let image = try? await linearizableImage() else { return nil }
             return Self.encoded(image.broker(node)?.registration.directoryID ?? .zero)
         case .forwardWrite:

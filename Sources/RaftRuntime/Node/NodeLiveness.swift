@@ -37,6 +37,8 @@ struct NodeLiveness {
     private var ticks: UInt64 = 0
     private var peers: [Peer] = []
     private var told = PeerView()
+    /// The peers of which more than one life was heard in this life of the node.
+    private(set) var restartedPeers: Set<ReplicaID> = []
 
     init(incarnation: UInt64, patience: Int) {
         self.incarnation = incarnation
@@ -79,6 +81,7 @@ struct NodeLiveness {
             guard beat.incarnation > peers[place].incarnation ?? 0 else { return nil }
             peers[place].received = 0
             peers[place].answered = 0
+            restartedPeers.insert(id)
         }
         peers[place].incarnation = beat.incarnation
         peers[place].lastHeard = ticks

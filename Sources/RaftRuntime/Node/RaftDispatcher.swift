@@ -19,6 +19,7 @@ package final class RaftDispatcher: RaftTransportDelegate {
     private let config: RaftConfig
     private let home: HomeState
     private let heard = Mutex<[ReplicaID: UInt64]>([:])
+    private let restarted = Mutex<Set<ReplicaID>>([])
 
     /// - Parameters:
     ///   - managers: One a loop; all with the same settings.
@@ -88,8 +89,17 @@ package final class RaftDispatcher: RaftTransportDelegate {
     /// The nodes whose beats arrive, and the incarnation in them; on any loop.
     package var heardPeers: [ReplicaID: UInt64] { heard.withLock { $0 } }
 
+    /// Whether more than one life of a node was heard in this life of ours; on any loop.
+    package func hasRestarted(_ peer: ReplicaID) -> Bool {
+        restarted.withLock { $0.contains(peer) }
+    }
+
     private func tell(_ change: NodeLiveness.Change?) {
         guard let change else { return }
+        if !change.restarted.isEmpty {
+            let peers = home.liveness.restartedPeers
+            restarted.withLock { $0 = peers }
+        }
         let lives = home.liveness.heardPeers
         heard.withLock { $0 = lives }
         for peer in change.restarted { calls?.peerIsUnreachable(peer) }
