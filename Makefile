@@ -24,7 +24,7 @@ build: ## the release programs, under .build/release
 	swift build $(RELEASE_FLAGS) --product chronik-server
 	swift build $(RELEASE_FLAGS) --product chronik-bench
 
-test: lint test-unit fuzz test-clients test-cluster test-embedding ## everything that has to pass
+test: lint test-unit fuzz test-clients test-embedding ## everything that has to pass
 
 test-unit: ## the unit tests and the simulations
 	@scripts/setup

@@ -14,9 +14,10 @@ extension ClusterMembers {
 extension ClusterMembers.Member {
     var json: JSONValue {
         .object([
-            "id": .integer(id), "kafka_address": .string(kafkaAddress),
+            "id": .integer(id), "kafka_address": .optional(kafkaAddress),
             "raft_address": .optional(raftAddress), "rack": .optional(rack),
-            "alive": .bool(isAlive),
+            "registered": .bool(isRegistered), "fenced": .bool(isFenced),
+            "stopping": .bool(isStopping), "alive": .bool(isAlive),
         ])
     }
 }

@@ -80,13 +80,16 @@ package final class AdminRoutes: Sendable {
                 }
             }
         case .metrics:
-            .now(
-                AdminResponse(
-                    status: 200,
-                    contentType: MetricsRegistry.contentType,
-                    body: node.metrics.prometheusText()
-                )
-            )
+            .asking {
+                await node.sampleMetrics()
+                return {
+                    AdminResponse(
+                        status: 200,
+                        contentType: MetricsRegistry.contentType,
+                        body: node.metrics.prometheusText()
+                    )
+                }
+            }
         case .members:
             .asking {
                 let members = await node.members()

@@ -7,6 +7,9 @@ package import Platform
 package protocol AdminView: Sendable {
     var metrics: MetricsRegistry { get }
 
+    /// Reads what ``metrics`` tells of event loops; called before they are printed.
+    func sampleMetrics() async
+
     /// Whether the node serves clients now; asked often, so it must be cheap.
     func readiness() async -> Readiness
     func members() async -> ClusterMembers
@@ -31,24 +34,36 @@ package enum Readiness: Sendable, Equatable {
 package struct ClusterMembers: Sendable, Equatable {
     package struct Member: Sendable, Equatable {
         package var id: Int32
-        /// Where Kafka clients are told to connect.
-        package var kafkaAddress: String
+        /// Where Kafka clients are told to connect; known once it has registered.
+        package var kafkaAddress: String?
         /// Where other nodes connect; a standalone node has none.
         package var raftAddress: String?
         package var rack: String?
+        package var isRegistered: Bool
+        /// The leader of the metadata does not hear it.
+        package var isFenced: Bool
+        /// It has said that it will stop.
+        package var isStopping: Bool
+        /// The node that answers hears it.
         package var isAlive: Bool
 
         package init(
             id: Int32,
-            kafkaAddress: String,
+            kafkaAddress: String?,
             raftAddress: String? = nil,
             rack: String? = nil,
+            isRegistered: Bool = true,
+            isFenced: Bool = false,
+            isStopping: Bool = false,
             isAlive: Bool
         ) {
             self.id = id
             self.kafkaAddress = kafkaAddress
             self.raftAddress = raftAddress
             self.rack = rack
+            self.isRegistered = isRegistered
+            self.isFenced = isFenced
+            self.isStopping = isStopping
             self.isAlive = isAlive
         }
     }

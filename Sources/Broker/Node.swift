@@ -33,7 +33,7 @@ package final class Node: Sendable {
     package let address: SocketAddress
     package let clusterID: String
     package let metrics: MetricsRegistry
-    package let admin: StandaloneAdmin
+    package let admin: NodeAdmin
     private let wal: GroupCommitWAL
     private let server: KafkaServer
     private let shards: [PartitionShard]
@@ -45,7 +45,7 @@ package final class Node: Sendable {
         address: SocketAddress,
         clusterID: String,
         metrics: MetricsRegistry,
-        admin: StandaloneAdmin,
+        admin: NodeAdmin,
         wal: GroupCommitWAL,
         server: KafkaServer,
         shards: [PartitionShard],

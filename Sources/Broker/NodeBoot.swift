@@ -15,7 +15,7 @@ struct NodeBoot {
     struct Parts {
         let clusterID: String
         let metrics: MetricsRegistry
-        let admin: StandaloneAdmin
+        let admin: NodeAdmin
         let wal: GroupCommitWAL
         let server: KafkaServer
         let shards: [PartitionShard]
@@ -92,7 +92,7 @@ struct NodeBoot {
             log: log,
             makeGenerator: { [platform] in platform.makeGenerator() },
             snapshotLimits: SnapshotLimits(settings.cluster?.raft ?? RaftConfig()),
-            raftMetrics: RaftRuntimeMetrics(in: metrics),
+            raftMetrics: RaftRuntimeMetrics(in: metrics, nodeID: settings.broker.nodeID),
             rackOf: { [published] in published.current.broker($0)?.rack }
         )
     }
@@ -194,21 +194,25 @@ struct NodeBoot {
             published: published,
             leaders: environment.leaders
         )
+        let admin = NodeAdmin(
+            nodeID: settings.broker.nodeID,
+            clusterID: directory.clusterID,
+            shards: shards,
+            published: published,
+            metadata: metadata,
+            link: link,
+            wal: wal,
+            clock: platform.clock,
+            metrics: metrics
+        )
+        link?.serve(admin)
         await server.start(listener)
         return make(
             listener.address,
             Parts(
                 clusterID: directory.clusterID,
                 metrics: metrics,
-                admin: StandaloneAdmin(
-                    nodeID: settings.broker.nodeID,
-                    clusterID: directory.clusterID,
-                    advertised: advertised,
-                    shards: shards,
-                    published: published,
-                    wal: wal,
-                    metrics: metrics
-                ),
+                admin: admin,
                 wal: wal,
                 server: server,
                 shards: shards,

@@ -36,8 +36,10 @@ import Testing
         #expect(response.status == 200 && response.contentType == "application/json")
         #expect(
             response.body == #"{"cluster_id":"c\"1","node_id":1,"metadata_leader":2,"members":["#
-                + #"{"id":1,"kafka_address":"a:1","raft_address":"a:2","rack":"r","alive":true},"#
-                + #"{"id":2,"kafka_address":"b:1","raft_address":null,"rack":null,"alive":false}]}"#
+                + #"{"id":1,"kafka_address":"a:1","raft_address":"a:2","rack":"r","#
+                + #""registered":true,"fenced":false,"stopping":false,"alive":true},"#
+                + #"{"id":2,"kafka_address":"b:1","raft_address":null,"rack":null,"#
+                + #""registered":true,"fenced":false,"stopping":false,"alive":false}]}"#
                 + "\n"
         )
     }

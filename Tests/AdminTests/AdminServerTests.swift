@@ -6,7 +6,7 @@ import Testing
 
 @testable import AdminHTTP
 
-@Suite(.serialized, .timeLimit(.minutes(1))) struct `The admin server` {
+@Suite(.serialized, .timeLimit(.minutes(10))) struct `The admin server` {
     private static let platform = RealPlatform(loopCount: 2)
     private let view = ScriptedView()
 

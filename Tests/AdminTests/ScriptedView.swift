@@ -44,6 +44,8 @@ final class ScriptedView: AdminView, Sendable {
         for continuation in waiting { continuation.resume() }
     }
 
+    func sampleMetrics() async {}
+
     func readiness() async -> Readiness { ready }
 
     func members() async -> ClusterMembers {

@@ -82,7 +82,7 @@ private struct Silence: RequestHandler {
     ) async -> LeaveGroupResponse? { nil }
 }
 
-@Suite(.timeLimit(.minutes(1))) struct ConnectionTests {
+@Suite(.timeLimit(.minutes(10))) struct ConnectionTests {
     private let gate = Gate()
     private let metrics = MetricsRegistry()
 

@@ -5,7 +5,7 @@ import Testing
 
 @testable import Broker
 
-@Suite(.timeLimit(.minutes(1))) struct DataDirectoryTests {
+@Suite(.timeLimit(.minutes(10))) struct DataDirectoryTests {
     private let files = SimulatedFileSystem(Simulation(seed: 1))
 
     private func open(_ node: Int32 = 1, ids: [UInt64] = [1, 2]) throws -> DataDirectory {

@@ -7,7 +7,7 @@ import Testing
 @testable import Broker
 
 /// Requests of every API, whole, in versions that are none, and damaged.
-@Suite(.serialized, .timeLimit(.minutes(1))) struct HostileInputTests {
+@Suite(.serialized, .timeLimit(.minutes(10))) struct HostileInputTests {
     private static var requests: [any KafkaRequest] {
         var commit = OffsetCommitRequest()
         commit.groupId = "group"

@@ -3,7 +3,7 @@ import Testing
 
 @testable import Broker
 
-@Suite(.timeLimit(.minutes(1))) struct MemoryBudgetTests {
+@Suite(.timeLimit(.minutes(10))) struct MemoryBudgetTests {
     /// Three quarters, 100 bytes, are for what is held.
     private let budget = MemoryBudget(limit: 134)
     private let loop = TestNode.platform.loops[0]

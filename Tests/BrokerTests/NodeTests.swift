@@ -2,7 +2,7 @@ import Broker
 import Bytes
 import Testing
 
-@Suite(.serialized, .timeLimit(.minutes(1))) struct NodeTests {
+@Suite(.serialized, .timeLimit(.minutes(10))) struct NodeTests {
     private static func value(_ number: Int) -> ByteSlice {
         ByteSlice([UInt8](repeating: UInt8(truncatingIfNeeded: number), count: 16 << 10))
     }

@@ -84,7 +84,16 @@ def test_the_node_is_the_only_member(broker):
     assert answer["node_id"] == answer["metadata_leader"] == 1
     assert re.fullmatch(r"[\w-]{22}", answer["cluster_id"])
     assert answer["members"] == [
-        {"id": 1, "kafka_address": broker.address, "raft_address": None, "rack": None, "alive": True}
+        {
+            "id": 1,
+            "kafka_address": broker.address,
+            "raft_address": None,
+            "rack": None,
+            "registered": True,
+            "fenced": False,
+            "stopping": False,
+            "alive": True,
+        }
     ]
 
 
@@ -150,7 +159,7 @@ def test_metrics_are_what_happened(broker, topic):
     syncs = grew("chronik_wal_fdatasyncs_total")
     assert syncs >= 1 and grew("chronik_wal_fdatasync_seconds_count") == syncs
     assert grew("chronik_wal_group_bytes_sum") == grew("chronik_wal_written_bytes_total")
-    assert value(after, "chronik_offline_partitions") == 0
+    assert value(after, "chronik_leaderless_partitions") == 0
     resident = value(after, "process_resident_memory_bytes")
     status = pathlib.Path(f"/proc/{broker.process.pid}/status").read_text()
     kernel = int(re.search(r"VmRSS:\s+(\d+) kB", status).group(1)) * 1024

@@ -2,7 +2,7 @@ import Testing
 
 @testable import Platform
 
-@Suite(.timeLimit(.minutes(1))) struct EventLoopTests {
+@Suite(.timeLimit(.minutes(10))) struct EventLoopTests {
     private let loop = Machine.loop
 
     /// Waits until `body` has called what it is given, on the loop.

@@ -4,7 +4,7 @@ import Platform
 import Testing
 
 /// Sockets of one loop against sockets of another, and against plain blocking ones.
-@Suite(.timeLimit(.minutes(1))) struct SocketTests {
+@Suite(.timeLimit(.minutes(10))) struct SocketTests {
     private static let localhost = SocketAddress(host: "127.0.0.1", port: 0)
 
     /// Reads until `count` bytes are there or the peer has closed.

@@ -46,7 +46,7 @@ import Testing
         return request
     }
 
-    @Test(.timeLimit(.minutes(1)))
+    @Test(.timeLimit(.minutes(10)))
     func `three nodes elect a leader and commit over gRPC alone`() async throws {
         var nodes: [ProbeNode] = []
         for id: UInt64 in 1...3 { nodes.append(try await Self.node(id, [Self.orders])) }
@@ -79,7 +79,7 @@ import Testing
         for node in nodes { node.stop() }
     }
 
-    @Test(.timeLimit(.minutes(1)))
+    @Test(.timeLimit(.minutes(10)))
     func `frames of each stream arrive in order and unchanged`() async throws {
         let sink = FrameLog()
         let (server, port) = try serve(sink)
@@ -102,7 +102,7 @@ import Testing
         #expect(server.callCount == 0)
     }
 
-    @Test(.timeLimit(.minutes(1)))
+    @Test(.timeLimit(.minutes(10)))
     func `nobody there is reported, and the peer is reached once it is there`() async throws {
         let sink = FrameLog()
         let (first, port) = try serve(sink)
@@ -124,7 +124,7 @@ import Testing
         second.stop()
     }
 
-    @Test(.timeLimit(.minutes(1)))
+    @Test(.timeLimit(.minutes(10)))
     func `a refused stream names both clusters and is not hammered`() async throws {
         let sink = FrameLog()
         let (server, port) = try serve(sink)
@@ -150,7 +150,7 @@ import Testing
         server.stop()
     }
 
-    @Test(.timeLimit(.minutes(1)))
+    @Test(.timeLimit(.minutes(10)))
     func `a queue that is full drops and reports`() async throws {
         let sink = FrameLog()
         var configuration = GRPCTransport.Configuration()
@@ -183,7 +183,7 @@ import Testing
         try await on(Self.platform.loops[0]) { silent.close() }
     }
 
-    @Test(.timeLimit(.minutes(1)))
+    @Test(.timeLimit(.minutes(10)))
     func `a snapshot sent by a call becomes the follower's state`() async throws {
         let orders = ProbeGroup("orders", 1, group: 9, voters: [])
         let node = try await Self.node(1, [orders], ticks: 100_000)
@@ -225,7 +225,7 @@ import Testing
         node.stop()
     }
 
-    @Test(.timeLimit(.minutes(1)))
+    @Test(.timeLimit(.minutes(10)))
     func `a server that stops ends its calls, and late answers harm nobody`() async throws {
         let node = try await Self.node(1, [Self.orders], ticks: 100_000)
         let client = RaftServiceClient(at: try address(node))

@@ -7,7 +7,7 @@ import Testing
 @testable import RaftRuntime
 
 /// Several nodes in one process and virtual time.
-@Suite(.timeLimit(.minutes(2))) struct ClusterTests {
+@Suite(.timeLimit(.minutes(10))) struct ClusterTests {
     @Test func `three replicas elect a leader and replicate`() throws {
         let cluster = try Cluster()
         try cluster.createGroup()

@@ -5,7 +5,7 @@ import Testing
 @testable import RaftRuntime
 
 /// A replica whose WAL is damaged neither votes nor counts until it is repaired.
-@Suite(.timeLimit(.minutes(5))) struct DamagedClusterTests {
+@Suite(.timeLimit(.minutes(10))) struct DamagedClusterTests {
     private struct Outcome {
         var contradictions = 0
         var rivals = 0

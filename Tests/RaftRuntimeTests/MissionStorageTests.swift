@@ -8,7 +8,7 @@ import WriteAheadLog
 @testable import RaftRuntime
 
 /// What a storage on the WAL must do, on simulated files and once on real ones.
-@Suite(.timeLimit(.minutes(1))) struct MissionStorageTests {
+@Suite(.timeLimit(.minutes(10))) struct MissionStorageTests {
     private static let membership = Membership(voters: [1, 2, 3].map { ReplicaID($0) })
 
     enum Files: CaseIterable, Sendable { case simulated, real }
@@ -69,6 +69,11 @@ import WriteAheadLog
             if let disk {
                 disk.cutPower()
                 disk.powerOn()
+            } else {
+                // Threads of a process that has ended touch no files any more.
+                let done = ThreadSignal()
+                node.wal.close { _ in done.fire() }
+                done.wait()
             }
             node = try Self.start(simulation, disk, directory)
         }

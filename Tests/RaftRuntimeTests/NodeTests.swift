@@ -7,7 +7,7 @@ import Testing
 @testable import RaftRuntime
 
 /// What belongs to a node rather than to one group.
-@Suite(.timeLimit(.minutes(5))) struct NodeTests {
+@Suite(.timeLimit(.minutes(10))) struct NodeTests {
     @Test func `each setting that cannot be is refused by its name`() throws {
         try RaftConfig().validate()
         func key(_ change: (inout RaftConfig) -> Void) -> String? {

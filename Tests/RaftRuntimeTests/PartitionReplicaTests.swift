@@ -202,7 +202,7 @@ import WriteAheadLog
         #expect(error { try replica.propose(set("b")) } == .stopped)
     }
 
-    @Test(.timeLimit(.minutes(1)))
+    @Test(.timeLimit(.minutes(10)))
     func `whoever waits is answered by the state machine`() async throws {
         let platform = RealPlatform(loopCount: 1)
         let loop = platform.loops[0]

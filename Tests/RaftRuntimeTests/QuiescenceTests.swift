@@ -8,7 +8,7 @@ import Testing
 
 /// Idle groups cost nothing, and nobody stays silent who must not: the table in `ReplicaTime`, row
 /// by row.
-@Suite(.timeLimit(.minutes(2))) struct QuiescenceTests {
+@Suite(.timeLimit(.minutes(10))) struct QuiescenceTests {
     private static let groups: ClosedRange<UInt64> = 1...8
 
     /// A cluster of several groups that have fallen silent, all led by one node.

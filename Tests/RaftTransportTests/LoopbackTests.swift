@@ -8,7 +8,7 @@ import Testing
 @testable import RaftTransport
 
 /// Transports of one process over real sockets.
-@Suite(.timeLimit(.minutes(1))) struct `Nodes over loopback` {
+@Suite(.timeLimit(.minutes(10))) struct `Nodes over loopback` {
     @Test func `frames of every stream arrive in order`() async throws {
         let one = try await RealNode(1)
         let two = try await RealNode(2)

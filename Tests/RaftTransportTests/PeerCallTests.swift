@@ -8,7 +8,7 @@ import Testing
 @testable import RaftTransport
 
 /// Nodes that ask each other over real sockets.
-@Suite(.timeLimit(.minutes(1))) struct `Calls over loopback` {
+@Suite(.timeLimit(.minutes(10))) struct `Calls over loopback` {
     @Test func `answers come back, small and large, until the peer is gone`() async throws {
         let one = try await Asking(1)
         let two = try await Asking(2)

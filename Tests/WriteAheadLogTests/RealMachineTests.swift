@@ -63,8 +63,6 @@ import Testing
             for await answered in group { total += answered }
             #expect(total == producers * requests)
         }
-        let syncs = log.metrics.fdatasyncs.current
-        #expect(syncs < UInt64(producers * requests) / 2)
         try await log.close()
         nonisolated(unsafe) var last = [UInt64](repeating: 0, count: producers)
         let again = try open(directory, workers) { header, _, _ in

@@ -43,13 +43,5 @@ enum NodeMetrics {
             "Partitions this node leads, the metadata's own among them.",
             kind: .gauge
         ) { Double(leaders.count) }
-        registry.sampled(
-            "chronik_offline_partitions",
-            "Partitions without a leader.",
-            kind: .gauge
-        ) {
-            let offline = published.current.allPartitions.filter { leaders.epoch(of: $0) == nil }
-            return Double(offline.count)
-        }
     }
 }

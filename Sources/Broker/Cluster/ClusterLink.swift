@@ -18,6 +18,7 @@ final class ClusterLink: NodeCalls {
     private let loops: [EventLoop]
     private let log = Logger("cluster")
     private let dispatcher = Mutex<RaftDispatcher?>(nil)
+    private let admin = Mutex<NodeAdmin?>(nil)
 
     init(
         _ settings: ClusterSettings,
@@ -78,14 +79,20 @@ final class ClusterLink: NodeCalls {
             }
         }
         try started.get()
-        calls.serve { [weak dispatcher] peer, call in
+        calls.serve { [weak self, weak dispatcher] peer, call in
             guard let operation = NodeOperation(rawValue: call.operation) else { return nil }
-            return await metadata.serve(
-                operation,
-                call.payload,
-                from: Int32(truncatingIfNeeded: peer.rawValue),
-                hasRestarted: dispatcher?.hasRestarted(peer) ?? true
-            )
+            switch operation {
+            case .nodeStatus, .transferLeadership:
+                let admin = self?.admin.withLock { $0 }
+                return await admin?.serve(operation, call.payload)
+            default:
+                return await metadata.serve(
+                    operation,
+                    call.payload,
+                    from: Int32(truncatingIfNeeded: peer.rawValue),
+                    hasRestarted: dispatcher?.hasRestarted(peer) ?? true
+                )
+            }
         }
         await metadata.connect(self)
         dispatcher.follow(others.map { ReplicaID(UInt64($0.id)) })
@@ -144,18 +151,24 @@ final class ClusterLink: NodeCalls {
             nodeID: nodeID,
             incarnation: NodeIncarnation.id(of: incarnation),
             metadata: metadata
-        ) { [weak self] in
-            let heard = self?.dispatcher.withLock { $0 }?.heardPeers ?? [:]
-            return Dictionary(
-                uniqueKeysWithValues: heard.map {
-                    (Int32(truncatingIfNeeded: $0.key.rawValue), $0.value)
-                }
-            )
-        }
+        ) { [weak self] in self?.heard ?? [:] }
         await metadata.onLeading { [loop] leads in
             Task.immediate(executorPreference: loop) { await watch.leads(leads) }
         }
     }
+
+    /// The nodes whose beats arrive, and the incarnation in them.
+    var heard: [Int32: UInt64] {
+        let heard = dispatcher.withLock { $0 }?.heardPeers ?? [:]
+        return Dictionary(
+            uniqueKeysWithValues: heard.map {
+                (Int32(truncatingIfNeeded: $0.key.rawValue), $0.value)
+            }
+        )
+    }
+
+    /// From now on other nodes may ask of this one as such.
+    func serve(_ node: NodeAdmin) { admin.withLock { $0 = node } }
 
     func call(
         _ node: Int32,
@@ -174,6 +187,7 @@ final class ClusterLink: NodeCalls {
     /// Says no more to the other nodes.
     func close() async {
         calls.stop()
+        admin.withLock { $0 = nil }
         dispatcher.withLock { $0 }?.fallSilent()
         await wire.stop()
     }

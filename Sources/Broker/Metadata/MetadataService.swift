@@ -395,6 +395,7 @@ actor MetadataService: MetadataStore {
             } catch {
                 return MetadataAttempt.notLeading(error).encoded()
             }
+        case .nodeStatus, .transferLeadership: return nil
         }
     }
 

@@ -12,6 +12,10 @@ enum NodeOperation: UInt8, Sendable {
     /// Which data directory the cluster knows of the asking node: nothing, answered by 16 bytes,
     /// all 0 if it knows none.
     case introduce = 3
+    /// How the node is; nothing, answered by a ``NodeStatus``.
+    case nodeStatus = 8
+    /// Hand a leadership over: a ``TransferRequest``, answered by what became of it.
+    case transferLeadership = 9
 }
 
 /// Asks other nodes of the cluster.

@@ -52,6 +52,8 @@ public final class PartitionReplica: @unchecked Sendable {
 
     /// Messages this replica refused; see `RaftStepError`.
     package internal(set) var refusedMessages = 0
+    /// Entries and changes of the membership that were appended here.
+    package private(set) var proposals = 0
 
     // MARK: What the manager keeps here
 
@@ -179,6 +181,7 @@ public final class PartitionReplica: @unchecked Sendable {
         } catch {
             throw RaftError(error)
         }
+        proposals &+= 1
         manager.markDirty(self)
         return index
     }
@@ -532,6 +535,7 @@ extension PartitionReplica {
         } catch {
             throw RaftError(error)
         }
+        proposals &+= 1
         manager.markDirty(self)
         return index
     }

@@ -20,7 +20,7 @@ package final class RaftRuntimeMetrics: Sendable {
         snapshotsReceived = Counter()
     }
 
-    package init(in registry: MetricsRegistry) {
+    package init(in registry: MetricsRegistry, nodeID: Int32) {
         refusedMessages = registry.counter(
             "chronik_raft_refused_messages_total",
             "Messages a replica could make no sense of."
@@ -30,12 +30,14 @@ package final class RaftRuntimeMetrics: Sendable {
             "Messages for groups this node does not have."
         )
         elections = registry.counter(
-            "chronik_raft_elections_won_total",
-            "Times a replica of this node became leader."
+            "raft_leader_elections_total",
+            "Times a replica of this node became leader.",
+            labels: ["node_id": "\(nodeID)"]
         )
         snapshotsSent = registry.counter(
-            "chronik_raft_snapshots_sent_total",
-            "Snapshots that arrived at a follower."
+            "raft_snapshot_transfers_total",
+            "Snapshots of this node that arrived at a follower.",
+            labels: ["node_id": "\(nodeID)"]
         )
         snapshotsReceived = registry.counter(
             "chronik_raft_snapshots_received_total",
