@@ -52,6 +52,7 @@ let package = Package(
         systemLibrary("CISAL", apt: "libisal-dev"),
         systemLibrary("CMicroHTTPD", apt: "libmicrohttpd-dev"),
         systemLibrary("CGRPC", apt: "libgrpc-dev"),
+        systemLibrary("COpenSSL", apt: "libssl-dev"),
         .target(name: "CLinux", path: "Sources/C/CLinux"),
         .target(
             name: "CTOML",
@@ -70,6 +71,7 @@ let package = Package(
         module("RaftRuntime", ["Bytes", "Platform", "Raft", "WriteAheadLog"]),
         module("RaftTransport", ["Bytes", "Platform", "Raft", "RaftRuntime"]),
         module("RaftGRPC", ["Bytes", "Platform", "Raft", "RaftRuntime", "CGRPC"]),
+        module("TLS", ["Bytes", "Platform", "Raft", "RaftTransport", "COpenSSL"]),
         module("LogStorage", ["Bytes", "Platform", "KafkaProtocol"]),
         module("ClusterMetadata", ["Bytes", "Platform", "KafkaMessages", "KafkaProtocol"]),
         module("Coordinators", ["Bytes", "KafkaMessages", "KafkaProtocol", "ClusterMetadata"]),
@@ -90,7 +92,7 @@ let package = Package(
             "chronik-server",
             [
                 "Platform", "Admin", "AdminHTTP", "Broker", "Configuration", "Coordinators",
-                "RaftRuntime", "WriteAheadLog",
+                "Raft", "RaftRuntime", "RaftTransport", "TLS", "WriteAheadLog",
             ]
         ),
         program(
@@ -135,6 +137,10 @@ let package = Package(
         tests(
             "RaftGRPCTests",
             ["Bytes", "Platform", "Raft", "RaftRuntime", "RaftGRPC", "grpc-probe"]
+        ),
+        tests(
+            "TLSTests",
+            ["Bytes", "Platform", "Raft", "RaftRuntime", "RaftTransport", "TLS"]
         ),
         tests(
             "LogStorageTests",

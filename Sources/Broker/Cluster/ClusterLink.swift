@@ -30,15 +30,17 @@ final class ClusterLink: NodeCalls {
         loops = platform.loops
         loop = platform.loops[0]
         incarnation = UInt64(max(1, platform.clock.wallMilliseconds)) * 1_000_000
-        transport = FramedTransport(
-            FramedTransportConfiguration(
-                identity: NodeIdentity(
-                    cluster: settings.clusterID,
-                    node: ReplicaID(UInt64(nodeID)),
-                    incarnation: incarnation
-                ),
-                listenAddress: settings.raftListen
+        var configuration = FramedTransportConfiguration(
+            identity: NodeIdentity(
+                cluster: settings.clusterID,
+                node: ReplicaID(UInt64(nodeID)),
+                incarnation: incarnation
             ),
+            listenAddress: settings.raftListen
+        )
+        configuration.stage = settings.stage
+        transport = FramedTransport(
+            configuration,
             loops: platform.loops,
             generator: platform.makeGenerator(),
             metrics: metrics
