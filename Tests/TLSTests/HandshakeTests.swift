@@ -13,7 +13,7 @@ import Testing
     private func meet(
         _ one: CredentialFiles,
         _ two: CredentialFiles,
-        hosts: [ReplicaID: String] = [1: "127.0.0.1", 2: "127.0.0.1"],
+        hosts: [UInt64: String] = [1: "127.0.0.1", 2: "127.0.0.1"],
         _ body: @escaping @Sendable (Pair, NodeTLS) async throws -> Void
     ) async throws {
         let first = try Machine.stage(one, hosts: hosts)
@@ -31,7 +31,7 @@ import Testing
         try await meet(one, two) { pair, second in
             let caller = try pair.caller.get()
             let called = try pair.called.get()
-            try second.check(called, isOf: 1)
+            try second.check(called, isOf: ReplicaID(1))
             try await caller.say("ping")
             #expect(try await called.peek() == UInt8(ascii: "p"))
             #expect(try await called.hear(4) == "ping")
@@ -74,18 +74,18 @@ import Testing
     @Test func `a node at the wrong host is refused, and both hosts are named`() async throws {
         let one = try authority.issue("one", for: "DNS:one.example")
         let two = try authority.issue("two", for: "DNS:two.example,IP:10.0.0.2")
-        let hosts: [ReplicaID: String] = [1: "one.example", 2: "two.example", 3: "three.example"]
+        let hosts: [UInt64: String] = [1: "one.example", 2: "two.example", 3: "three.example"]
         try await meet(one, two, hosts: hosts) { pair, second in
             let called = try pair.called.get()
-            try second.check(called, isOf: 1)
+            try second.check(called, isOf: ReplicaID(1))
             #expect(
                 throws: TLSError.wrongName(
                     node: "3",
                     expected: "three.example",
                     presented: ["one.example"]
                 )
-            ) { try second.check(called, isOf: 3) }
-            #expect(throws: TLSError.unknownNode("4")) { try second.check(called, isOf: 4) }
+            ) { try second.check(called, isOf: ReplicaID(3)) }
+            #expect(throws: TLSError.unknownNode("4")) { try second.check(called, isOf: ReplicaID(4)) }
         }
         try await meet(one, two, hosts: [1: "one.example", 2: "one.example"]) { pair, _ in
             #expect(

@@ -20,9 +20,9 @@ enum Machine {
 
     static func stage(
         _ files: CredentialFiles,
-        hosts: [ReplicaID: String] = [1: "127.0.0.1", 2: "127.0.0.1"]
+        hosts: [UInt64: String] = [1: "127.0.0.1", 2: "127.0.0.1"]
     ) throws -> NodeTLS {
-        try NodeTLS(files, hosts: hosts, fileSystem: platform.files, worker: worker)
+        try NodeTLS(files, hosts: Dictionary(uniqueKeysWithValues: hosts.map { (ReplicaID($0.key), $0.value) }), fileSystem: platform.files, worker: worker)
     }
 }
 
@@ -46,7 +46,7 @@ struct Pair: Sendable {
             return end
         }
         let wrapped = wrap(plainCaller)
-        let caller = await Result(catching: { try await one.dialed(wrapped, to: 2) })
+        let caller = await Result(catching: { try await one.dialed(wrapped, to: ReplicaID(2)) })
         if case .failure = caller { wrapped.close() }
         return Pair(
             caller: caller,
