@@ -29,7 +29,7 @@ enum Machine {
 /// Both ends of one connection, node 1 having called node 2, as far as each came.
 struct Pair: Sendable {
     let caller: Result<Socket, any Error>
-    let called: Result<Socket, any Error>
+    private let answering: Task<Result<Socket, any Error>, Never>
     let plainCaller: Socket
     let plainCalled: Socket
 
@@ -50,7 +50,7 @@ struct Pair: Sendable {
         if case .failure = caller { wrapped.close() }
         return Pair(
             caller: caller,
-            called: await called.value,
+            answering: called,
             plainCaller: plainCaller,
             plainCalled: plainCalled
         )
@@ -64,9 +64,19 @@ struct Pair: Sendable {
         return (caller, called)
     }
 
+    var called: Result<Socket, any Error> { get async { await answering.value } }
+
+    /// Why the called end refuses the caller, which hears of it and leaves.
+    var refusal: TLSError? {
+        get async {
+            if case .success(let caller) = caller { _ = try? await caller.hear(1) }
+            plainCaller.close()
+            return await called.failure
+        }
+    }
+
     func close() {
         _ = try? caller.get().close()
-        _ = try? called.get().close()
         plainCaller.close()
         plainCalled.close()
     }

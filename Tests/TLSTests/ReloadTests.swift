@@ -76,10 +76,10 @@ import Testing
         try await Machine.on {
             let pair = try await Pair.connect(caller, stage)
             defer { pair.close() }
-            #expect(
-                pair.called.failure
-                    == .untrusted(reason: "unable to get local issuer certificate")
-            )
+            guard case .untrusted = await pair.refusal else {
+                Issue.record("let in: \(pair.caller), \(await pair.called)")
+                return
+            }
         }
     }
 

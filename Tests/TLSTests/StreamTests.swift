@@ -21,7 +21,7 @@ import Testing
         try await Machine.on {
             let pair = try await Pair.connect(stage, stage, wrap: wrap)
             defer { pair.close() }
-            try await body(try pair.caller.get(), try pair.called.get(), pair)
+            try await body(try pair.caller.get(), try await pair.called.get(), pair)
         }
     }
 
