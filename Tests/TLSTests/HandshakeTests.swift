@@ -89,7 +89,9 @@ import Testing
                     presented: ["one.example"]
                 )
             ) { try second.check(called, isOf: ReplicaID(3)) }
-            #expect(throws: TLSError.unknownNode("4")) { try second.check(called, isOf: ReplicaID(4)) }
+            #expect(throws: TLSError.unknownNode("4")) {
+                try second.check(called, isOf: ReplicaID(4))
+            }
         }
         try await meet(one, two, hosts: [1: "one.example", 2: "one.example"]) { pair, _ in
             #expect(

@@ -22,7 +22,12 @@ enum Machine {
         _ files: CredentialFiles,
         hosts: [UInt64: String] = [1: "127.0.0.1", 2: "127.0.0.1"]
     ) throws -> NodeTLS {
-        try NodeTLS(files, hosts: Dictionary(uniqueKeysWithValues: hosts.map { (ReplicaID($0.key), $0.value) }), fileSystem: platform.files, worker: worker)
+        try NodeTLS(
+            files,
+            hosts: Dictionary(uniqueKeysWithValues: hosts.map { (ReplicaID($0.key), $0.value) }),
+            fileSystem: platform.files,
+            worker: worker
+        )
     }
 }
 

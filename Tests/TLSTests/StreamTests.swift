@@ -155,7 +155,9 @@ private final class Trickle: Socket, @unchecked Sendable {
     }
 
     override func write(_ rope: ByteRope) async throws(NetworkError) {
-        for byte in rope.joined()?.array ?? [] { try await plain.write(ByteRope(ByteSlice([byte]))) }
+        for byte in rope.joined()?.array ?? [] {
+            try await plain.write(ByteRope(ByteSlice([byte])))
+        }
     }
 
     override func writeNow(_ bytes: ByteSlice) -> Int { plain.writeNow(bytes.prefix(1)) }
