@@ -2,12 +2,12 @@
 SWIFT_FLAGS := --explicit-target-dependency-import-check error
 RELEASE_FLAGS := $(SWIFT_FLAGS) -c release --static-swift-stdlib
 PYTEST := .venv/bin/python -m pytest -p no:cacheprovider -q
-SOURCES := Package.swift Sources Tests
+SOURCES := Package.swift Sources Tests Examples
 FUZZ_TARGETS := requests batches groups log frames
 FUZZ_SECONDS := 30
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-unit fuzz test-clients lint format clean
+.PHONY: help run build test test-unit fuzz test-clients test-embedding docs lint format clean
 
 help: ## what each target does
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1: \2/p' Makefile
@@ -23,7 +23,7 @@ build: ## the release programs, under .build/release
 	swift build $(RELEASE_FLAGS) --product chronik-server
 	swift build $(RELEASE_FLAGS) --product chronik-bench
 
-test: lint test-unit fuzz test-clients ## everything that has to pass
+test: lint test-unit fuzz test-clients test-embedding ## everything that has to pass
 
 test-unit: ## the unit tests and the simulations
 	@scripts/setup
@@ -41,6 +41,15 @@ test-clients: ## real client libraries against a real broker
 	swift build $(SWIFT_FLAGS) --product codec-probe
 	swift build $(SWIFT_FLAGS) --product grpc-probe
 	$(PYTEST) Tests/Clients
+
+test-embedding: ## a package of its own that has nothing but the product Raft
+	@scripts/setup
+	swift build --package-path Tests/EmbeddingProbe --scratch-path .build/embedding \
+		--product embedding-probe
+	folder=$$(mktemp -d) && .build/embedding/debug/embedding-probe $$folder && rm -r $$folder
+
+docs: ## the documentation of the Raft library, under .build/docs
+	scripts/docs
 
 lint: ## the formatter has nothing to say
 	@scripts/setup

@@ -41,7 +41,8 @@ func fuzzer(_ name: String, path: String, _ imports: [Target.Dependency]) -> Tar
 let package = Package(
     name: "chronik",
     products: [
-        .library(name: "Raft", targets: ["Raft", "RaftRuntime", "RaftTransport"]),
+        .library(name: "Raft", targets: ["Raft", "RaftRuntime", "RaftTransport", "Bytes"]),
+        .library(name: "RaftTesting", targets: ["RaftTesting"]),
         .executable(name: "chronik-server", targets: ["chronik-server"]),
         .executable(name: "chronik-bench", targets: ["chronik-bench"]),
         .executable(name: "chronik-sim", targets: ["chronik-sim"]),
@@ -54,11 +55,7 @@ let package = Package(
         systemLibrary("CGRPC", apt: "libgrpc-dev"),
         systemLibrary("COpenSSL", apt: "libssl-dev"),
         .target(name: "CLinux", path: "Sources/C/CLinux"),
-        .target(
-            name: "CTOML",
-            path: "Sources/C/CTOML",
-            cxxSettings: [.unsafeFlags(["-std=c++17"])]
-        ),
+        .target(name: "CTOML", path: "Sources/C/CTOML"),
 
         module("Bytes"),
         module("Platform", ["Bytes", "CLibUV", "CISAL", "CLinux"]),
@@ -86,6 +83,10 @@ let package = Package(
         module("Admin", ["Platform"]),
         module("AdminHTTP", ["Platform", "Admin", "CMicroHTTPD"]),
         module("Simulator", ["Bytes", "Platform"]),
+        module(
+            "RaftTesting",
+            ["Bytes", "Platform", "Raft", "RaftRuntime", "RaftTransport", "Simulator"]
+        ),
         module("Configuration", ["Platform", "CTOML"]),
 
         program(
@@ -111,6 +112,12 @@ let package = Package(
             swiftSettings: strict
         ),
         .executableTarget(
+            name: "replicated-kv",
+            dependencies: ["Bytes", "Raft", "RaftRuntime", "RaftTransport"],
+            path: "Examples/ReplicatedKV",
+            swiftSettings: strict
+        ),
+        .executableTarget(
             name: "grpc-probe",
             dependencies: [
                 "Bytes", "Platform", "Raft", "WriteAheadLog", "RaftRuntime", "RaftGRPC",
@@ -133,6 +140,12 @@ let package = Package(
         tests(
             "RaftTransportTests",
             ["Bytes", "Platform", "Raft", "RaftRuntime", "RaftTransport", "Simulator"]
+        ),
+        tests(
+            "RaftHostTests",
+            [
+                "Bytes", "Raft", "RaftRuntime", "RaftTransport", "RaftTesting", "replicated-kv",
+            ]
         ),
         tests(
             "RaftGRPCTests",

@@ -86,11 +86,14 @@ struct NodeBoot {
             transport: link?.transport,
             budget: budget,
             cacheBytesPerLoop: max(1 << 20, settings.broker.memoryBytes / 2 / loops),
-            leaders: LeaderTable(),
+            leaders: LeaderTable(nodeID: settings.broker.nodeID),
             retentionSweeps: max(1, Int(retention / 100)),
             producerMilliseconds: settings.broker.producerExpirationMilliseconds,
             log: log,
-            makeGenerator: { [platform] in platform.makeGenerator() }
+            makeGenerator: { [platform] in platform.makeGenerator() },
+            snapshotLimits: SnapshotLimits(settings.cluster?.raft ?? RaftConfig()),
+            raftMetrics: RaftRuntimeMetrics(in: metrics),
+            rackOf: { [published] in published.current.broker($0)?.rack }
         )
     }
 
@@ -112,6 +115,7 @@ struct NodeBoot {
                 maxPartitions: settings.broker.maxPartitions,
                 brokerConfigs: settings.broker.brokerConfigs
             ),
+            isNew: !recovered.groups.contains(MetadataService.groupID),
             published: published,
             clock: platform.clock,
             generator: platform.makeGenerator()
@@ -124,7 +128,18 @@ struct NodeBoot {
                 generator: platform.makeGenerator()
             )
         }
-        let groups = GroupService(loops: coordinators, published: published)
+        let groups = GroupService(
+            loops: coordinators,
+            published: published,
+            leader: { [leaders = environment.leaders, published] id in
+                if let known = leaders.leader(of: id)?.id { return known }
+                let image = published.current
+                guard let partition = image.topics[id.topic]?.partitions[checked: id.partition]
+                else { return nil }
+                let view = image.clientView(of: partition)
+                return view.leader < 0 ? nil : view.leader
+            }
+        )
         let gate = ProduceGate(wal)
         let relief = LogRelief(loop: loop, shards: shards, wal: wal, gate: gate, log: log)
         let follower = TopologyFollower(
@@ -214,8 +229,10 @@ struct NodeBoot {
         let nodeID = settings.broker.nodeID
         let voters = settings.cluster?.nodes.map(\.id) ?? [nodeID]
         try await link?.open(shards: shards, metadata: metadata)
+        let remembered = try await follower.takeMetadata(voters: voters)
+        if remembered == nil { try await link?.introduce() }
         let image = try await metadata.start(
-            recovered: try await follower.takeMetadata(voters: voters),
+            recovered: remembered,
             beginning: .founder(voters: voters)
         )
         await metadata.onChange { delta in
@@ -266,11 +283,18 @@ struct NodeBoot {
 /// Why a node cannot serve.
 enum NodeProblem: Error, CustomStringConvertible {
     case notRegistered(Int32, MetadataProblem)
+    case logLost(Int32, directory: KafkaUUID)
 
     var description: String {
         switch self {
         case .notRegistered(let id, let problem):
             "node \(id) was not taken into the cluster: \(problem.message) (\(problem.code))"
+        case .logLost(let id, let directory):
+            """
+            node \(id) has no log of the metadata, but the cluster knows it with the data directory \
+            \(directory): what it promised there is gone. Start it with that directory; if that is \
+            lost for good, let the node join under a new id
+            """
         }
     }
 }

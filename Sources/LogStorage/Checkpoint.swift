@@ -9,7 +9,8 @@ import Platform
 ///
 /// Layout, integers most significant byte first:
 ///
-///     magic u32 "CHKP" | version u16 (1)
+///     magic u32 "CHKP" | version u16 (2)
+///     generation u64 | membership: u32 count, bytes
 ///     raft index u64 | raft term i32 | log start offset i64 | log end offset i64
 ///     leader epochs: u32 count, each epoch i32, start offset i64
 ///     segments: u32 count, each base offset, next offset, size, largest timestamp and its offset,
@@ -17,13 +18,23 @@ import Platform
 ///     producers: u32 count, each id i64, epoch i16, last active i64, u8 count of batches: base
 ///         sequence i32, last sequence i32, base offset i64
 ///     CRC-32C u32 of all before it
+///
+/// Version 1 had neither generation nor membership. Segments of generation 0 lie beside the
+/// checkpoint, those of another in a directory of their own: replacing the checkpoint replaces the
+/// whole log at once.
 struct Checkpoint: Sendable, Equatable {
     static let fileName = "checkpoint"
     private static let magic: UInt32 = 0x4348_4b50
-    private static let version: UInt16 = 1
+    private static let version: UInt16 = 2
     /// Far above what a hundred thousand producers take.
-    private static let maxBytes = 256 << 20
+    static let maxBytes = 256 << 20
+    private static let generationPrefix = "snapshot-"
 
+    /// The Raft index of the snapshot the log began with; 0: with none.
+    var generation: UInt64 = 0
+    /// Who belonged to the group at the Raft index, where the log came as a snapshot and the Raft
+    /// log may not know of it yet; opaque.
+    var membership = ByteSlice()
     var raftIndex: UInt64 = 0
     var raftTerm = LeaderEpoch(0)
     var logStartOffset = Offset.zero
@@ -31,6 +42,13 @@ struct Checkpoint: Sendable, Equatable {
     var epochs = LeaderEpochs()
     var segments: [Segment] = []
     var producers: [Int64: ProducerTable.Producer] = [:]
+
+    /// Where the segments of a generation are.
+    static func segmentDirectory(_ directory: String, generation: UInt64) -> String {
+        generation == 0 ? directory : "\(directory)/\(generationPrefix)\(generation)"
+    }
+
+    static func isSegmentDirectory(_ name: String) -> Bool { name.hasPrefix(generationPrefix) }
 
     func write(to directory: String, _ files: FileSystem) throws(FileError) {
         try files.replaceAtomically(directory + "/" + Self.fileName, with: encoded())
@@ -51,10 +69,13 @@ struct Checkpoint: Sendable, Equatable {
         }
     }
 
-    private func encoded() -> ByteSlice {
+    func encoded() -> ByteSlice {
         var out = ByteWriter(capacity: 1024)
         out.write(Self.magic)
         out.write(Self.version)
+        out.write(generation)
+        out.write(UInt32(membership.count))
+        membership.withUnsafeBytes { out.write(contentsOf: $0) }
         out.write(raftIndex)
         out.write(raftTerm.rawValue)
         out.write(logStartOffset.rawValue)
@@ -94,10 +115,12 @@ struct Checkpoint: Sendable, Equatable {
 
     init() {}
 
-    private init(
+    /// Decodes a checkpoint; one of another node becomes the one of `generation` here.
+    init(
         decoding slice: ByteSlice,
         directory: String,
-        _ files: FileSystem
+        _ files: FileSystem,
+        as generation: UInt64? = nil
     ) throws(MalformedBytes) {
         guard slice.count > 4 else { throw .truncated(needed: 5, available: slice.count) }
         let body = slice.prefix(slice.count - 4)
@@ -108,9 +131,16 @@ struct Checkpoint: Sendable, Equatable {
         var reader = ByteReader(body)
         let magic: UInt32 = try reader.read()
         let version: UInt16 = try reader.read()
-        guard magic == Self.magic, version == Self.version else {
+        guard magic == Self.magic, version == 1 || version == Self.version else {
             throw .unsupportedVersion(Int16(truncatingIfNeeded: version))
         }
+        if version > 1 {
+            self.generation = try reader.read()
+            let count: UInt32 = try reader.read()
+            membership = try reader.readSlice(Int(count))
+        }
+        if let generation { self.generation = generation }
+        let home = Self.segmentDirectory(directory, generation: self.generation)
         raftIndex = try reader.read()
         raftTerm = LeaderEpoch(try reader.read())
         logStartOffset = Offset(try reader.read())
@@ -122,7 +152,7 @@ struct Checkpoint: Sendable, Equatable {
         }
         let segmentCount: UInt32 = try reader.read()
         for _ in 0..<segmentCount {
-            segments.append(try Self.readSegment(&reader, directory, files))
+            segments.append(try Self.readSegment(&reader, home, files))
         }
         let producerCount: UInt32 = try reader.read()
         for _ in 0..<producerCount { try readProducer(&reader) }

@@ -53,6 +53,8 @@ final class SegmentWriter: @unchecked Sendable {
     private static let reserveBytes = 1 << 20
 
     private let directory: String
+    /// Where the segments are.
+    private let home: String
     private let files: FileSystem
 
     private struct Active {
@@ -67,8 +69,9 @@ final class SegmentWriter: @unchecked Sendable {
     }
     private var active: Active?
 
-    init(directory: String, files: FileSystem) {
+    init(_ directory: String, generation: UInt64, files: FileSystem) {
         self.directory = directory
+        home = Checkpoint.segmentDirectory(directory, generation: generation)
         self.files = files
     }
 
@@ -146,7 +149,7 @@ final class SegmentWriter: @unchecked Sendable {
         let segment = Segment(
             baseOffset: batch.baseOffset,
             created: now,
-            files: SegmentFiles(directory: directory, baseOffset: batch.baseOffset, files: files)
+            files: SegmentFiles(directory: home, baseOffset: batch.baseOffset, files: files)
         )
         active = Active(
             segment: segment,
@@ -156,7 +159,7 @@ final class SegmentWriter: @unchecked Sendable {
             partial: [],
             sinceIndex: configuration.indexIntervalBytes
         )
-        try files.syncDirectory(directory)
+        try files.syncDirectory(home)
         checkpoint.segments.append(segment)
     }
 

@@ -20,14 +20,18 @@ package final class PartitionLog: @unchecked Sendable {
     package private(set) var appliedTerm: LeaderEpoch
     /// The last Raft entry that segments and checkpoint vouch for.
     package private(set) var flushedRaftIndex: UInt64
+    /// Bytes of batches that went into segments since the log was opened.
+    package private(set) var flushedBytes = 0
 
     private let directory: String
     private let files: FileSystem
     private let cache: TailCache
-    private let writer: SegmentWriter
+    private var writer: SegmentWriter
     private var segments: [Segment]
     private var flushedOffset: Offset
     private var isFlushing = false
+    /// A snapshot is about to take the place of everything.
+    private var isReplacing = false
     private var needsCheckpoint = false
     private var tail = BatchWindow()
     /// The last checkpoint that was written.
@@ -70,7 +74,7 @@ package final class PartitionLog: @unchecked Sendable {
         self.files = files
         self.cache = cache
         self.checkpoint = checkpoint
-        writer = SegmentWriter(directory: directory, files: files)
+        writer = SegmentWriter(directory, generation: checkpoint.generation, files: files)
         logStartOffset = checkpoint.logStartOffset
         logEndOffset = checkpoint.logEndOffset
         flushedOffset = checkpoint.logEndOffset
@@ -82,8 +86,8 @@ package final class PartitionLog: @unchecked Sendable {
         segments = checkpoint.segments
     }
 
-    /// Removes what a crash left beyond the checkpoint.
-    private static func cutToCheckpoint(
+    /// Removes what a crash left beyond the checkpoint, or a snapshot that took the log's place.
+    static func cutToCheckpoint(
         _ checkpoint: Checkpoint,
         _ directory: String,
         _ files: FileSystem
@@ -94,9 +98,16 @@ package final class PartitionLog: @unchecked Sendable {
                 segment.files.logPath, segment.files.indexPath, segment.files.timeIndexPath,
             ] { known.insert(path) }
         }
-        for name in try files.list(directory) where Self.isSegmentFile(name) {
+        let home = Checkpoint.segmentDirectory(directory, generation: checkpoint.generation)
+        for name in try files.list(directory) where Checkpoint.isSegmentDirectory(name) {
             let path = directory + "/" + name
-            if !known.contains(path) { try files.remove(path) }
+            if path != home { try files.removeTree(path) }
+        }
+        for folder in home == directory ? [home] : [directory, home] where files.exists(folder) {
+            for name in try files.list(folder) where Self.isSegmentFile(name) {
+                let path = folder + "/" + name
+                if !known.contains(path) { try files.remove(path) }
+            }
         }
         for segment in checkpoint.segments {
             let size = try files.open(segment.files.logPath, .read).size()
@@ -117,14 +128,32 @@ package final class PartitionLog: @unchecked Sendable {
     // MARK: Committed batches
 
     /// Takes in the next committed batch; the log's end moves past it.
-    package func append(batch: RecordBatch, raftIndex: UInt64, term: LeaderEpoch) {
+    ///
+    /// `now`, in milliseconds since 1970, is looked at where a producer was not heard of by this
+    /// node itself.
+    package func append(
+        batch: RecordBatch,
+        raftIndex: UInt64,
+        term: LeaderEpoch,
+        now: @autoclosure () -> Int64 = Int64.min
+    ) {
         precondition(batch.baseOffset == logEndOffset, "\(batch.baseOffset) after \(logEndOffset)")
         if term > epochs.latest { epochs.append(term, startingAt: batch.baseOffset) }
         tail.append(batch)
         cache.added(batch.bytes.count)
         logEndOffset = batch.nextOffset
-        producers.commit(batch)
+        producers.commit(batch, now: now())
         advance(raftIndex: raftIndex, term: term)
+    }
+
+    /// The log of a group that begins after an entry nobody wrote.
+    package func begin(raftIndex: UInt64, term: LeaderEpoch) {
+        precondition(appliedRaftIndex == 0, "a log at entry \(appliedRaftIndex) begins again")
+        appliedRaftIndex = raftIndex
+        appliedTerm = term
+        flushedRaftIndex = raftIndex
+        checkpoint.raftIndex = raftIndex
+        checkpoint.raftTerm = term
     }
 
     /// An entry without records was applied.
@@ -234,12 +263,15 @@ package final class PartitionLog: @unchecked Sendable {
 
     /// What is to be written now; `nil` when there is nothing, or a flush is under way.
     package func beginFlush(now: Int64) -> FlushWork? {
-        guard !isFlushing, appliedRaftIndex > flushedRaftIndex || needsCheckpoint else {
-            return nil
-        }
+        guard !isFlushing, !isReplacing, appliedRaftIndex > flushedRaftIndex || needsCheckpoint
+        else { return nil }
         isFlushing = true
         needsCheckpoint = false
         var checkpoint = Checkpoint()
+        checkpoint.generation = self.checkpoint.generation
+        if appliedRaftIndex == self.checkpoint.raftIndex {
+            checkpoint.membership = self.checkpoint.membership
+        }
         checkpoint.raftIndex = appliedRaftIndex
         checkpoint.raftTerm = appliedTerm
         checkpoint.logStartOffset = logStartOffset
@@ -261,7 +293,7 @@ package final class PartitionLog: @unchecked Sendable {
     ///
     /// It takes next to no space. What is not yet in segments stays due.
     package func beginRemoval(now: Int64) -> FlushWork? {
-        guard !isFlushing else { return nil }
+        guard !isFlushing, !isReplacing else { return nil }
         isFlushing = true
         var checkpoint = checkpoint
         let firstKept = segments.first?.baseOffset ?? checkpoint.logEndOffset
@@ -309,6 +341,7 @@ package final class PartitionLog: @unchecked Sendable {
         flushedOffset = written.logEndOffset
         let count = tail.markFlushed(through: flushedOffset)
         guard count > 0 else { return }
+        flushedBytes += count
         let end = flushedOffset
         cache.flushed(count, of: ObjectIdentifier(self)) { [unowned self] in
             tail.evict(through: end)
@@ -320,6 +353,37 @@ package final class PartitionLog: @unchecked Sendable {
         var checkpoint = Checkpoint()
         checkpoint.segments = segments
         writer.trim(checkpoint)
+    }
+
+    // MARK: Snapshots
+
+    /// What segments and checkpoint hold now, which stays readable whatever the log does next.
+    package var snapshot: LogSnapshot { LogSnapshot(checkpoint) }
+
+    /// Who belonged to the group where the log came as a snapshot and nothing has been flushed
+    /// since; empty otherwise.
+    package var snapshotMembership: ByteSlice { checkpoint.membership }
+
+    /// From now on nothing is flushed, until ``finishReplacing(with:)``.
+    package func beginReplacing() { isReplacing = true }
+
+    /// The log is what a snapshot holds; `nil`: what it was.
+    package func finishReplacing(with replacement: LogReplacement?) {
+        isReplacing = false
+        guard let checkpoint = replacement?.checkpoint else { return }
+        discard()
+        self.checkpoint = checkpoint
+        writer = SegmentWriter(directory, generation: checkpoint.generation, files: files)
+        logStartOffset = checkpoint.logStartOffset
+        logEndOffset = checkpoint.logEndOffset
+        flushedOffset = checkpoint.logEndOffset
+        epochs = checkpoint.epochs
+        producers = ProducerTable(producers: checkpoint.producers)
+        appliedRaftIndex = checkpoint.raftIndex
+        appliedTerm = checkpoint.raftTerm
+        flushedRaftIndex = checkpoint.raftIndex
+        segments = checkpoint.segments
+        needsCheckpoint = false
     }
 
     // MARK: Retention
@@ -337,7 +401,7 @@ package final class PartitionLog: @unchecked Sendable {
     ///
     /// - Returns: Files to remove once the next checkpoint no longer names them; a flush is due.
     package func applyRetention(now: Int64) -> Removal? {
-        guard !isFlushing else { return nil }
+        guard !isFlushing, !isReplacing else { return nil }
         let drop = Retention.segmentsToDrop(
             segments,
             logStart: logStartOffset,

@@ -116,11 +116,15 @@ package struct ProducerTable: Sendable, Equatable {
     }
 
     /// The batch is committed.
-    package mutating func commit(_ batch: RecordBatch) {
+    ///
+    /// `now`, in milliseconds since 1970, counts where the batch was not appended here.
+    package mutating func commit(
+        _ batch: RecordBatch,
+        now: @autoclosure () -> Int64 = Int64.min
+    ) {
         guard batch.hasProducer else { return }
-        // A producer's own clock says little about how long it has been idle; where the batch was
-        // not appended here it is all there is.
-        let active = staged[batch.producerID]?.lastActive ?? batch.maxTimestamp
+        // A producer's own clock says little about how long it has been idle.
+        let active = staged[batch.producerID]?.lastActive ?? max(batch.maxTimestamp, now())
         if var entry = staged[batch.producerID] {
             entry.batches.removeAll { $0.baseOffset <= batch.baseOffset }
             staged[batch.producerID] = entry.batches.isEmpty ? nil : entry

@@ -53,6 +53,9 @@ package final class SegmentFiles: Sendable {
         var timeIndex: File?
         /// Where batches begin that a sequential reader will want next.
         var hints: [(offset: Int64, position: Int)] = []
+        /// Snapshots that are being read.
+        var pins = 0
+        var isRemovalDue = false
     }
 
     private static let hintsKept = 16
@@ -113,7 +116,23 @@ package final class SegmentFiles: Sendable {
         }
     }
 
+    /// Keeps the files until ``unpin()``, whoever removes them.
+    func pin() { open.withLock { $0.pins += 1 } }
+
+    func unpin() throws(FileError) {
+        let isDue = open.withLock { state in
+            state.pins -= 1
+            return state.pins == 0 && state.isRemovalDue
+        }
+        if isDue { try remove() }
+    }
+
     func remove() throws(FileError) {
+        let isPinned = open.withLock { state in
+            state.isRemovalDue = state.pins > 0
+            return state.isRemovalDue
+        }
+        guard !isPinned else { return }
         for path in [indexPath, timeIndexPath, logPath] where files.exists(path) {
             try files.remove(path)
         }

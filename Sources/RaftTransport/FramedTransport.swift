@@ -1,7 +1,7 @@
 internal import Bytes
-public import Platform
-public import Raft
-public import RaftRuntime
+package import Platform
+package import Raft
+package import RaftRuntime
 internal import Synchronization
 
 /// The wire between Chronik nodes: length-prefixed frames over TCP.
@@ -17,7 +17,7 @@ internal import Synchronization
 /// | ``start(_:delegate:http2:)`` | once |
 /// | ``send(_:to:)`` | from any thread; before the start and after the end nothing is sent |
 /// | ``stop()`` | once, after the start |
-public final class FramedTransport: RaftTransport {
+package final class FramedTransport: RaftTransport {
     private struct PeerStreams {
         /// By the number of the stream.
         let streams: [OutgoingStream]
@@ -49,7 +49,7 @@ public final class FramedTransport: RaftTransport {
     ///   - loops: Where connections live, spread evenly; it listens on the first.
     ///   - generator: Draws the waits between attempts.
     ///   - metrics: Where it registers its counters, so one transport a registry.
-    public init(
+    package init(
         _ configuration: FramedTransportConfiguration,
         loops: [EventLoop],
         generator: SeededGenerator,
@@ -65,7 +65,7 @@ public final class FramedTransport: RaftTransport {
 
     // MARK: Sending
 
-    public func send(_ frame: PeerFrame, to peer: ReplicaID) {
+    package func send(_ frame: PeerFrame, to peer: ReplicaID) {
         let stream = frame.stream
         guard let peer = state.withLock({ $0.peers[peer] }) else {
             metrics[stream].framesDropped.increment()
@@ -85,7 +85,7 @@ public final class FramedTransport: RaftTransport {
     ///   - http2: Takes connections that speak HTTP/2, their first bytes unread.
     /// - Returns: Where it listens, with the port the system chose if 0 was asked for.
     /// - Throws: When it cannot listen there.
-    public func start(
+    package func start(
         delegate: any RaftTransportDelegate,
         http2: (@Sendable (AcceptedConnection) -> Void)? = nil
     ) throws(NetworkError) -> SocketAddress {
@@ -116,7 +116,7 @@ public final class FramedTransport: RaftTransport {
     }
 
     /// Closes every connection; when it returns the delegate is not called any more.
-    public func stop() async {
+    package func stop() async {
         let (running, peers) = state.withLock { state in
             defer {
                 state.running = nil
@@ -136,7 +136,7 @@ public final class FramedTransport: RaftTransport {
     ///
     /// Connections to and of those that are no longer there are closed; a new address is dialed
     /// at once.
-    public func setPeers(_ addresses: [ReplicaID: SocketAddress]) {
+    package func setPeers(_ addresses: [ReplicaID: SocketAddress]) {
         var addresses = addresses
         addresses[configuration.identity.node] = nil
         let (running, gone, moved) = state.withLock { state in

@@ -1,33 +1,33 @@
-public import Platform
-public import Raft
+package import Platform
+package import Raft
 
 /// Who the node is and what its transport may use.
-public struct FramedTransportConfiguration: Sendable {
-    public var identity: NodeIdentity
-    public var listenAddress: SocketAddress
+package struct FramedTransportConfiguration: Sendable {
+    package var identity: NodeIdentity
+    package var listenAddress: SocketAddress
     /// The longest frame sent or taken, header and all.
     ///
     /// A frame of messages ends after a mebibyte, so this bounds a single message.
-    public var maxFrameBytes = 66 << 20
+    package var maxFrameBytes = 66 << 20
     /// What may wait to be sent to a peer on one stream; what does not fit is dropped.
-    public var maxQueuedBytes = 64 << 20
-    public var maxQueuedFrames = 16_384
-    public var connectNanoseconds = Int64.seconds(2)
+    package var maxQueuedBytes = 64 << 20
+    package var maxQueuedFrames = 16_384
+    package var connectNanoseconds = Int64.seconds(2)
     /// From the connection to the end of the handshake.
-    public var handshakeNanoseconds = Int64.seconds(5)
+    package var handshakeNanoseconds = Int64.seconds(5)
     /// Something is sent at least this often, and its receipt at most.
-    public var keepAliveNanoseconds = Int64.seconds(1)
+    package var keepAliveNanoseconds = Int64.seconds(1)
     /// A connection on which nothing moves for so long is closed.
-    public var stallNanoseconds = Int64.seconds(5)
+    package var stallNanoseconds = Int64.seconds(5)
     /// The wait after the first failed attempt; it doubles with each further one.
-    public var minBackoffNanoseconds = Int64.milliseconds(20)
-    public var maxBackoffNanoseconds = Int64.seconds(1)
+    package var minBackoffNanoseconds = Int64.milliseconds(20)
+    package var maxBackoffNanoseconds = Int64.seconds(1)
     /// Accepted connections that have not said who they are; further ones are closed at once.
-    public var maxUnfinishedHandshakes = 256
+    package var maxUnfinishedHandshakes = 256
     /// What stands between the sockets and the frames; without one, frames are sent in the clear.
-    public var stage: (any StreamStage)?
+    package var stage: (any StreamStage)?
 
-    public init(identity: NodeIdentity, listenAddress: SocketAddress) {
+    package init(identity: NodeIdentity, listenAddress: SocketAddress) {
         self.identity = identity
         self.listenAddress = listenAddress
     }
@@ -37,7 +37,7 @@ public struct FramedTransportConfiguration: Sendable {
 ///
 /// Called on the socket's loop, and given the time of a handshake. With a stage, connections that
 /// do not begin with a TLS record are refused.
-public protocol StreamStage: Sendable {
+package protocol StreamStage: Sendable {
     func dialed(_ socket: Socket, to peer: ReplicaID) async throws -> Socket
     func accepted(_ socket: Socket) async throws -> Socket
     /// Throws unless the other side of an accepted socket may call itself `peer`, as it does.

@@ -38,8 +38,8 @@ package final class GroupCommitWAL: Sendable {
     private let visibleState = Atomic(State.writing.rawValue)
     private let inlineSync: Int64
     private let typicalSync = Atomic(Int64.max)
-    private let poisonHandler = Mutex<(@Sendable () -> Void)?>(nil)
-    private let pressureHandler = Mutex<PressureHandler?>(nil)
+    private let poisonHandler = Mutex(Handler<@Sendable () -> Void>())
+    private let pressureHandler = Mutex(Handler<PressureHandler>())
     private let closeCompletion = Mutex<(@Sendable (WALError?) -> Void)?>(nil)
 
     private init(
@@ -261,7 +261,7 @@ package final class GroupCommitWAL: Sendable {
         if case .poisoned = error { setState(.poisoned) } else { setState(.closed) }
         let all = group + intake.withLock { $0.end(error) }
         Self.complete(all) { _ in .failure(error) }
-        if isPoisoned, let handler = poisonHandler.withLock({ $0 }) { handler() }
+        if isPoisoned, let handler = poisonHandler.withLock({ $0.call }) { handler() }
         finishClose(error)
     }
 
@@ -300,7 +300,7 @@ package final class GroupCommitWAL: Sendable {
 
     /// Has `handler` called, on any thread, once the log is poisoned.
     package func onPoisoned(_ handler: @escaping @Sendable () -> Void) {
-        poisonHandler.withLock { $0 = handler }
+        poisonHandler.withLock { $0.call = handler }
         if isPoisoned { handler() }
     }
 
@@ -326,12 +326,12 @@ package final class GroupCommitWAL: Sendable {
     /// Asked each time a file is begun or grows while more than half of the log's space is in use, and again
     /// after a release that leaves the log over its limit.
     package func onPressure(_ handler: @escaping PressureHandler) {
-        pressureHandler.withLock { $0 = handler }
+        pressureHandler.withLock { $0.call = handler }
         worker.execute { [self] in askForSpace() }
     }
 
     private func askForSpace() {
-        guard let below = inventory.pressure, let handler = pressureHandler.withLock({ $0 })
+        guard let below = inventory.pressure, let handler = pressureHandler.withLock({ $0.call })
         else { return }
         handler(below)
     }
@@ -396,4 +396,11 @@ package final class GroupCommitWAL: Sendable {
         guard let completion else { return }
         inventory.close { completion(error) }
     }
+}
+
+/// A closure behind a lock.
+///
+/// Bare, it would be wrapped once more with every access.
+private struct Handler<Body: Sendable>: Sendable {
+    var call: Body?
 }

@@ -18,7 +18,8 @@ enum BenchProgram {
         let platform = RealPlatform(loopCount: settings.threads)
         switch settings.mode {
         case .limits: runLimits(settings, platform)
-        case .raft: runRaft(settings, platform)
+        case .raft:
+            _ = Task(executorPreference: platform.loops[0]) { await runRaft(settings, platform) }
         case .raftRecovery:
             _ = Task(executorPreference: platform.loops[0]) {
                 await runRecovery(settings, platform)
@@ -42,12 +43,27 @@ enum BenchProgram {
         }
     }
 
-    private static func runRaft(_ settings: BenchSettings, _ platform: RealPlatform) -> Never {
+    private static func runRaft(_ settings: BenchSettings, _ platform: RealPlatform) async -> Never
+    {
+        let isAll = !settings.isCoreWanted && !settings.isIdleWanted && !settings.isActiveWanted
         var report = RaftReport()
         do {
-            for batch in [1_000, 100, 1] {
+            for batch in [1_000, 100, 1] where isAll || settings.isCoreWanted {
                 let run = RaftCoreRun(batch: batch, entries: settings.entries)
                 report.core.append(try run.measure(clock: platform.clock))
+            }
+            if isAll || settings.isIdleWanted || settings.isActiveWanted {
+                let run = RaftRuntimeRun(
+                    groups: settings.groups ?? RaftRuntimeRun.defaultGroups,
+                    nanoseconds: settings.effectiveDuration ?? .seconds(10),
+                    directory: settings.directory
+                ) { [isQuiet = settings.isQuiet] line in
+                    if !isQuiet { StandardError.write(line + "\n") }
+                }
+                (report.idle, report.active) = try await run.measure(
+                    idle: isAll || settings.isIdleWanted,
+                    active: isAll || settings.isActiveWanted
+                )
             }
         } catch {
             fail(error)

@@ -50,6 +50,10 @@ import Testing
     }
 
     @Test func `the wire between nodes is measured without a broker`() throws {
+        let raft = try settings("raft", "--groups", "100", "--idle", "--duration", "3", "--quiet")
+        #expect(raft.groups == 100 && raft.isIdleWanted && !raft.isActiveWanted && raft.isQuiet)
+        #expect(raft.effectiveDuration == 3_000_000_000)
+        #expect(problem("raft", "--groups", "0")?.contains("from 1 to 100000") == true)
         let read = try settings("raft-wire", "--json")
         #expect(read.mode == .raftWire && read.isJSON)
         #expect(problem("raft-wire", "--topic", "t")?.contains("not for raft-wire") == true)

@@ -203,4 +203,14 @@ import Testing
         let again = LogFixture.batch(records: 2, producerID: 7, epoch: 1, sequence: 10)
         #expect(fixture.log.producers.check(again, now: 0) == .duplicate(Offset(10)))
     }
+
+    @Test func `a follower remembers a producer from when it heard of it`() {
+        var table = ProducerTable()
+        let batch = LogFixture.batch(timestamp: 1_000, producerID: 4, epoch: 0, sequence: 0)
+        table.commit(batch, now: 500_000)
+        table.expire(before: 400_000)
+        #expect(table.check(batch, now: 500_000) == .duplicate(batch.baseOffset))
+        table.expire(before: 600_000)
+        #expect(table.check(batch, now: 600_000) == .new)
+    }
 }

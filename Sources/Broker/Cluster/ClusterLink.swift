@@ -17,6 +17,7 @@ final class ClusterLink: NodeCalls {
     private let nodeID: Int32
     private let loop: EventLoop
     private let loops: [EventLoop]
+    private let log = Logger("cluster")
     private let dispatcher = Mutex<RaftDispatcher?>(nil)
 
     init(
@@ -79,12 +80,55 @@ final class ClusterLink: NodeCalls {
             }
         }
         _ = try started.get()
-        calls.serve { _, call in
+        calls.serve { peer, call in
             guard let operation = NodeOperation(rawValue: call.operation) else { return nil }
-            return await metadata.serve(operation, call.payload)
+            return await metadata.serve(
+                operation,
+                call.payload,
+                from: Int32(truncatingIfNeeded: peer.rawValue)
+            )
         }
         await metadata.connect(self)
         dispatcher.follow(others.map { ReplicaID(UInt64($0.id)) })
+    }
+
+    /// Makes sure that a node without a log of the metadata never had one: its voice must not count
+    /// twice.
+    ///
+    /// What it may have promised, a majority knows; so as many others are asked as leave no majority
+    /// without one of them. A new cluster forms once so many nodes are there.
+    ///
+    /// - Throws: ``NodeProblem/logLost(_:directory:)`` when the cluster knows it.
+    func introduce() async throws(NodeProblem) {
+        let majority = settings.nodes.count / 2 + 1
+        var missing = others.count - majority + 2
+        var unheard = others.map(\.id)
+        var rounds = 0
+        while missing > 0 && !unheard.isEmpty {
+            for id in unheard {
+                guard let known = await directory(knownTo: id) else { continue }
+                guard known == .zero else { throw .logLost(nodeID, directory: known) }
+                unheard.removeAll { $0 == id }
+                missing -= 1
+            }
+            guard missing > 0 && !unheard.isEmpty else { return }
+            rounds += 1
+            if rounds % 50 == 0 {
+                log.warning(
+                    "a node that is new waits for others to form the cluster",
+                    ["waiting-for": unheard.map(String.init).joined(separator: ",")]
+                )
+            }
+            await loop.sleep(nanoseconds: .milliseconds(100))
+        }
+    }
+
+    private func directory(knownTo id: Int32) async -> KafkaUUID? {
+        guard
+            let answer = try? await call(id, .introduce, ByteSlice(), within: .seconds(2))
+        else { return nil }
+        var reader = ByteReader(answer)
+        return try? reader.readUUID()
     }
 
     func follow(_ metadata: MetadataService, reportsOf leaders: LeaderTable) async {

@@ -3,6 +3,7 @@ import Coordinators
 import KafkaMessages
 import KafkaProtocol
 import Platform
+import RaftRuntime
 
 /// The group coordinators of one event loop: gives the pure shards their clock, their log and the
 /// requests that wait for them.
@@ -18,11 +19,14 @@ actor CoordinatorLoop {
     private final class Hosted: @unchecked Sendable {
         // Unchecked: confined to the loop.
         let partition: TopicPartition
-        let coordinator: GroupCoordinatorShard
+        private(set) weak var log: Partition?
+        var coordinator: GroupCoordinatorShard
+        /// It leads, and everything of earlier leaders is replayed.
         var isActive = false
 
-        init(_ partition: TopicPartition, _ coordinator: GroupCoordinatorShard) {
-            self.partition = partition
+        init(_ log: Partition, _ coordinator: GroupCoordinatorShard) {
+            self.log = log
+            partition = log.id
             self.coordinator = coordinator
         }
     }
@@ -52,27 +56,57 @@ actor CoordinatorLoop {
 
     // MARK: The log
 
-    /// Follows a partition of `__consumer_offsets` from its start.
+    /// Follows a partition of `__consumer_offsets` from its start, whoever leads it, so that a
+    /// replica that comes to lead knows every group at once.
+    ///
+    /// | it | members' sessions | requests |
+    /// |---|---|---|
+    /// | follows | run elsewhere | refused: not the coordinator |
+    /// | was elected | | refused: it is loading |
+    /// | has applied all that earlier leaders committed | begin anew | served |
     func follow(
         _ partition: Partition,
         _ stateMachine: PartitionStateMachine,
         _ batches: [RecordBatch]
     ) {
-        let coordinator = GroupCoordinatorShard(
-            settings: settings,
-            wallMilliseconds: { [clock = loop.clock] in clock.wallMilliseconds },
-            memberSuffix: { [unowned self] in self.assumeIsolated { $0.randomSuffix() } }
-        )
-        let entry = Hosted(partition.id, coordinator)
+        let entry = Hosted(partition, makeCoordinator())
         hosted[partition.id.partition] = entry
         for batch in batches { replay(batch, into: entry) }
         stateMachine.onBatch = { [unowned self] batch in
             self.assumeIsolated { $0.replay(batch, into: entry) }
         }
+        stateMachine.onRestored = { [unowned self] batches in
+            self.assumeIsolated { $0.startOver(entry, batches) }
+        }
         let tellOthers = partition.onLeadership
-        partition.onLeadership = { [unowned self] epoch in
-            self.assumeIsolated { $0.leadershipChanged(entry, leads: epoch != nil) }
+        partition.onLeadership = { [unowned self, unowned partition] epoch in
+            self.assumeIsolated {
+                $0.leadershipChanged(entry, leads: epoch != nil)
+                if partition.isRemoved { $0.forget(entry) }
+            }
             tellOthers?(epoch)
+        }
+    }
+
+    private func makeCoordinator() -> GroupCoordinatorShard {
+        GroupCoordinatorShard(
+            settings: settings,
+            wallMilliseconds: { [clock = loop.clock] in clock.wallMilliseconds },
+            memberSuffix: { [unowned self] in self.assumeIsolated { $0.randomSuffix() } }
+        )
+    }
+
+    /// A snapshot took the place of the log that was followed.
+    private func startOver(_ entry: Hosted, _ batches: [RecordBatch]) {
+        leadershipChanged(entry, leads: false)
+        entry.coordinator = makeCoordinator()
+        for batch in batches { replay(batch, into: entry) }
+    }
+
+    /// The partition has left this node.
+    private func forget(_ entry: Hosted) {
+        if hosted[entry.partition.partition] === entry {
+            hosted[entry.partition.partition] = nil
         }
     }
 
@@ -133,6 +167,14 @@ actor CoordinatorLoop {
         }
     }
 
+    /// Why a request was not taken.
+    func refusal(partition: Int32) -> ErrorCode {
+        guard let log = hosted[partition]?.log, !log.hasFailed, log.replica.info.isLeader else {
+            return .notCoordinator
+        }
+        return .coordinatorLoadInProgress
+    }
+
     /// Reads a coordinator's state; `nil` when this node is not the group's coordinator.
     func read<T: Sendable>(
         partition: Int32,
@@ -167,13 +209,14 @@ actor CoordinatorLoop {
         var builder = RecordBatchBuilder(baseTimestamp: loop.clock.wallMilliseconds)
         for record in write.records { builder.append(key: record.key, value: record.value) }
         let item = AppendItem(partition: entry.partition, batch: builder.finish())
+        let coordinator = entry.coordinator
         Task.immediate(executorPreference: loop) {
             let results = await self.shard.append(
                 [item],
                 waits: true,
                 timeoutMilliseconds: Self.appendTimeoutMilliseconds
             )
-            let effects = entry.coordinator.appendFinished(
+            let effects = coordinator.appendFinished(
                 write.id,
                 results[0].error,
                 now: self.now

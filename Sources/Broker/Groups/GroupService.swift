@@ -10,10 +10,29 @@ final class GroupService: Sendable {
 
     private let loops: [CoordinatorLoop]
     private let published: PublishedImage
+    private let leader: @Sendable (TopicPartition) -> Int32?
 
-    init(loops: [CoordinatorLoop], published: PublishedImage) {
+    /// Finds coordinators; `leader` tells who leads a partition, whether or not it has a replica on
+    /// this node.
+    init(
+        loops: [CoordinatorLoop],
+        published: PublishedImage,
+        leader: @escaping @Sendable (TopicPartition) -> Int32?
+    ) {
         self.loops = loops
         self.published = published
+        self.leader = leader
+    }
+
+    /// The broker that coordinates a group; `nil` while its partition has no leader.
+    func coordinator(of group: String) -> Int32? {
+        locate(group).flatMap { leader(TopicPartition(topic: Self.topic, partition: $0.partition)) }
+    }
+
+    /// What a client is told whose request was not taken.
+    func refusal(group: String) async -> ErrorCode {
+        guard let place = locate(group) else { return .notCoordinator }
+        return await place.loop.refusal(partition: place.partition)
     }
 
     /// What starting a partition of `__consumer_offsets` on `loop` has to do beside.

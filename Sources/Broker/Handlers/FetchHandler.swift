@@ -23,9 +23,30 @@ struct FetchHandler: RequestHandler {
             return response
         case .plan(let made): plan = made
         }
-        var reader = FetchReader(broker: broker, request: request, plan: plan, loop: loop)
+        // From here on consumers know that they may read from followers (KIP-392).
+        let mayFollow = context.apiVersion >= 11 && request.isFromConsumer
+        var reader = FetchReader(
+            broker: broker,
+            request: request,
+            plan: plan,
+            loop: loop,
+            mayFollow: mayFollow
+        )
         await reader.read()
-        return await sessions.close(plan, reader.results)
+        var response = await sessions.close(plan, reader.results)
+        let leaders = LeaderHints.brokers(in: reader.results.lazy.compactMap(\.outcome.leader))
+        if !leaders.isEmpty && context.apiVersion >= 16 {
+            let brokers = LeaderHints.endpoints(of: leaders, in: broker.image)
+            response.nodeEndpoints = brokers.map { broker in
+                var endpoint = FetchResponse.NodeEndpoint()
+                endpoint.nodeId = broker.id
+                endpoint.host = broker.host
+                endpoint.port = Int32(broker.port)
+                endpoint.rack = broker.rack
+                return endpoint
+            }
+        }
+        return response
     }
 }
 
@@ -41,7 +62,18 @@ private struct FetchReader {
     /// Partitions to read, as places in `plan.partitions`, by the loop of their shard.
     private var byLoop: [[Int]]
 
-    init(broker: BrokerServices, request: FetchRequest, plan: FetchPlan, loop: EventLoop) {
+    private let mayFollow: Bool
+    private let rack: String?
+
+    init(
+        broker: BrokerServices,
+        request: FetchRequest,
+        plan: FetchPlan,
+        loop: EventLoop,
+        mayFollow: Bool
+    ) {
+        self.mayFollow = mayFollow
+        rack = mayFollow && !request.rackId.isEmpty ? request.rackId : nil
         self.broker = broker
         self.loop = loop
         self.plan = plan
@@ -111,7 +143,7 @@ private struct FetchReader {
     private var isEnough: Bool {
         var bytes = 0
         for result in results {
-            if result.outcome.error != .none || result.outcome.diverging != nil { return true }
+            if result.outcome.mustBeTold { return true }
             bytes += result.outcome.records.count
         }
         return bytes >= minBytes || plan.partitions.isEmpty
@@ -128,7 +160,9 @@ private struct FetchReader {
                     offset: partition.fetchOffset,
                     maxBytes: partition.maxBytes,
                     currentLeaderEpoch: partition.currentLeaderEpoch,
-                    lastFetchedEpoch: partition.lastFetchedEpoch
+                    lastFetchedEpoch: partition.lastFetchedEpoch,
+                    mayFollow: mayFollow,
+                    rack: rack
                 )
             }
             let outcomes = await broker.shards[loop].read(
@@ -155,4 +189,13 @@ private struct FetchReader {
             await broker.shards[loop].forget(signal, of: places.map(id))
         }
     }
+}
+
+extension FetchRequest {
+    fileprivate var isFromConsumer: Bool { replicaId < 0 && replicaState.replicaId < 0 }
+}
+
+extension ReadOutcome {
+    /// Whether there is something in it beside records.
+    var mustBeTold: Bool { error != .none || diverging != nil || preferredReplica != nil }
 }

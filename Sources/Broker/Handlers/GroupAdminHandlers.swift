@@ -21,31 +21,51 @@ struct FindCoordinatorHandler: RequestHandler {
             response.coordinators = request.coordinatorKeys.map { key in
                 var entry = FindCoordinatorResponse.Coordinator()
                 entry.key = key
-                if let problem {
+                switch place(of: key, problem) {
+                case .success(let place):
+                    (entry.nodeId, entry.host, entry.port) = (place.id, place.host, place.port)
+                case .failure(let problem):
                     entry.errorCode = problem.code.rawValue
                     entry.errorMessage = problem.message
-                    entry.nodeId = -1
-                    entry.port = -1
-                } else {
-                    entry.nodeId = broker.nodeID
-                    entry.host = broker.advertised.host
-                    entry.port = Int32(broker.advertised.port)
+                    (entry.nodeId, entry.port) = (-1, -1)
                 }
                 return entry
             }
             return response
         }
-        if let problem {
+        switch place(of: request.key, problem) {
+        case .success(let place):
+            (response.nodeId, response.host, response.port) = (place.id, place.host, place.port)
+        case .failure(let problem):
             response.errorCode = problem.code.rawValue
             response.errorMessage = problem.message
-            response.nodeId = -1
-            response.port = -1
-        } else {
-            response.nodeId = broker.nodeID
-            response.host = broker.advertised.host
-            response.port = Int32(broker.advertised.port)
+            (response.nodeId, response.port) = (-1, -1)
         }
         return response
+    }
+
+    private struct Place {
+        let id: Int32
+        let host: String
+        let port: Int32
+    }
+
+    private func place(
+        of group: String,
+        _ problem: MetadataProblem?
+    ) -> Result<Place, MetadataProblem> {
+        if let problem { return .failure(problem) }
+        guard let id = broker.groups.coordinator(of: group) else {
+            return .failure(.init(.coordinatorNotAvailable, "the coordinator is being elected"))
+        }
+        if id == broker.nodeID {
+            let (host, port) = (broker.advertised.host, Int32(broker.advertised.port))
+            return .success(Place(id: id, host: host, port: port))
+        }
+        guard let other = broker.image.broker(id) else {
+            return .failure(.init(.coordinatorNotAvailable, "the coordinator is not known"))
+        }
+        return .success(Place(id: id, host: other.host, port: Int32(other.port)))
     }
 
     private func problem(keyType: Int8) async -> MetadataProblem? {
@@ -53,11 +73,7 @@ struct FindCoordinatorHandler: RequestHandler {
             return .init(.invalidRequest, "this broker coordinates consumer groups only")
         }
         let name = InternalTopic.consumerOffsets.rawValue
-        if let topic = broker.image.topics[name] {
-            let ids = topic.partitions.map { TopicPartition(topic: name, partition: $0.index) }
-            let isReady = ids.allSatisfy { broker.leaders.epoch(of: $0) != nil }
-            return isReady ? nil : .init(.coordinatorNotAvailable, "the coordinators are loading")
-        }
+        if broker.image.topics[name] != nil { return nil }
         do {
             _ = try await TopicCreation(broker: broker).create(
                 .init(
@@ -119,7 +135,7 @@ struct DescribeGroupsHandler: RequestHandler {
             } else {
                 var entry = DescribeGroupsResponse.DescribedGroup()
                 entry.groupId = id
-                entry.errorCode = ErrorCode.notCoordinator.rawValue
+                entry.errorCode = await broker.groups.refusal(group: id).rawValue
                 response.groups.append(entry)
             }
         }
@@ -146,7 +162,7 @@ struct DeleteGroupsHandler: RequestHandler {
             if case .delete(let code) = reply {
                 result.errorCode = code
             } else {
-                result.errorCode = ErrorCode.notCoordinator.rawValue
+                result.errorCode = await broker.groups.refusal(group: id).rawValue
             }
             response.results.append(result)
         }

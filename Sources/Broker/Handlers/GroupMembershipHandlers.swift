@@ -19,7 +19,7 @@ struct JoinGroupHandler: RequestHandler {
         }
         if case .join(let response) = reply { return response }
         var response = JoinGroupResponse()
-        response.errorCode = ErrorCode.notCoordinator.rawValue
+        response.errorCode = await broker.groups.refusal(group: request.groupId).rawValue
         response.memberId = request.memberId
         response.protocolName = ""
         return response
@@ -38,7 +38,7 @@ struct SyncGroupHandler: RequestHandler {
         }
         if case .sync(let response) = reply { return response }
         var response = SyncGroupResponse()
-        response.errorCode = ErrorCode.notCoordinator.rawValue
+        response.errorCode = await broker.groups.refusal(group: request.groupId).rawValue
         return response
     }
 }
@@ -55,7 +55,7 @@ struct HeartbeatHandler: RequestHandler {
         }
         if case .heartbeat(let response) = reply { return response }
         var response = HeartbeatResponse()
-        response.errorCode = ErrorCode.notCoordinator.rawValue
+        response.errorCode = await broker.groups.refusal(group: request.groupId).rawValue
         return response
     }
 }
@@ -75,7 +75,7 @@ struct LeaveGroupHandler: RequestHandler {
         }
         if case .leave(let response) = reply { return response }
         var response = LeaveGroupResponse()
-        response.errorCode = ErrorCode.notCoordinator.rawValue
+        response.errorCode = await broker.groups.refusal(group: request.groupId).rawValue
         return response
     }
 }

@@ -33,6 +33,7 @@ struct OffsetCommitHandler: RequestHandler {
             )
         }
         if case .offsetCommit(let response) = reply { return response }
+        let refusal = await broker.groups.refusal(group: request.groupId).rawValue
         var response = OffsetCommitResponse()
         response.topics = request.topics.map { topic in
             var answer = OffsetCommitResponse.OffsetCommitResponseTopic()
@@ -40,7 +41,7 @@ struct OffsetCommitHandler: RequestHandler {
             answer.partitions = topic.partitions.map { partition in
                 var entry = OffsetCommitResponse.OffsetCommitResponsePartition()
                 entry.partitionIndex = partition.partitionIndex
-                entry.errorCode = ErrorCode.notCoordinator.rawValue
+                entry.errorCode = refusal
                 return entry
             }
             return answer
@@ -74,15 +75,20 @@ struct OffsetFetchHandler: RequestHandler {
                 let asked = group.topics?.map {
                     Asked(topic: $0.name, partitions: $0.partitionIndexes)
                 }
-                response.groups.append(
-                    Self.describe(group.groupId, await offsets(of: group.groupId, asked))
-                )
+                if let answers = await offsets(of: group.groupId, asked) {
+                    response.groups.append(Self.describe(group.groupId, answers))
+                } else {
+                    var refused = OffsetFetchResponse.OffsetFetchResponseGroup()
+                    refused.groupId = group.groupId
+                    refused.errorCode = await broker.groups.refusal(group: group.groupId).rawValue
+                    response.groups.append(refused)
+                }
             }
             return response
         }
         let asked = request.topics?.map { Asked(topic: $0.name, partitions: $0.partitionIndexes) }
         guard let answers = await offsets(of: request.groupId, asked) else {
-            let code = ErrorCode.notCoordinator.rawValue
+            let code = await broker.groups.refusal(group: request.groupId).rawValue
             if context.apiVersion >= 2 { response.errorCode = code }
             response.topics = (asked ?? []).map { topic in
                 Self.topic(
@@ -142,14 +148,10 @@ struct OffsetFetchHandler: RequestHandler {
 
     private static func describe(
         _ id: String,
-        _ answers: [Answer]?
+        _ answers: [Answer]
     ) -> OffsetFetchResponse.OffsetFetchResponseGroup {
         var group = OffsetFetchResponse.OffsetFetchResponseGroup()
         group.groupId = id
-        guard let answers else {
-            group.errorCode = ErrorCode.notCoordinator.rawValue
-            return group
-        }
         group.topics = answers.map { answer in
             var topic = OffsetFetchResponse.OffsetFetchResponseTopics()
             topic.name = answer.topic
@@ -181,7 +183,7 @@ struct OffsetDeleteHandler: RequestHandler {
         }
         if case .offsetDelete(let response) = reply { return response }
         var response = OffsetDeleteResponse()
-        response.errorCode = ErrorCode.notCoordinator.rawValue
+        response.errorCode = await broker.groups.refusal(group: request.groupId).rawValue
         return response
     }
 }

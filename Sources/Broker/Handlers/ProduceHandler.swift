@@ -7,8 +7,9 @@ import Platform
 /// Produce: appends batches, and answers when what `acks` asks for has happened.
 ///
 /// acks=0 is answered with nothing, or with the end of the connection when a batch could not be
-/// appended: nothing else tells the producer to look for another leader. acks=1 and acks=all once the batches are durable and
-/// committed: on a group of one voter the two are the same moment.
+/// appended: nothing else tells the producer to look for another leader. acks=1 once the batches are
+/// durable on this node, acks=all once they are on a majority: on a group of one voter the two are
+/// the same moment.
 struct ProduceHandler: RequestHandler {
     static let versions: ClosedRange<Int16> = 3...11
 
@@ -26,11 +27,11 @@ struct ProduceHandler: RequestHandler {
             await plan.append(
                 broker: broker,
                 loop: context.client.loop,
-                waits: request.acks != 0,
+                point: request.acks == 0 ? nil : request.acks == 1 ? .written : .committed,
                 timeout: request.timeoutMs
             )
         }
-        guard request.acks == 0 else { return plan.response() }
+        guard request.acks == 0 else { return plan.response(broker.image) }
         if let failure = plan.firstFailure { throw ConnectionEnd(reason: failure) }
         return nil
     }
@@ -111,9 +112,11 @@ private struct AppendPlan {
     mutating func append(
         broker: BrokerServices,
         loop: EventLoop,
-        waits: Bool,
+        point: AppendPoint?,
         timeout: Int32
     ) async {
+        let waits = point != nil
+        let point = point ?? .committed
         let live = targets.indices.filter { targets[$0].item != nil }
         guard let first = live.first else { return }
         let loops = Set(live.map { targets[$0].loop }).sorted()
@@ -121,6 +124,7 @@ private struct AppendPlan {
             let results = await broker.shards[targets[first].loop].append(
                 live.compactMap { targets[$0].item },
                 waits: waits,
+                until: point,
                 timeoutMilliseconds: timeout
             )
             for (slot, index) in live.enumerated() { targets[index].result = results[slot] }
@@ -134,7 +138,7 @@ private struct AppendPlan {
             let items = group.compactMap { targets[$0].item }
             let shard = broker.shards[loops[place]]
             let hop = Task.immediate(executorPreference: loop) {
-                await shard.append(items, waits: waits, timeoutMilliseconds: timeout)
+                await shard.append(items, waits: waits, until: point, timeoutMilliseconds: timeout)
             }
             hops.append((place, hop))
         }
@@ -142,6 +146,7 @@ private struct AppendPlan {
             let results = await broker.shards[loop.index].append(
                 groups[own].compactMap { targets[$0].item },
                 waits: waits,
+                until: point,
                 timeoutMilliseconds: timeout
             )
             settle(groups[own], results)
@@ -161,7 +166,7 @@ private struct AppendPlan {
         return "a produce with acks=0 to \(topic.name)-\(partition) failed: \(target.result.error)"
     }
 
-    func response() -> ProduceResponse {
+    func response(_ image: @autoclosure () -> MetadataImage) -> ProduceResponse {
         var response = ProduceResponse()
         response.responses.reserveCapacity(request.topicData.count)
         var next = 0
@@ -177,6 +182,17 @@ private struct AppendPlan {
             }
             response.responses.append(answer)
         }
+        let leaders = LeaderHints.brokers(in: targets.lazy.compactMap(\.result.leader))
+        if !leaders.isEmpty {
+            response.nodeEndpoints = LeaderHints.endpoints(of: leaders, in: image()).map { broker in
+                var endpoint = ProduceResponse.NodeEndpoint()
+                endpoint.nodeId = broker.id
+                endpoint.host = broker.host
+                endpoint.port = Int32(broker.port)
+                endpoint.rack = broker.rack
+                return endpoint
+            }
+        }
         return response
     }
 
@@ -191,6 +207,10 @@ private struct AppendPlan {
         answer.logAppendTimeMs = result.logAppendTime
         answer.logStartOffset = result.logStartOffset
         answer.errorMessage = result.message
+        if let leader = result.leader, let id = leader.id {
+            answer.currentLeader.leaderId = id
+            answer.currentLeader.leaderEpoch = leader.epoch
+        }
         return answer
     }
 }

@@ -42,6 +42,8 @@ actor MetadataService: MetadataStore {
     /// Told when this node begins or ceases to lead the metadata.
     private var onLeading: ((Bool) -> Void)?
     private var brokerEpoch: Int64 = 0
+    /// Whether this node starts without a log of the metadata.
+    private let isNew: Bool
 
     private struct Waiting {
         let isOver: (DecisionPipeline, _ end: Int64) -> Bool
@@ -53,6 +55,7 @@ actor MetadataService: MetadataStore {
         shard: PartitionShard,
         wal: GroupCommitWAL,
         settings: MetadataController.Settings,
+        isNew: Bool,
         published: PublishedImage,
         clock: any Clock,
         generator: SeededGenerator
@@ -60,6 +63,7 @@ actor MetadataService: MetadataStore {
         self.loop = loop
         self.shard = shard
         self.wal = wal
+        self.isNew = isNew
         nodeID = settings.nodeID
         self.published = published
         self.clock = clock
@@ -355,9 +359,18 @@ actor MetadataService: MetadataStore {
 
     // MARK: What other nodes ask
 
-    /// Answers a call of another node.
-    func serve(_ operation: NodeOperation, _ payload: ByteSlice) async -> ByteSlice {
+    /// Answers a call of another node; `nil` when it cannot be answered now.
+    func serve(
+        _ operation: NodeOperation,
+        _ payload: ByteSlice,
+        from node: Int32
+    ) async -> ByteSlice? {
         switch operation {
+        case .introduce:
+            // A node without a log has promised nothing before its group is started.
+            guard partition != nil else { return isNew ? Self.encoded(.zero) : nil }
+            guard let image = try? await linearizableImage() else { return nil }
+            return Self.encoded(image.broker(node)?.registration.directoryID ?? .zero)
         case .forwardWrite:
             guard let command = try? MetadataCommand(decoding: payload) else {
                 return MetadataAttempt.refused(
@@ -373,6 +386,12 @@ actor MetadataService: MetadataStore {
                 return MetadataAttempt.notLeading(error).encoded()
             }
         }
+    }
+
+    private static func encoded(_ id: KafkaUUID) -> ByteSlice {
+        var writer = ByteWriter(capacity: 16)
+        writer.write(id)
+        return writer.finishContiguous()
     }
 
     // MARK: This node as a broker

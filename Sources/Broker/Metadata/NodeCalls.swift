@@ -9,6 +9,9 @@ enum NodeOperation: UInt8, Sendable {
     case forwardWrite = 1
     /// How far an image must be to hold all that was acknowledged; nothing, answered by an attempt.
     case queryMetadata = 2
+    /// Which data directory the cluster knows of the asking node: nothing, answered by 16 bytes,
+    /// all 0 if it knows none.
+    case introduce = 3
 }
 
 /// Asks other nodes of the cluster.

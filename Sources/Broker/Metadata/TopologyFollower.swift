@@ -149,10 +149,10 @@ actor TopologyFollower {
         var remembered = waitingForRoom.removeValue(forKey: groupID)
         do {
             if remembered == nil {
-                remembered = try takeRecovered(
-                    groupID,
-                    topic.partitions[Int(id.partition)].firstReplicas
-                )
+                // A joiner learns who belongs to the group from its leader.
+                var voters: [Int32] = []
+                if case .founder(let founders) = beginning { voters = founders }
+                remembered = try takeRecovered(groupID, voters)
             }
             var start = PartitionStart(
                 id: id,

@@ -31,7 +31,7 @@ final class Partition: @unchecked Sendable {
     private(set) var hasFailed = false
     /// The last attempt to write its segments failed; the next will be made by itself.
     var cannotFlush = false
-    private var isRemoved = false
+    private(set) var isRemoved = false
 
     private struct PendingProduce {
         let lastOffset: Int64
@@ -40,10 +40,19 @@ final class Partition: @unchecked Sendable {
     }
     /// In the order of their offsets.
     private var pendingProduces: [PendingProduce] = []
+    /// Those that wait for this node's disk only, where others vote too; in the order of their
+    /// entries.
+    private var pendingWrites: [(index: LogIndex, produce: PendingProduce)] = []
     private var fetchSignals: [FetchSignal] = []
 
     /// Called with each leadership change: the epoch led in, or `nil`.
     var onLeadership: ((Int32?) -> Void)?
+    /// Called when a leader is known, this node or another, or none any more.
+    ///
+    /// Where it is this node, it serves from ``onLeadership`` on.
+    var onLeaderChanged: ((_ leader: Int32?, _ epoch: Int32) -> Void)?
+    /// Called when the members of the group have changed, as far as this replica has applied.
+    var onMembershipChanged: ((Membership) -> Void)?
     /// Called once when the partition's log can no longer be read or written.
     var onFailed: ((any Error) -> Void)?
     /// Called after entries were applied.
@@ -71,7 +80,15 @@ final class Partition: @unchecked Sendable {
         replica.onLeadership = { [unowned self] leads, term in
             leadershipChanged(leads ? Int32(truncatingIfNeeded: term.rawValue) : nil)
         }
+        replica.onLeaderChanged = { [unowned self] leader, term in
+            onLeaderChanged?(
+                leader.map { Int32(truncatingIfNeeded: $0.rawValue) },
+                Int32(truncatingIfNeeded: term.rawValue)
+            )
+        }
+        replica.onMembershipChanged = { [unowned self] in onMembershipChanged?($0) }
         replica.onApplied = { [unowned self] in committed() }
+        replica.onDurable = { [unowned self] in written(through: $0) }
         replica.onStorageFailed = { [unowned self] error in
             hasFailed = true
             leadershipChanged(nil)
@@ -81,14 +98,26 @@ final class Partition: @unchecked Sendable {
 
     // MARK: Producing
 
-    /// Appends a batch and settles `slot` of `wait`, at once or when the batch is committed.
-    func append(_ batch: RecordBatch, maxBytes: Int, to wait: ProduceWait, slot: Int) {
+    /// Appends a batch and settles `slot` of `wait`: at once, or when the batch is committed or,
+    /// if that suffices, durable here.
+    ///
+    /// Where this replica votes alone the two are the same moment.
+    func append(
+        _ batch: RecordBatch,
+        maxBytes: Int,
+        until point: AppendPoint = .committed,
+        to wait: ProduceWait,
+        slot: Int
+    ) {
         do {
-            try append(batch, maxBytes: maxBytes) { result, lastOffset in
+            try append(batch, maxBytes: maxBytes) { result, lastOffset, index in
                 wait.expect(slot, result)
-                pendingProduces.append(
-                    PendingProduce(lastOffset: lastOffset, wait: wait, slot: slot)
-                )
+                let produce = PendingProduce(lastOffset: lastOffset, wait: wait, slot: slot)
+                if point == .written, let index, !replica.isAlone {
+                    pendingWrites.append((index, produce))
+                } else {
+                    pendingProduces.append(produce)
+                }
             } duplicate: { result in
                 wait.settle(slot, result)
             }
@@ -100,7 +129,7 @@ final class Partition: @unchecked Sendable {
     private func append(
         _ batch: RecordBatch,
         maxBytes: Int,
-        appended: (AppendResult, _ lastOffset: Int64) -> Void,
+        appended: (AppendResult, _ lastOffset: Int64, LogIndex?) -> Void,
         duplicate: (AppendResult) -> Void
     ) throws(AppendProblem) {
         guard !hasFailed else { throw AppendProblem(.kafkaStorageError) }
@@ -121,7 +150,8 @@ final class Partition: @unchecked Sendable {
         case .duplicatePending(let offset):
             appended(
                 result(baseOffset: offset.rawValue, now: now),
-                offset.rawValue + Int64(batch.lastOffsetDelta)
+                offset.rawValue + Int64(batch.lastOffsetDelta),
+                nil
             )
             sortPendingProduces()
             return
@@ -129,15 +159,16 @@ final class Partition: @unchecked Sendable {
         }
         if configuration.usesLogAppendTime { batch.setLogAppendTime(now) }
         batch.assign(baseOffset: Offset(nextOffset), leaderEpoch: LeaderEpoch(epoch))
+        let index: LogIndex
         do {
-            try replica.propose(RaftPayload(batch.bytes))
+            index = try replica.propose(RaftPayload(batch.bytes))
         } catch {
             throw AppendProblem(proposing: error)
         }
         log.producers.stage(batch, now: now)
         let base = nextOffset
         nextOffset += Int64(batch.lastOffsetDelta) + 1
-        appended(result(baseOffset: base, now: now), nextOffset - 1)
+        appended(result(baseOffset: base, now: now), nextOffset - 1, index)
     }
 
     private func result(baseOffset: Int64, now: Int64) -> AppendResult {
@@ -166,21 +197,27 @@ final class Partition: @unchecked Sendable {
 
     /// Answers the requests whose time is up; their batches may still be committed.
     func expireProduces(at now: Int64) {
-        guard pendingProduces.contains(where: { $0.wait.deadline <= now }) else { return }
-        let expired = pendingProduces.filter { $0.wait.deadline <= now }
+        let expired =
+            pendingProduces.filter { $0.wait.deadline <= now }
+            + pendingWrites.map(\.produce).filter { $0.wait.deadline <= now }
+        guard !expired.isEmpty else { return }
         pendingProduces.removeAll { $0.wait.deadline <= now }
+        pendingWrites.removeAll { $0.produce.wait.deadline <= now }
         for produce in expired { produce.wait.finish(produce.slot, error: .requestTimedOut) }
     }
 
-    var hasPendingProduces: Bool { !pendingProduces.isEmpty }
+    var hasPendingProduces: Bool { !pendingProduces.isEmpty || !pendingWrites.isEmpty }
+
+    private func endProduces(_ error: ErrorCode) {
+        let waiting = pendingProduces + pendingWrites.map(\.produce)
+        pendingProduces = []
+        pendingWrites = []
+        for produce in waiting { produce.wait.finish(produce.slot, error: error) }
+    }
 
     /// Tells those who wait that the log cannot be written now; their batches may still be
     /// committed once it can.
-    func refuseProduces() {
-        let waiting = pendingProduces
-        pendingProduces = []
-        for produce in waiting { produce.wait.finish(produce.slot, error: .kafkaStorageError) }
-    }
+    func refuseProduces() { endProduces(.kafkaStorageError) }
 
     // MARK: What Raft tells
 
@@ -189,10 +226,9 @@ final class Partition: @unchecked Sendable {
         log.producers.dropStaged()
         nextOffset = log.logEndOffset.rawValue
         if epoch == nil {
-            let error: ErrorCode = hasFailed ? .kafkaStorageError : .notLeaderOrFollower
-            let waiting = pendingProduces
-            pendingProduces = []
-            for produce in waiting { produce.wait.finish(produce.slot, error: error) }
+            // An idempotent producer may send them again: whoever leads next knows which of them
+            // are in the log before it takes any.
+            endProduces(hasFailed ? .kafkaStorageError : .notLeaderOrFollower)
             wakeFetches()
         }
         onLeadership?(epoch)
@@ -208,8 +244,23 @@ final class Partition: @unchecked Sendable {
             pendingProduces.removeFirst(done)
             for produce in finished { produce.wait.finish(produce.slot) }
         }
+        if !pendingWrites.isEmpty { finishWrites { $0.produce.lastOffset < end } }
         wakeFetches()
         onCommitted?()
+    }
+
+    private func written(through index: LogIndex) {
+        if !pendingWrites.isEmpty { finishWrites { $0.index <= index } }
+    }
+
+    private func finishWrites(
+        where isDone: ((index: LogIndex, produce: PendingProduce)) -> Bool
+    ) {
+        let count = pendingWrites.firstIndex { !isDone($0) } ?? pendingWrites.count
+        guard count > 0 else { return }
+        let finished = pendingWrites[..<count]
+        pendingWrites.removeFirst(count)
+        for (_, produce) in finished { produce.wait.finish(produce.slot) }
     }
 
     // MARK: Fetching
@@ -232,6 +283,34 @@ final class Partition: @unchecked Sendable {
         guard let leaderEpoch else { return .notLeaderOrFollower }
         if clientEpoch < 0 || clientEpoch == leaderEpoch { return nil }
         return clientEpoch < leaderEpoch ? .fencedLeaderEpoch : .unknownLeaderEpoch
+    }
+
+    /// Who leads, as far as this replica knows; asked when a client came to the wrong node.
+    var knownLeader: KnownLeader {
+        let info = replica.info
+        return KnownLeader(
+            id: info.leader.map { Int32(truncatingIfNeeded: $0.rawValue) },
+            epoch: Int32(truncatingIfNeeded: info.term.rawValue)
+        )
+    }
+
+    /// Checks whether a consumer may read here: below the high watermark of any replica (KIP-392).
+    ///
+    /// `mayFollow`: the client knows that it may read from a follower.
+    func checkReadable(clientEpoch: Int32, offset: Int64, mayFollow: Bool) -> ErrorCode? {
+        guard leaderEpoch == nil, mayFollow, !hasFailed, !isRemoved else {
+            return checkLeadership(clientEpoch: clientEpoch)
+        }
+        let leader = knownLeader
+        // It leads and is not ready, or has not heard from a leader.
+        guard let id = leader.id,
+            id != Int32(truncatingIfNeeded: replica.manager.replicaID.rawValue)
+        else { return .notLeaderOrFollower }
+        if clientEpoch >= 0 && clientEpoch != leader.epoch {
+            return clientEpoch < leader.epoch ? .fencedLeaderEpoch : .unknownLeaderEpoch
+        }
+        // The leader may have more.
+        return offset > log.logEndOffset.rawValue ? .offsetNotAvailable : nil
     }
 
     // MARK: DeleteRecords
@@ -259,12 +338,22 @@ final class Partition: @unchecked Sendable {
         guard !isRemoved else { return }
         isRemoved = true
         replica.stop()
+        ended(.unknownTopicOrPartition)
+    }
+
+    /// The replica leaves this node, and the group goes on without it.
+    ///
+    /// - Parameter durable: Called with `true` once its vote is kept; its files may then go.
+    func retire(_ durable: @escaping @Sendable (Bool) -> Void) {
+        guard !isRemoved else { return durable(true) }
+        isRemoved = true
+        replica.remove(written: durable)
+        ended(.notLeaderOrFollower)
+    }
+
+    private func ended(_ error: ErrorCode) {
         leaderEpoch = nil
-        let waiting = pendingProduces
-        pendingProduces = []
-        for produce in waiting {
-            produce.wait.finish(produce.slot, error: .unknownTopicOrPartition)
-        }
+        endProduces(error)
         wakeFetches()
         onLeadership?(nil)
     }

@@ -16,7 +16,9 @@ actor PartitionShard {
     nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
 
     private nonisolated let environment: ShardEnvironment
-    /// Confined to the shard's loop, like the shard.
+    /// The Raft groups of this loop; for what belongs to the node, such as its dispatcher.
+    ///
+    /// Everything but handing it over happens on the shard's loop.
     nonisolated let manager: RaftReplicaManager
     private let cache: TailCache
     private var partitions: [TopicPartition: Partition] = [:]
@@ -35,7 +37,9 @@ actor PartitionShard {
             replicaID: environment.replicaID,
             generator: environment.makeGenerator(),
             config: environment.raft,
-            transport: environment.transport
+            transport: environment.transport,
+            snapshotLimits: environment.snapshotLimits,
+            metrics: environment.raftMetrics
         )
         flusher = SegmentFlusher(
             loop: loop,
@@ -43,6 +47,7 @@ actor PartitionShard {
             manager: manager,
             cache: cache,
             budget: environment.budget,
+            keptBytesLimit: environment.keptBytesPerLoop ?? environment.cacheBytesPerLoop / 8,
             log: environment.log,
             wal: environment.wal
         )
@@ -62,6 +67,8 @@ actor PartitionShard {
     private var fullSweeps = 0
     private static let patientSweeps = 10
     private let limiter: LogLimiter
+
+    nonisolated var nodeID: Int32 { Int32(truncatingIfNeeded: environment.replicaID.rawValue) }
 
     nonisolated var coldReader: Worker { environment.coldReader }
 
@@ -121,18 +128,18 @@ actor PartitionShard {
             }
         }
         let log = try opened.get()
-        let stateMachine = PartitionStateMachine(log: log)
-        let storage = start.recovered ?? start.emptyStorage
-        do {
-            // A group of several begins after an entry that nobody wrote, so none need apply it.
-            let isUntouched = log.appliedRaftIndex == 0 && storage.base.index == LogIndex(1)
-            try storage.finishRecovery(
-                applied: isUntouched ? storage.base.index : LogIndex(log.appliedRaftIndex),
-                term: isUntouched ? storage.base.term : Term(UInt64(log.appliedTerm.rawValue))
+        let stateMachine = PartitionStateMachine(
+            log: log,
+            place: SnapshotPlace(
+                loop: loop,
+                reader: environment.coldReader,
+                writer: environment.segmentWriter,
+                directory: environment.directory(of: start.id).path,
+                files: environment.files
             )
-        } catch {
-            throw StartProblem.missingEntries(start.id)
-        }
+        )
+        let storage = try self.storage(for: start, log)
+        stateMachine.begin()
         let replica = try manager.start(
             group: start.groupID,
             storage: storage,
@@ -161,6 +168,11 @@ actor PartitionShard {
                 }
             )
         }
+        partition.onLeaderChanged = { leader, epoch in
+            environment.leaders.follow(start.id, KnownLeader(id: leader, epoch: epoch))
+            start.onLeaderChanged?(leader, epoch)
+        }
+        partition.onMembershipChanged = start.onMembershipChanged
         partition.onFailed = { [environment] error in
             environment.leaders.abandon(start.id)
             // The node is stopping, and this came too late to be written.
@@ -173,8 +185,31 @@ actor PartitionShard {
         if let prepare = start.prepare {
             prepare(partition, stateMachine, try await replayed(log))
         }
-        if start.campaigns(on: environment.replicaID) { replica.campaign() }
+        if replica.isAlone {
+            replica.campaign()
+        } else if isFirstFounder(start) {
+            beginCampaigns(of: replica)
+        }
         return partition
+    }
+
+    /// Tries again while the other founders may not have started yet.
+    private func beginCampaigns(of replica: PartitionReplica, after delay: Int64 = 0) {
+        replica.campaign()
+        let next = delay == 0 ? Int64.milliseconds(10) : 2 * delay
+        guard next < .milliseconds(400) else { return }
+        _ = loop.schedule(after: next) { [weak self, weak replica] in
+            guard let self, let replica, replica.info.leader == nil else { return }
+            self.assumeIsolated { $0.beginCampaigns(of: replica, after: next) }
+        }
+    }
+
+    /// A new group's first leader is the one that is preferred.
+    private func isFirstFounder(_ start: PartitionStart) -> Bool {
+        guard start.recovered == nil, case .founder(let voters) = start.beginning else {
+            return false
+        }
+        return voters.first.map { ReplicaID(UInt64($0)) } == environment.replicaID
     }
 
     /// Everything that is in the log's segments; for those that follow a log from its start.
@@ -191,12 +226,31 @@ actor PartitionShard {
         return try read.get()
     }
 
-    /// Stops a partition and removes its files.
+    /// Stops a partition that is deleted and removes its files.
     func remove(_ id: TopicPartition) async {
-        guard let partition = partitions.removeValue(forKey: id) else { return }
+        guard let partition = takeOut(id) else { return }
         partition.remove()
+        await removeFiles(of: id)
+    }
+
+    /// Stops a replica that is no member of its group any more and removes its files; its vote is
+    /// kept, should it come back.
+    func retire(_ id: TopicPartition) async {
+        guard let partition = takeOut(id) else { return }
+        let isDurable = await withUnsafeContinuation { continuation in
+            partition.retire { continuation.resume(returning: $0) }
+        }
+        if isDurable { await removeFiles(of: id) }
+    }
+
+    private func takeOut(_ id: TopicPartition) -> Partition? {
+        guard let partition = partitions.removeValue(forKey: id) else { return nil }
         flusher.forget(partition)
         partition.log.discard()
+        return partition
+    }
+
+    private func removeFiles(of id: TopicPartition) async {
         environment.leaders.remove(id)
         let environment = environment
         let removed: Result<Void, FileError> = await environment.segmentWriter.run {
@@ -205,9 +259,16 @@ actor PartitionShard {
             }
         }
         if case .failure(let error) = removed {
-            environment.log.warning("files of a deleted partition are left", ["error": "\(error)"])
+            environment.log.warning("files of a removed partition are left", ["error": "\(error)"])
         }
     }
+
+    /// Keeps what the WAL has of a replica that left this node before, for as long as its group
+    /// is not deleted; see ``WALRaftStorage/isRemoved``.
+    func keepTombstone(_ storage: RecoveredGroup) { manager.keepRemoved(storage) }
+
+    /// The group is deleted for good.
+    func dropTombstone(of groupID: UInt64) { manager.forgetRemoved(groupID) }
 
     func configure(_ id: TopicPartition, _ configuration: EffectiveTopicConfiguration) {
         guard let partition = partitions[id] else { return }
@@ -249,6 +310,7 @@ actor PartitionShard {
     func append(
         _ items: [AppendItem],
         waits: Bool,
+        until point: AppendPoint = .committed,
         timeoutMilliseconds: Int32
     ) async -> [AppendResult] {
         let deadline =
@@ -267,12 +329,26 @@ actor PartitionShard {
             partition.append(
                 item.batch,
                 maxBytes: partition.configuration.maxMessageBytes,
+                until: point,
                 to: wait,
                 slot: slot
             )
         }
         if waits { await wait.wait() }
-        return wait.results
+        return resultsWithLeaders(wait.results, items)
+    }
+
+    /// Tells those who came to the wrong node where to go.
+    private func resultsWithLeaders(
+        _ results: [AppendResult],
+        _ items: [AppendItem]
+    ) -> [AppendResult] {
+        guard results.contains(where: { $0.error == .notLeaderOrFollower }) else { return results }
+        var results = results
+        for slot in results.indices where results[slot].error == .notLeaderOrFollower {
+            results[slot].leader = partitions[items[slot].partition]?.knownLeader
+        }
+        return results
     }
 
     /// Why nothing may be appended now; what is appended must have room in the log and later in
@@ -318,12 +394,24 @@ actor PartitionShard {
         guard let partition = partitions[item.partition] else {
             return ReadOutcome(error: .notLeaderOrFollower)
         }
-        if let error = partition.checkLeadership(clientEpoch: item.currentLeaderEpoch) {
-            return ReadOutcome(error: error)
+        if let error = partition.checkReadable(
+            clientEpoch: item.currentLeaderEpoch,
+            offset: item.offset,
+            mayFollow: item.mayFollow
+        ) {
+            var outcome = ReadOutcome(error: error)
+            if error == .notLeaderOrFollower || error == .fencedLeaderEpoch {
+                outcome.leader = partition.knownLeader
+            }
+            return outcome
         }
         var outcome = ReadOutcome(error: .none)
         outcome.highWatermark = partition.log.logEndOffset.rawValue
         outcome.logStartOffset = partition.log.logStartOffset.rawValue
+        if let rack = item.rack, let near = preferredReplica(of: partition, rack: rack) {
+            outcome.preferredReplica = near
+            return outcome
+        }
         if item.lastFetchedEpoch >= 0,
             let diverging = partition.log.divergence(
                 offset: Offset(item.offset),
@@ -356,6 +444,21 @@ actor PartitionShard {
         return outcome
     }
 
+    /// Of the followers that keep up, one in the consumer's rack; `nil` if the leader is there too.
+    private func preferredReplica(of partition: Partition, rack: String) -> Int32? {
+        guard partition.leaderEpoch != nil, !partition.replica.isAlone else { return nil }
+        let rackOf = environment.rackOf
+        let own = Int32(truncatingIfNeeded: environment.replicaID.rawValue)
+        guard rackOf(own) != rack else { return nil }
+        let status = partition.replica.status
+        let near = status.peers.filter { peer in
+            peer.isRecentlyActive && !peer.isLearner && peer.state == .replicate
+                && peer.match >= status.commit && peer.id != status.id
+                && rackOf(Int32(truncatingIfNeeded: peer.id.rawValue)) == rack
+        }
+        return near.map { Int32(truncatingIfNeeded: $0.id.rawValue) }.min()
+    }
+
     /// Fires `signal` when any of the partitions has news.
     func notify(_ signal: FetchSignal, of ids: [TopicPartition]) {
         for id in ids { partitions[id]?.notify(signal) }
@@ -379,6 +482,10 @@ struct ReadItem: Sendable {
     let maxBytes: Int
     var currentLeaderEpoch: Int32 = -1
     var lastFetchedEpoch: Int32 = -1
+    /// The consumer knows that it may read from a follower (KIP-392).
+    var mayFollow = false
+    /// Where the consumer is, if it would rather read from a replica there.
+    var rack: String?
 }
 
 /// What a read found.
@@ -388,6 +495,10 @@ struct ReadOutcome: Sendable {
     var logStartOffset: Int64 = -1
     var diverging: (epoch: Int32, endOffset: Int64)?
     var records = ByteRope()
+    /// Who leads instead, where the client came to the wrong node.
+    var leader: KnownLeader?
+    /// Where the client should rather read; then there are no records.
+    var preferredReplica: Int32?
 
     init(error: ErrorCode) { self.error = error }
 }
@@ -398,34 +509,17 @@ struct PartitionStart: Sendable {
     let topicID: KafkaUUID
     let groupID: UInt64
     let configuration: EffectiveTopicConfiguration
-    /// How it begins if the WAL has nothing of the group.
-    let beginning: MetadataImage.Partition.Beginning
+    /// How the replica begins where nothing is remembered of it.
+    let beginning: PartitionBeginning
     /// What the WAL remembered of the group.
     var recovered: RecoveredGroup?
+    /// Called on the shard's loop when a leader is known, this node or another, or none any more.
+    var onLeaderChanged: (@Sendable (_ leader: Int32?, _ epoch: Int32) -> Void)?
+    /// Called on the shard's loop when a change of the group's members was applied here.
+    var onMembershipChanged: (@Sendable (Membership) -> Void)?
     /// Called on the shard's loop before the replica campaigns, with what the segments hold; for
     /// those that follow the log.
     var prepare: (@Sendable (Partition, PartitionStateMachine, [RecordBatch]) -> Void)?
-}
-
-extension PartitionStart {
-    /// The log of a replica that has none yet.
-    fileprivate var emptyStorage: WALRaftStorage {
-        switch beginning {
-        case .founder(let voters):
-            let membership = Membership(voters: voters.map { ReplicaID(UInt64($0)) })
-            return voters.count == 1
-                ? WALRaftStorage(group: groupID, membership: membership)
-                : .bootstrapped(group: groupID, membership: membership)
-        case .joiner: return .joining(group: groupID)
-        }
-    }
-
-    /// A lone voter leads at once; of several, the preferred leader of a new group does not wait.
-    fileprivate func campaigns(on replica: ReplicaID) -> Bool {
-        guard case .founder(let voters) = beginning else { return false }
-        if voters.count == 1 { return true }
-        return recovered == nil && voters.first.map { ReplicaID(UInt64($0)) } == replica
-    }
 }
 
 /// Why a partition could not be started.

@@ -1,6 +1,7 @@
 import Bytes
 import KafkaProtocol
 import LogStorage
+import Platform
 import Raft
 import RaftRuntime
 
@@ -14,11 +15,21 @@ final class PartitionStateMachine: StateMachine, @unchecked Sendable {
     private(set) var lastApplied: LogIndex
     /// Told of every committed batch; how metadata and coordinators follow their logs.
     var onBatch: ((RecordBatch) -> Void)?
+    /// Told of the whole log when another took its place: who follows it starts over with these.
+    var onRestored: (([RecordBatch]) -> Void)?
 
-    init(log: PartitionLog) {
+    private let clock: any Clock
+    private let place: SnapshotPlace
+
+    init(log: PartitionLog, place: SnapshotPlace) {
         self.log = log
-        lastApplied = LogIndex(log.appliedRaftIndex)
+        self.place = place
+        clock = place.loop.clock
+        lastApplied = .zero
     }
+
+    /// The log is where the replica starts.
+    func begin() { lastApplied = LogIndex(log.appliedRaftIndex) }
 
     func apply(_ entry: RaftEntry) -> ByteSlice {
         guard entry.index > lastApplied else { return ByteSlice() }
@@ -36,7 +47,7 @@ final class PartitionStateMachine: StateMachine, @unchecked Sendable {
                 batch.baseOffset == log.logEndOffset,
                 "batch at offset \(batch.baseOffset) committed after \(log.logEndOffset)"
             )
-            log.append(batch: batch, raftIndex: index, term: epoch)
+            log.append(batch: batch, raftIndex: index, term: epoch, now: clock.wallMilliseconds)
             onBatch?(batch)
             return ByteSlice()
         }
@@ -48,10 +59,27 @@ final class PartitionStateMachine: StateMachine, @unchecked Sendable {
         return ByteSlice()
     }
 
-    func snapshot(lastIndex: LogIndex, lastTerm: Term) throws -> ByteSlice { ByteSlice() }
+    func snapshot(lastIndex: LogIndex, lastTerm: Term) throws -> ByteSlice {
+        preconditionFailure("a partition is sent as its segments")
+    }
 
     func restore(_ snapshot: ByteSlice, lastIndex: LogIndex, lastTerm: Term) throws {
         preconditionFailure("a partition is restored from segments")
+    }
+
+    /// What the segments hold; the Raft log has what came after.
+    func openSnapshot(lastIndex: LogIndex, lastTerm: Term) throws -> any SnapshotSource {
+        PartitionSnapshotSource(log.snapshot, place)
+    }
+
+    func makeSnapshotSink(_ metadata: SnapshotMetadata) throws -> any SnapshotSink {
+        PartitionSnapshotSink(self, metadata, place)
+    }
+
+    func restored(to replacement: LogReplacement, _ batches: [RecordBatch]) {
+        log.finishReplacing(with: replacement)
+        begin()
+        onRestored?(batches)
     }
 }
 

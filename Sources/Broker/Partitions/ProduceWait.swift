@@ -42,6 +42,14 @@ final class ProduceWait {
     }
 }
 
+/// What a produce waits for.
+enum AppendPoint: Sendable {
+    /// This node's disk has the batch.
+    case written
+    /// A majority's disks have it.
+    case committed
+}
+
 /// What became of one batch.
 struct AppendResult: Sendable {
     var error: ErrorCode
@@ -50,6 +58,8 @@ struct AppendResult: Sendable {
     /// The broker's timestamp, where the topic uses it.
     var logAppendTime: Int64 = -1
     var logStartOffset: Int64 = -1
+    /// Who leads instead, where the client came to the wrong node.
+    var leader: KnownLeader?
 
     init(error: ErrorCode, message: String? = nil) {
         self.error = error

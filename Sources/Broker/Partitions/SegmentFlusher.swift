@@ -15,6 +15,8 @@ import WriteAheadLog
 final class SegmentFlusher {
     /// Unflushed bytes of a partition at which it is flushed.
     static let flushBytes = 8 << 20
+    /// Bytes of a partition's entries that are kept at most for replicas that lag.
+    private static let keptBytesOfOne = 16 << 20
     private static let firstRetry = Int64.milliseconds(100)
     private static let lastRetry = Int64.seconds(2)
 
@@ -27,7 +29,10 @@ final class SegmentFlusher {
     private let wal: GroupCommitWAL
     private let limiter: LogLimiter
     private let recoveryLimiter: LogLimiter
+    private let keptBytesLimit: Int
     private var followed: [UInt64: Followed] = [:]
+    /// Bytes of entries that are in segments and kept all the same.
+    private var keptBytes = 0
     private var reportedUnflushed = 0
     /// The last flush found no room; true until one succeeds.
     private(set) var isDiskFull = false
@@ -42,6 +47,13 @@ final class SegmentFlusher {
         var isBackingOff = false
         var retryDelay = SegmentFlusher.firstRetry
         var waiting: [UnsafeContinuation<Void, Never>] = []
+        /// The WAL wants its space back, whoever else may need the entries.
+        var mustRelease = false
+        /// Ends of flushes whose entries are kept for replicas that lag, and what had been flushed
+        /// by then.
+        var kept: [(index: UInt64, flushedBytes: Int)] = []
+        /// What was flushed when the last entry that is kept no more was.
+        var droppedAt = 0
         /// Removed once a checkpoint has been written without them.
         var removals: [PartitionLog.Removal] = []
 
@@ -54,9 +66,11 @@ final class SegmentFlusher {
         manager: RaftReplicaManager,
         cache: TailCache,
         budget: MemoryBudget,
+        keptBytesLimit: Int,
         log: Logger,
         wal: GroupCommitWAL
     ) {
+        self.keptBytesLimit = keptBytesLimit
         self.loop = loop
         self.worker = worker
         self.manager = manager
@@ -72,11 +86,15 @@ final class SegmentFlusher {
         let entry = Followed(partition)
         followed[partition.groupID] = entry
         partition.onCommitted = { [unowned self] in committed(entry) }
-        partition.replica.onReleaseWanted = { [unowned self] in want(entry) }
+        partition.replica.onReleaseWanted = { [unowned self] in
+            entry.mustRelease = true
+            want(entry)
+        }
     }
 
     func forget(_ partition: Partition) {
         guard let entry = followed.removeValue(forKey: partition.groupID) else { return }
+        forgetKept(entry)
         finishWaiting(entry)
         reportMemory()
     }
@@ -252,9 +270,45 @@ final class SegmentFlusher {
         recoveryLimiter.limited { _ in log.info("the disk may have room for segments again") }
     }
 
+    /// Drops entries that are in segments, but for the last few if somebody may need them: to bring
+    /// those costs less than a snapshot.
     private func dropPrefix(_ entry: Followed) {
-        entry.partition.replica.truncatePrefix(through: .init(entry.partition.log.flushedRaftIndex))
+        let (log, replica) = (entry.partition.log, entry.partition.replica)
+        let flushed = log.flushedRaftIndex
+        if replica.isAlone || entry.mustRelease || replica.lowestMatch >= .init(flushed) {
+            entry.mustRelease = false
+            forgetKept(entry)
+            replica.truncatePrefix(through: .init(flushed))
+        } else {
+            keep(entry, upTo: flushed)
+        }
         manager.reportRelief()
+    }
+
+    private func keep(_ entry: Followed, upTo flushed: UInt64) {
+        let (log, replica) = (entry.partition.log, entry.partition.replica)
+        if entry.kept.last?.index ?? 0 < flushed {
+            let before = entry.kept.last?.flushedBytes ?? entry.droppedAt
+            keptBytes += log.flushedBytes - before
+            entry.kept.append((flushed, log.flushedBytes))
+        }
+        let needed = replica.lowestMatch.rawValue
+        while let first = entry.kept.first {
+            let isTooMuch =
+                log.flushedBytes - entry.droppedAt > Self.keptBytesOfOne
+                || keptBytes > keptBytesLimit
+            guard isTooMuch || first.index <= needed else { break }
+            keptBytes -= first.flushedBytes - entry.droppedAt
+            entry.droppedAt = first.flushedBytes
+            entry.kept.removeFirst()
+            replica.truncatePrefix(through: .init(first.index))
+        }
+    }
+
+    private func forgetKept(_ entry: Followed) {
+        if let last = entry.kept.last { keptBytes -= last.flushedBytes - entry.droppedAt }
+        entry.kept = []
+        entry.droppedAt = entry.partition.log.flushedBytes
     }
 
     private func finishWaiting(_ entry: Followed) {

@@ -163,8 +163,8 @@ actor FetchSessions {
         for (partition, result) in zip(plan.partitions, results) {
             let outcome = result.outcome
             let key = Self.key(partition)
-            if plan.isIncremental, outcome.records.isEmpty, outcome.error == .none,
-                outcome.diverging == nil, let told = session?.entries[key]?.told,
+            if plan.isIncremental, outcome.records.isEmpty, !outcome.mustBeTold,
+                let told = session?.entries[key]?.told,
                 told == (outcome.highWatermark, outcome.logStartOffset)
             {
                 continue
@@ -194,6 +194,11 @@ actor FetchSessions {
             data.divergingEpoch.epoch = diverging.epoch
             data.divergingEpoch.endOffset = diverging.endOffset
         }
+        if let leader = outcome.leader, let id = leader.id {
+            data.currentLeader.leaderId = id
+            data.currentLeader.leaderEpoch = leader.epoch
+        }
+        if let replica = outcome.preferredReplica { data.preferredReadReplica = replica }
         let last = response.responses.count - 1
         if last >= 0, response.responses[last].topic == partition.topic,
             response.responses[last].topicId == partition.topicID

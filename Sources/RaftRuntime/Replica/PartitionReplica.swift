@@ -1,33 +1,34 @@
 package import Bytes
 import Platform
-package import Raft
+public import Raft
 import WriteAheadLog
 
 /// One replica of one Raft group: the core, its log and its state machine, on one event loop.
 ///
 /// What is asked only changes the core and marks the group dirty; at the end of the turn the
-/// ``RaftReplicaManager`` takes what the core wants done, for all dirty groups at once.
-package final class PartitionReplica: @unchecked Sendable {
+/// `RaftReplicaManager` takes what the core wants done, for all dirty groups at once. Programs that
+/// embed the library meet it as a ``RaftGroup``.
+public final class PartitionReplica: @unchecked Sendable {
     // Unchecked: confined to the manager's loop.
-    package struct Info: Sendable, Equatable {
-        package let role: RaftRole
-        package let term: Term
-        package let commit: LogIndex
-        package let applied: LogIndex
-        package let firstIndex: LogIndex
-        package let lastIndex: LogIndex
-        package let leader: ReplicaID?
-        package let membership: Membership
-        package let isQuiescent: Bool
+    public struct Info: Sendable, Equatable {
+        public let role: RaftRole
+        public let term: Term
+        public let commit: LogIndex
+        public let applied: LogIndex
+        public let firstIndex: LogIndex
+        public let lastIndex: LogIndex
+        public let leader: ReplicaID?
+        public let membership: Membership
+        public let isQuiescent: Bool
 
-        package var isLeader: Bool { role == .leader }
+        public var isLeader: Bool { role == .leader }
     }
 
     package let group: UInt64
     package let storage: WALRaftStorage
     package let stateMachine: any StateMachine
     var node: RaftNode
-    unowned let manager: RaftReplicaManager
+    package unowned let manager: RaftReplicaManager
 
     /// Called when this replica becomes leader of a term with its no-op committed, or stops leading.
     package var onLeadership: ((_ leads: Bool, _ term: Term) -> Void)?
@@ -37,6 +38,10 @@ package final class PartitionReplica: @unchecked Sendable {
     ///
     /// A replica that is no member any more may be stopped.
     package var onMembershipChanged: ((Membership) -> Void)?
+    /// Called when the entries through an index, of those proposed here, are durable here.
+    ///
+    /// With other voters they may be committed before, or never.
+    package var onDurable: ((LogIndex) -> Void)?
     /// Called after a turn's committed entries were applied, or a snapshot was installed.
     package var onApplied: (() -> Void)?
     /// Called when the WAL wants its space back: make what is applied durable elsewhere, then
@@ -67,7 +72,7 @@ package final class PartitionReplica: @unchecked Sendable {
     // MARK: Membership
 
     /// Whether it is the only member: then nobody is sent anything, and no time passes.
-    private(set) var isAlone = false
+    package private(set) var isAlone = false
     private(set) var hasLearners = false
     /// The memberships from the log's base on, each from the entry that made it.
     private(set) var memberships: [(index: LogIndex, membership: Membership)] = []
@@ -81,6 +86,7 @@ package final class PartitionReplica: @unchecked Sendable {
     private(set) var hasFailed = false
     private var announcedTerm: Term?
     private var announcedLeader: ReplicaID?
+    private var announcedLeaderTerm = Term.zero
     private var waiting:
         [(index: LogIndex, term: Term, resume: (Result<ByteSlice, RaftError>) -> Void)] =
             []
@@ -99,6 +105,8 @@ package final class PartitionReplica: @unchecked Sendable {
         var covers: UInt64
         /// What may be said once it is durable.
         var messages: [Message]
+        /// The last entry it wrote.
+        let last: LogIndex?
     }
 
     init(
@@ -136,6 +144,13 @@ package final class PartitionReplica: @unchecked Sendable {
 
     /// Everything the core knows, what a leader knows of its followers included.
     package var status: RaftStatus { node.status }
+
+    /// How far the replica furthest behind is, as far as a leader knows; otherwise anybody may be
+    /// anywhere.
+    package var lowestMatch: LogIndex {
+        guard node.role == .leader else { return .zero }
+        return node.status.peers.filter { $0.id != id }.map(\.match).min() ?? node.commit
+    }
 
     /// Whether proposals are taken: it leads, and everything of earlier terms is applied.
     package var isReadyLeader: Bool { announcedTerm != nil }
@@ -246,11 +261,12 @@ package final class PartitionReplica: @unchecked Sendable {
     /// Leaves this node: log and membership are forgotten, term and vote are kept; see
     /// ``RaftReplicaManager/forgetRemoved(_:)``.
     ///
-    /// What the state machine holds is its owner's to delete.
-    package func remove() {
+    /// What the state machine holds is its owner's to delete, once `written` tells that this is
+    /// durable.
+    package func remove(written: @escaping @Sendable (_ isDurable: Bool) -> Void = { _ in }) {
         stop()
         storage.remove()
-        manager.keepRemoved(storage)
+        manager.keepRemoved(storage, written: written)
     }
 
     // MARK: Messages
@@ -327,6 +343,7 @@ package final class PartitionReplica: @unchecked Sendable {
             if let soft = ready.softState { follow(soft) }
             if isStopped || hasFailed { return nil }
         }
+        announceLeader()
         if announcedTerm == nil { announceLeadership() }
         if !reads.isEmpty { serveReads() }
         if !isAwake && needsTicks { manager.keepAwake(self) }
@@ -357,7 +374,12 @@ package final class PartitionReplica: @unchecked Sendable {
     private func expect(_ ready: Ready) {
         stagedNumber = ready.number
         inFlight.append(
-            Write(number: ready.number, covers: ready.number, messages: ready.persistedMessages)
+            Write(
+                number: ready.number,
+                covers: ready.number,
+                messages: ready.persistedMessages,
+                last: ready.entries.last?.index
+            )
         )
     }
 
@@ -390,14 +412,21 @@ package final class PartitionReplica: @unchecked Sendable {
     private func follow(_ soft: SoftState) {
         if soft.role != .leader { stopLeading() }
         if soft.leader != nil, election != .outside { manager.electionEnded(self) }
-        if soft.leader != announcedLeader {
-            announcedLeader = soft.leader
-            if soft.leader != nil {
-                silentTicks = 0
-                isFirstInLine = false
-            }
-            onLeaderChanged?(soft.leader, node.term)
+        if soft.leader != announcedLeader, soft.leader != nil {
+            silentTicks = 0
+            isFirstInLine = false
         }
+    }
+
+    /// The same replica may lead again, in a later term, without a moment without a leader.
+    private func announceLeader() {
+        let (leader, term) = (node.leader, node.term)
+        guard leader != announcedLeader || (leader != nil && term != announcedLeaderTerm) else {
+            return
+        }
+        announcedLeader = leader
+        announcedLeaderTerm = term
+        onLeaderChanged?(leader, term)
     }
 
     private func stopLeading() {
@@ -415,6 +444,7 @@ package final class PartitionReplica: @unchecked Sendable {
             inFlight.removeFirst()
             node.onPersisted(first.covers)
             if !first.messages.isEmpty { send(first.messages) }
+            if let last = first.last, !isAlone { onDurable?(last) }
         }
         manager.markDirty(self)
     }

@@ -77,7 +77,8 @@ package final class RaftReplicaManager: @unchecked Sendable {
         self.snapshotLimits = snapshotLimits ?? SnapshotLimits(config)
         outbox = Outbox(transport, maxFrameBytes: config.maxFrameBytes)
         elections = Elections(limit: config.maxConcurrentElections)
-        loop.atEndOfTurn { [unowned self] in turn() }
+        // The loop may outlive the manager.
+        loop.atEndOfTurn { [weak self] in self?.turn() }
     }
 
     // MARK: Groups come and go
@@ -156,10 +157,17 @@ package final class RaftReplicaManager: @unchecked Sendable {
 
     /// Keeps what is remembered of a replica that was removed from this node, until the whole group
     /// is deleted; found again by recovery.
-    package func keepRemoved(_ storage: WALRaftStorage) {
+    ///
+    /// `written` is called on the loop, with whether it is durable: then what the state machine had
+    /// of the group may go.
+    package func keepRemoved(
+        _ storage: WALRaftStorage,
+        written: @escaping @Sendable (_ isDurable: Bool) -> Void = { _ in }
+    ) {
         precondition(storage.isRemoved, "group \(storage.group) was not removed")
         removed[storage.group] = storage
-        writeRemoved([storage])
+        guard storage.hasPending else { return written(true) }
+        writeRemoved([storage], written)
     }
 
     /// Forgets a removed replica: its group is deleted everywhere, and its number is never used
@@ -175,7 +183,10 @@ package final class RaftReplicaManager: @unchecked Sendable {
         removed.removeValue(forKey: group)
     }
 
-    private func writeRemoved(_ storages: [WALRaftStorage]) {
+    private func writeRemoved(
+        _ storages: [WALRaftStorage],
+        _ written: @escaping @Sendable (Bool) -> Void = { _ in }
+    ) {
         var records: [WALRecord] = []
         var places: [(storage: WALRaftStorage, records: Range<Int>)] = []
         for storage in storages {
@@ -183,21 +194,23 @@ package final class RaftReplicaManager: @unchecked Sendable {
             let count = storage.takePending(into: &records)
             places.append((storage, start..<start + count))
         }
-        if !records.isEmpty { submit(records, of: places) }
+        if !records.isEmpty { submit(records, of: places, written) }
     }
 
     private func submit(
         _ records: [WALRecord],
-        of places: [(storage: WALRaftStorage, records: Range<Int>)]
+        of places: [(storage: WALRaftStorage, records: Range<Int>)],
+        _ written: @escaping @Sendable (Bool) -> Void
     ) {
         wal.submit(
             WALBatch(records: records, loop: loop) { [self] result in
-                guard case .success(let positions) = result else { return }
+                guard case .success(let positions) = result else { return written(false) }
                 for (storage, range) in places {
                     for record in range {
                         storage.recordIsDurable(records[record], at: positions[record])
                     }
                 }
+                written(true)
                 reportRelief()
             }
         )

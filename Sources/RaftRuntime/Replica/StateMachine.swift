@@ -5,7 +5,7 @@ public import Raft
 ///
 /// Called on the replica's event loop, one entry at a time, in log order, each entry once. It must
 /// be deterministic: no clock, no randomness, nothing that is not in the entry.
-public protocol StateMachine: AnyObject {
+public protocol StateMachine: AnyObject, SendableMetatype {
     /// The last entry applied; where the replica goes on after a restart.
     var lastApplied: LogIndex { get }
 

@@ -7,12 +7,14 @@ extension WALRaftStorage {
     /// brought a snapshot and with it the membership.
     package static func bootstrapped(group: UInt64, membership: Membership) -> WALRaftStorage {
         let storage = WALRaftStorage(group: group, membership: membership)
-        storage.reset(
-            to: SnapshotMetadata(index: LogIndex(1), term: Term(1), membership: membership)
-        )
-        storage.setHardState(HardState(term: Term(1), vote: nil, commit: LogIndex(1)))
+        let (index, term) = foundersBase
+        storage.reset(to: SnapshotMetadata(index: index, term: term, membership: membership))
+        storage.setHardState(HardState(term: term, vote: nil, commit: index))
         return storage
     }
+
+    /// What a group's first members start after.
+    package static var foundersBase: (index: LogIndex, term: Term) { (LogIndex(1), Term(1)) }
 
     /// The log of a replica that joins a group: empty, until the leader brings what is in it.
     package static func joining(group: UInt64) -> WALRaftStorage {

@@ -149,7 +149,7 @@ extension WALRaftStorage {
     }
 
     /// Everything this replica may ever have promised was in terms below `until`.
-    func abstain(until term: Term, _ reason: Abstention.Reason) {
+    package func abstain(until term: Term, _ reason: Abstention.Reason) {
         abstention = Abstention(until: max(term, abstention?.until ?? .zero), reason: reason)
     }
 

@@ -51,7 +51,7 @@ enum Envelope {
 }
 
 /// Why a handshake came to nothing before either side could say who it is.
-public enum GreetingError: Error, Equatable, Sendable {
+package enum GreetingError: Error, Equatable, Sendable {
     /// The first bytes are of another protocol.
     case notChronik
     case malformed

@@ -1,27 +1,27 @@
-public import Raft
+package import Raft
 
 /// Who a node is: which cluster, which node of it, and which life of that node.
-public struct NodeIdentity: Hashable, Sendable, CustomStringConvertible {
+package struct NodeIdentity: Hashable, Sendable, CustomStringConvertible {
     /// At most 255 bytes of UTF-8.
-    public var cluster: String
-    public var node: ReplicaID
+    package var cluster: String
+    package var node: ReplicaID
     /// When the process started, in nanoseconds of the wall clock.
-    public var incarnation: UInt64
+    package var incarnation: UInt64
 
-    public init(cluster: String, node: ReplicaID, incarnation: UInt64) {
+    package init(cluster: String, node: ReplicaID, incarnation: UInt64) {
         precondition(cluster.utf8.count <= 255, "a cluster id of \(cluster.utf8.count) bytes")
         self.cluster = cluster
         self.node = node
         self.incarnation = incarnation
     }
 
-    public var description: String { "node \(node) of cluster \(cluster)" }
+    package var description: String { "node \(node) of cluster \(cluster)" }
 }
 
 /// Why a node does not take a connection; both sides know both.
-public struct HandshakeRefusal: Error, Equatable, Sendable, CustomStringConvertible {
+package struct HandshakeRefusal: Error, Equatable, Sendable, CustomStringConvertible {
     /// The numbers are on the wire.
-    public enum Reason: UInt8, Sendable, CaseIterable {
+    package enum Reason: UInt8, Sendable, CaseIterable {
         case wrongCluster = 1
         /// The node that answers is not the one that was called.
         case wrongNode = 2
@@ -33,16 +33,16 @@ public struct HandshakeRefusal: Error, Equatable, Sendable, CustomStringConverti
         case unknownStream = 6
     }
 
-    public var reason: Reason
-    public var caller: NodeIdentity
+    package var reason: Reason
+    package var caller: NodeIdentity
     /// Whom the caller meant to reach.
-    public var called: ReplicaID
-    public var answering: NodeIdentity
+    package var called: ReplicaID
+    package var answering: NodeIdentity
     /// Versions of the protocol that the caller and the answering node speak.
-    public var callerVersions: ClosedRange<UInt8>
-    public var answeringVersions: ClosedRange<UInt8>
+    package var callerVersions: ClosedRange<UInt8>
+    package var answeringVersions: ClosedRange<UInt8>
 
-    public var description: String {
+    package var description: String {
         switch reason {
         case .wrongCluster:
             "node \(caller.node) is of cluster \(caller.cluster), but node \(answering.node) of "

@@ -1,7 +1,7 @@
-public import Bytes
+package import Bytes
 
 /// Why bytes from a peer are no frame; the connection they came on is closed.
-public enum FrameError: Error, Equatable {
+package enum FrameError: Error, Equatable {
     /// A field that ends too soon, is too long or too large.
     case malformed(MalformedBytes)
     case checksumMismatch(stored: UInt32, computed: UInt32)

@@ -6,10 +6,14 @@ enum BenchError: Error, CustomStringConvertible {
     case broker(String)
     case protocolViolation(String)
     case file(String)
+    /// Raft groups did not do what they must.
+    case raft(String)
 
     var description: String {
         switch self {
-        case .usage(let text), .network(let text), .broker(let text), .file(let text): text
+        case .usage(let text), .network(let text), .broker(let text), .file(let text),
+            .raft(let text):
+            text
         case .protocolViolation(let text): "the broker's answer makes no sense: \(text)"
         }
     }

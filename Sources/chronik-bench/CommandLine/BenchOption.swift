@@ -134,8 +134,8 @@ struct BenchOption: Sendable {
         BenchOption(
             "--dir",
             "DIR",
-            [.limits, .raftRecovery],
-            "Directory to measure the disk of [.].",
+            [.limits, .raft, .raftRecovery],
+            "Directory for files, and to measure the disk of [.].",
             allowed: "a directory"
         ) { settings, text in
             settings.directory = text
@@ -246,7 +246,25 @@ struct BenchOption: Sendable {
             [.raft, .raftRecovery],
             "Entries to commit, or to recover [1000000]."
         ),
-        number("--groups", \.groups, 1...100_000, [.raftRecovery], "Raft groups [1000]."),
+        BenchOption(
+            "--groups",
+            "N",
+            [.raft, .raftRecovery],
+            "Raft groups [raft: 10000, raft-recovery: 1000].",
+            allowed: "a whole number from 1 to 100000"
+        ) { settings, text in
+            settings.groups = Int(text)
+            return settings.groups.map { (1...100_000).contains($0) } ?? false
+        },
+        flag(
+            "--core",
+            \.isCoreWanted,
+            [.raft],
+            "What the core commits, without logs and loops; without any of --core, --idle and "
+                + "--active, all three."
+        ),
+        flag("--idle", \.isIdleWanted, [.raft], "What groups cost while nothing happens."),
+        flag("--active", \.isActiveWanted, [.raft], "What groups commit that are all in use."),
     ]
 
     private static let output: [BenchOption] = [
@@ -263,7 +281,7 @@ struct BenchOption: Sendable {
         BenchOption(
             "--duration",
             "TIME",
-            network,
+            network.union([.raft]),
             "Stop after that time; a bare number is seconds [10s; consume: at the topic's end].",
             allowed: "a duration such as 10, 500ms, 30s or 2m"
         ) { settings, text in
@@ -273,6 +291,6 @@ struct BenchOption: Sendable {
             return settings.durationMilliseconds.map { $0 > 0 } ?? false
         },
         flag("--json", \.isJSON, all, "Print one JSON object instead of a table."),
-        flag("--quiet", \.isQuiet, network, "No progress on standard error."),
+        flag("--quiet", \.isQuiet, network.union([.raft]), "No progress on standard error."),
     ]
 }

@@ -16,7 +16,8 @@ enum BenchMode: String, CaseIterable, Sendable {
         case .consume: "read records and measure how many a second"
         case .roundTrip: "do both at once and measure how soon a record reaches a consumer"
         case .limits: "measure what this machine's disk and loopback can do at best"
-        case .raft: "measure what the Raft library does by itself"
+        case .raft:
+            "measure what the Raft library does by itself, with three replicas of each group"
         case .raftRecovery: "write a log of many Raft groups and measure its recovery"
         case .raftWire: "measure the wire between nodes over loopback, two of them in this process"
         }
@@ -45,7 +46,10 @@ struct BenchSettings: Sendable {
     var from = ConsumePlan.Place.earliest
     var maxBytes = 16 << 20
     var entries = 1_000_000
-    var groups = 1_000
+    var groups: Int?
+    var isCoreWanted = false
+    var isIdleWanted = false
+    var isActiveWanted = false
     var threads = 1
     var directory = "."
     var isJSON = false

@@ -14,6 +14,8 @@ struct RaftRecoveryRun: Sendable {
     let settings: BenchSettings
     let platform: RealPlatform
 
+    private var groups: Int { settings.groups ?? 1_000 }
+
     struct Figures: Sendable {
         var entries = 0
         var groups = 0
@@ -59,7 +61,7 @@ struct RaftRecoveryRun: Sendable {
         let loop = platform.loops[0]
         let membership = Membership(voters: [1, 2, 3].map { ReplicaID($0) })
         let payload = ByteSlice([UInt8](repeating: 7, count: Self.entryBytes))
-        var records: [WALRecord] = (0..<settings.groups).flatMap { group in
+        var records: [WALRecord] = (0..<groups).flatMap { group in
             let storage = WALRaftStorage(group: UInt64(group), membership: membership)
             storage.setHardState(HardState(term: Term(1), vote: ReplicaID(1)))
             return storage.takeStaged()
@@ -68,14 +70,14 @@ struct RaftRecoveryRun: Sendable {
         for number in 0..<settings.entries {
             records.append(
                 WALRecord(
-                    group: UInt64(number % settings.groups),
+                    group: UInt64(number % groups),
                     kind: .entry,
                     term: 1,
-                    index: UInt64(number / settings.groups + 1),
+                    index: UInt64(number / groups + 1),
                     payload: payload
                 )
             )
-            guard records.count >= settings.groups || number == settings.entries - 1 else {
+            guard records.count >= groups || number == settings.entries - 1 else {
                 continue
             }
             let batch = records
@@ -94,7 +96,7 @@ struct RaftRecoveryRun: Sendable {
 
     private func recover(from directory: String) throws -> Figures {
         var figures = Figures()
-        figures.groups = settings.groups
+        figures.groups = groups
         Self.resetPeak()
         figures.residentBefore = Self.status("VmRSS:")
         let processor = ProcessorTime.now()

@@ -1,0 +1,79 @@
+import Bytes
+import ClusterMetadata
+import KafkaProtocol
+import LogStorage
+import Raft
+import RaftRuntime
+
+/// How a replica begins of which nothing is remembered.
+typealias PartitionBeginning = MetadataImage.Partition.Beginning
+
+extension PartitionShard {
+    /// The Raft log to start a partition with.
+    ///
+    /// | the WAL has | the directory has | it starts |
+    /// |---|---|---|
+    /// | nothing | nothing | as a founder or joiner |
+    /// | nothing | data | alone in its group: with the data; else abstaining, until it is added anew |
+    /// | the founders' base | nothing | as the founder it was |
+    /// | a tombstone | nothing, or what was to be removed | as a joiner with the vote it had |
+    /// | entries from beyond the data on | | not at all: entries are missing |
+    /// | anything else | | where it stopped |
+    func storage(for start: PartitionStart, _ log: PartitionLog) throws -> WALRaftStorage {
+        let storage: WALRaftStorage
+        if let tombstone = manager.takeRemoved(start.groupID) {
+            storage = tombstone
+            storage.comeBack(as: Membership())
+        } else if let recovered = start.recovered {
+            storage = recovered
+            if storage.isRemoved { storage.comeBack(as: Membership()) }
+        } else {
+            storage = newStorage(for: start, log)
+        }
+        let base = storage.base
+        if log.appliedRaftIndex == 0, base.index == WALRaftStorage.foundersBase.index,
+            base.term == WALRaftStorage.foundersBase.term
+        {
+            log.begin(
+                raftIndex: base.index.rawValue,
+                term: .init(Int32(truncatingIfNeeded: base.term.rawValue))
+            )
+        }
+        // A snapshot took the log's place, and the WAL does not know of it yet.
+        var membership: Membership?
+        if !log.snapshotMembership.isEmpty, LogIndex(log.appliedRaftIndex) > storage.base.index {
+            membership = try MembershipCoding.decoded(log.snapshotMembership)
+        }
+        do {
+            try storage.finishRecovery(
+                applied: LogIndex(log.appliedRaftIndex),
+                term: Term(UInt64(log.appliedTerm.rawValue)),
+                membership: membership
+            )
+        } catch {
+            throw StartProblem.missingEntries(start.id)
+        }
+        return storage
+    }
+
+    private func newStorage(for start: PartitionStart, _ log: PartitionLog) -> WALRaftStorage {
+        let group = start.groupID
+        let own = manager.replicaID
+        switch start.beginning {
+        case .founder(let voters):
+            let membership = Membership(voters: voters.map { ReplicaID(UInt64($0)) })
+            if log.appliedRaftIndex == 0 {
+                return .bootstrapped(group: group, membership: membership)
+            }
+            // Nobody else has a say: what the segments hold is all there is.
+            if membership.voters == [own] {
+                return WALRaftStorage(group: group, membership: membership)
+            }
+        case .joiner: if log.appliedRaftIndex == 0 { return .joining(group: group) }
+        }
+        let storage = WALRaftStorage(group: group, membership: Membership())
+        storage.abstain(until: .unreachable, .missingLog)
+        storage.stageState()
+        return storage
+    }
+}

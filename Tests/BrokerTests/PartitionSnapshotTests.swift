@@ -1,0 +1,193 @@
+import Bytes
+import KafkaProtocol
+import LogStorage
+import Platform
+import Raft
+import RaftRuntime
+import Simulator
+import Testing
+
+@testable import Broker
+
+@Suite struct PartitionSnapshotTests {
+    /// Small segments, and all of them written.
+    private static func fill(_ node: PartitionNode, _ count: Int, from first: Int = 0) throws {
+        for number in first..<first + count {
+            let text = "record \(number) " + String(repeating: "x", count: 300)
+            #expect(try node.produce(.of(text)).error == .none)
+        }
+    }
+
+    private static func makeCluster(seed: UInt64 = 1) throws -> PartitionCluster {
+        try PartitionCluster(
+            seed: seed,
+            configs: ["segment.bytes": "8192", "index.interval.bytes": "512"]
+        )
+    }
+
+    @Test(arguments: [1, 2, 3] as [UInt64])
+    func `a follower that fell behind what the log has is brought the segments`(seed: UInt64) throws
+    {
+        let cluster = try Self.makeCluster(seed: seed)
+        let leader = try cluster.leader()
+        try Self.fill(leader, 5)
+        let late = try #require(cluster.followers(of: leader).first)
+        late.cutPower()
+        try Self.fill(leader, 100, from: 5)
+        try leader.flush()
+        try Self.fill(leader, 5, from: 105)
+        try late.start()
+        try cluster.settle()
+        #expect(cluster.wire.snapshotBytes > 30_000)
+        #expect(try late.content() == leader.content())
+        #expect(late.partition?.log.epochs == leader.partition?.log.epochs)
+        // It is a log like any other: it goes on, is written, and found after a restart.
+        try Self.fill(leader, 20, from: 110)
+        try cluster.settle()
+        try late.flush()
+        late.cutPower()
+        try late.start()
+        try cluster.settle()
+        #expect(try late.content() == cluster.leader().content())
+    }
+
+    @Test func `a snapshot begins where records were deleted`() throws {
+        let cluster = try Self.makeCluster()
+        let leader = try cluster.leader()
+        let late = try #require(cluster.followers(of: leader).last)
+        late.cutPower()
+        try Self.fill(leader, 60)
+        let id = cluster.partition
+        #expect(try leader.on { await $0.deleteRecords(of: id, before: 45) }.error == .none)
+        try leader.flush()
+        try late.start()
+        try cluster.settle()
+        #expect(late.partition?.log.logStartOffset.rawValue == 45)
+        #expect(try late.content() == leader.content())
+    }
+
+    @Test func `idempotent producers are known from a snapshot`() throws {
+        let cluster = try Self.makeCluster()
+        let leader = try cluster.leader()
+        let late = try #require(cluster.followers(of: leader).last)
+        late.cutPower()
+        for number in 0..<4 as Range<Int32> {
+            try leader.produce(.of("\(number)", producer: 9, sequence: number))
+        }
+        try leader.flush()
+        try late.start()
+        try cluster.settle()
+        #expect(
+            late.partition?.log.producers.producers == leader.partition?.log.producers.producers
+        )
+    }
+
+    @Test(arguments: 1...12 as ClosedRange<UInt64>)
+    func `a power cut while a snapshot arrives leaves the old log or the new`(seed: UInt64) throws {
+        let cluster = try Self.makeCluster(seed: seed)
+        let leader = try cluster.leader()
+        try Self.fill(leader, 10)
+        try cluster.settle()
+        let late = try #require(cluster.followers(of: leader).first)
+        try late.flush()
+        late.cutPower()
+        try Self.fill(leader, 80, from: 10)
+        try leader.flush()
+        var generator = SeededGenerator(seed: seed)
+        for _ in 0..<6 {
+            try late.start()
+            let end = late.logEnd
+            #expect(end >= 10 && end <= 90)
+            cluster.run(Int64(50 + generator.below(900))) { late.logEnd == 90 }
+            late.cutPower()
+        }
+        try late.start()
+        try cluster.settle()
+        #expect(try late.content() == leader.content())
+        #expect(cluster.wire.snapshotBytes > 20_000)
+    }
+
+    @Test func `retention does not take away what is being sent`() throws {
+        // Slower than retention, which looks every second.
+        let cluster = try PartitionCluster(
+            configs: ["segment.bytes": "8192"],
+            snapshotBytesPerSecond: 8 << 10
+        )
+        let leader = try cluster.leader()
+        let late = try #require(cluster.followers(of: leader).last)
+        late.cutPower()
+        try Self.fill(leader, 100)
+        try leader.flush()
+        try late.start()
+        cluster.run(20_000) { cluster.wire.snapshotBytes > 0 }
+        #expect(late.logEnd == 0)
+        let id = cluster.partition
+        #expect(try leader.on { await $0.deleteRecords(of: id, before: 95) }.error == .none)
+        try leader.flush()
+        try cluster.settle()
+        cluster.run(5_000) { late.partition?.log.logStartOffset.rawValue == 95 }
+        #expect(try late.content() == leader.content())
+        // All of it was sent, and once.
+        #expect(cluster.wire.snapshotBytes > 36_000 && cluster.wire.snapshotBytes < 50_000)
+        // And once it is sent, it goes.
+        cluster.run(5_000)
+        let left = try leader.disk.list("/data/topics/orders-0").filter { $0.hasSuffix(".log") }
+        #expect(left.count < 4, "\(left)")
+    }
+
+    @Test func `a node that joins is brought everything and votes`() throws {
+        let cluster = try Self.makeCluster()
+        let leader = try cluster.leader()
+        try Self.fill(leader, 40)
+        try leader.flush()
+        let added = try cluster.addNode()
+        cluster.run(2_000)
+        #expect(added.logEnd == 0)
+        let id = cluster.partition
+        let replica = added.replicaID
+        try leader.on { shard in
+            let partition = try #require(await shard.partition(id))
+            try await partition.replica.changeMembership(
+                ConfigurationChange([ConfigurationChange.Step(.addLearner, replica)])
+            )
+        }
+        cluster.run(10_000) { added.memberships.last?.voters.contains(replica) == true }
+        #expect(added.memberships.last?.voters.contains(replica) == true)
+        #expect(try added.content() == leader.content())
+        // The membership came with the snapshot, and is kept.
+        added.cutPower()
+        try added.start()
+        cluster.run(2_000)
+        #expect(added.partition?.replica.info.membership.voters.count == 4)
+    }
+
+    @Test func `a follower that was away for a moment needs no snapshot`() throws {
+        let cluster = try PartitionCluster(keptBytes: 1 << 20)
+        let leader = try cluster.leader()
+        let late = try #require(cluster.followers(of: leader).last)
+        late.cutPower()
+        try Self.fill(leader, 50)
+        try leader.flush()
+        try late.start()
+        try cluster.settle()
+        #expect(cluster.wire.snapshotBytes == 0)
+        #expect(try late.content() == leader.content())
+    }
+
+    @Test func `what is kept for those who lag has a limit`() throws {
+        let cluster = try PartitionCluster(keptBytes: 10_000)
+        let leader = try cluster.leader()
+        let late = try #require(cluster.followers(of: leader).last)
+        late.cutPower()
+        for round in 0..<10 {
+            try Self.fill(leader, 10, from: 10 * round)
+            try leader.flush()
+        }
+        let info = try #require(leader.partition?.replica.info)
+        #expect(info.firstIndex.distance(to: info.lastIndex) <= 40)
+        #expect(info.firstIndex.distance(to: info.lastIndex) >= 10)
+        try late.start()
+        try cluster.settle()
+        #expect(cluster.wire.snapshotBytes > 0)
+    }
+}
