@@ -8,8 +8,9 @@ final class Certificate {
 
     deinit { X509_free(x509) }
 
-    /// Whether a subject alternative name is that host: the address itself, or the DNS name (a
-    /// wildcard stands for one label). The subject's common name counts for nothing.
+    /// Whether a subject alternative name is that host: the address itself, or the DNS name.
+    ///
+    /// A wildcard stands for one label. The subject's common name counts for nothing.
     func isOf(_ host: String) -> Bool {
         if let address = a2i_IPADDRESS(host) {
             ASN1_OCTET_STRING_free(address)

@@ -74,6 +74,11 @@ struct Pair: Sendable {
     /// Why the called end refuses the caller, which hears of it and leaves.
     var refusal: TLSError? {
         get async {
+            let answering = answering
+            // Who is let in after all is not kept waiting, and the test not either.
+            Task.immediate(executorPreference: Machine.loop) {
+                if case .success(let called) = await answering.value { called.close() }
+            }
             if case .success(let caller) = caller { _ = try? await caller.hear(1) }
             plainCaller.close()
             return await called.failure
