@@ -37,6 +37,7 @@ final class ClusterLink: NodeCalls {
                 node: ReplicaID(UInt64(nodeID)),
                 incarnation: incarnation,
                 listen: settings.raftListen,
+                stage: settings.stage,
                 platform: platform,
                 metrics: metrics
             )

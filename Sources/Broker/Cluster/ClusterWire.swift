@@ -1,7 +1,7 @@
 package import Platform
 package import Raft
 package import RaftRuntime
-import RaftTransport
+package import RaftTransport
 
 /// How a node and the others of its cluster reach one another.
 ///
@@ -28,6 +28,8 @@ package struct WireSettings: Sendable {
     /// When the process started, in nanoseconds of the wall clock.
     package let incarnation: UInt64
     package let listen: SocketAddress
+    /// What the nodes speak through; `nil` in the clear.
+    package let stage: (any StreamStage)?
     package let platform: any HostPlatform
     package let metrics: MetricsRegistry
 }
@@ -37,15 +39,17 @@ package final class FramedWire: ClusterWire {
     private let frames: FramedTransport
 
     package init(_ settings: WireSettings) {
-        frames = FramedTransport(
-            FramedTransportConfiguration(
-                identity: NodeIdentity(
-                    cluster: settings.clusterID,
-                    node: settings.node,
-                    incarnation: settings.incarnation
-                ),
-                listenAddress: settings.listen
+        var configuration = FramedTransportConfiguration(
+            identity: NodeIdentity(
+                cluster: settings.clusterID,
+                node: settings.node,
+                incarnation: settings.incarnation
             ),
+            listenAddress: settings.listen
+        )
+        configuration.stage = settings.stage
+        frames = FramedTransport(
+            configuration,
             loops: settings.platform.loops,
             generator: settings.platform.makeGenerator(),
             metrics: settings.metrics
