@@ -101,7 +101,7 @@ let package = Package(
             "chronik-bench",
             [
                 "Bytes", "Platform", "KafkaMessages", "KafkaProtocol", "Raft", "WriteAheadLog",
-                "RaftRuntime", "RaftTransport",
+                "RaftGRPC", "RaftRuntime", "RaftTransport",
             ]
         ),
         program("chronik-sim", ["RaftScript", "RaftSimulation"]),
@@ -154,7 +154,7 @@ let package = Package(
         ),
         tests(
             "TLSTests",
-            ["Bytes", "Platform", "Raft", "RaftRuntime", "RaftTransport", "TLS"]
+            ["Bytes", "Platform", "Raft", "RaftRuntime", "RaftTransport", "TLS", "COpenSSL"]
         ),
         tests(
             "LogStorageTests",

@@ -1,3 +1,4 @@
+internal import Bytes
 internal import COpenSSL
 
 /// A certificate and the names of hosts in it.
@@ -5,6 +6,15 @@ final class Certificate {
     let x509: OpaquePointer
 
     init(owning x509: OpaquePointer) { self.x509 = x509 }
+
+    /// The first certificate of a PEM text; `nil` if there is none in it.
+    convenience init?(pem: ByteSlice) {
+        guard let x509 = chronik_tls_read_certificate(PEMSource(pem).bio) else {
+            ERR_clear_error()
+            return nil
+        }
+        self.init(owning: x509)
+    }
 
     deinit { X509_free(x509) }
 

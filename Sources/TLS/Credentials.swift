@@ -130,7 +130,7 @@ extension Credentials {
 }
 
 /// PEM text as OpenSSL reads it.
-private final class PEMSource {
+final class PEMSource {
     let bio: OpaquePointer
     private let bytes: ByteSlice
 

@@ -1,3 +1,4 @@
+package import Bytes
 package import Platform
 package import Raft
 internal import RaftTransport
@@ -43,6 +44,11 @@ package final class NodeTLS: StreamStage {
             preconditionFailure("a socket that this stage did not make")
         }
         try check(socket.certificate, peer)
+    }
+
+    /// Throws unless the certificate, PEM and already verified, is that of `peer`.
+    package func check(certificate pem: ByteSlice?, isOf peer: ReplicaID) throws {
+        try check(pem.flatMap { Certificate(pem: $0) }, peer)
     }
 
     private func check(_ certificate: Certificate?, _ peer: ReplicaID) throws(TLSError) {

@@ -32,12 +32,14 @@ final class TLSSocket: Socket, @unchecked Sendable {
     private static let method = Method(pointer: chronik_tls_bio_method())
 
     private let plain: Socket
-    private let ssl: OpaquePointer
+    let ssl: OpaquePointer
     private let wire: UnsafeMutablePointer<chronik_tls_wire>
     private let arriving = ByteStorage(capacity: TLSSocket.arrivingBytes)
     private var leaving = ByteStorage(capacity: 4 << 10)
     private var spare: ByteStorage?
     private var isFlushing = false
+    /// Whoever found a flush under way: a reader that has to answer, or a writer behind it.
+    private var flushWaiters: [UnsafeContinuation<Void, Never>] = []
     private var hasSaidEnd = false
     private var isBroken = false
     private var isClosed = false
@@ -172,7 +174,6 @@ final class TLSSocket: Socket, @unchecked Sendable {
                 try await fill()
             case .wantsRoom:
                 if filled > 0 { return filled }
-                guard !isFlushing else { throw .closed }
                 try await flush()
             case .ended:
                 return filled
@@ -286,11 +287,22 @@ final class TLSSocket: Socket, @unchecked Sendable {
         wire.pointee.out_capacity = block.capacity
     }
 
-    /// Writes all ciphertext there is; one call at a time.
+    /// Writes all ciphertext there is.
+    ///
+    /// A reader flushes too, when what it reads asks for an answer: the second of the two waits for
+    /// the first, and finds room then.
     private func flush() async throws(NetworkError) {
-        precondition(!isFlushing, "two writers of one socket")
+        while isFlushing {
+            await withUnsafeContinuation { flushWaiters.append($0) }
+        }
+        guard !isClosed else { throw .closed }
         isFlushing = true
-        defer { isFlushing = false }
+        defer {
+            isFlushing = false
+            let waiters = flushWaiters
+            flushWaiters = []
+            for waiter in waiters { waiter.resume() }
+        }
         while wire.pointee.out_count > 0 {
             let full = leaving
             let count = wire.pointee.out_count

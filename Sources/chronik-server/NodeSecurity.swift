@@ -12,11 +12,7 @@ struct NodeSecurity {
     /// `nil` when the nodes are to speak in the clear.
     init?(_ configuration: ClusterConfiguration) {
         guard let tls = configuration.tls else { return nil }
-        files = CredentialFiles(
-            certificate: tls.certificate,
-            key: tls.key,
-            authority: tls.authority
-        )
+        files = CredentialFiles(tls)
         hosts = Dictionary(
             uniqueKeysWithValues: configuration.nodes.map {
                 (ReplicaID(UInt64($0.id)), $0.raftAddress.host)
@@ -31,5 +27,11 @@ struct NodeSecurity {
             fileSystem: platform.files,
             worker: platform.makeWorker(name: "tls")
         )
+    }
+}
+
+extension CredentialFiles {
+    init(_ files: ClusterConfiguration.TLSFiles) {
+        self.init(certificate: files.certificate, key: files.key, authority: files.authority)
     }
 }

@@ -387,18 +387,6 @@ private let threeNodes = """
                     + "raft.tls.key.file and raft.tls.ca.file not set"
             ]
         )
-        let grpc = problems(
-            "start",
-            "--raft-transport=grpc",
-            "--raft-tls-cert-file=cert",
-            file: threeNodes
-        )
-        #expect(
-            grpc.contains(
-                "raft.transport is grpc (--raft-transport), which has no TLS; use framed, or remove "
-                    + "raft.tls.*"
-            )
-        )
         let all = problems(
             "start",
             "--raft-tls-cert-file=cert",

@@ -1,4 +1,5 @@
 import Bytes
+import COpenSSL
 import Platform
 import Testing
 
@@ -65,6 +66,32 @@ import Testing
             #expect(try await caller.read(text.count) == text)
             try await caller.say("thanks")
             #expect(try await called.hear(6) == "thanks")
+        }
+    }
+
+    @Test func `a reader that has to answer and a writer do not get in each other's way`()
+        async throws
+    {
+        let gate = Gate.Latch()
+        try await meet(wrap: { Gate($0, gate) }) { caller, called, _ in
+            let asking = try #require(called as? TLSSocket)
+            gate.close()
+            // Each asks for an answer, and together for more than there is room for.
+            for _ in 0..<400 {
+                #expect(SSL_key_update(asking.ssl, SSL_KEY_UPDATE_REQUESTED) == 1)
+                try await called.say("k")
+            }
+            let reader = Task.immediate(executorPreference: Machine.loop) {
+                try await caller.hear(400)
+            }
+            while !gate.holdsWriter { await Task.yield() }
+            let writer = Task.immediate(executorPreference: Machine.loop) {
+                try await caller.say("and this")
+            }
+            gate.open()
+            try await writer.value
+            #expect(try await reader.value == String(repeating: "k", count: 400))
+            #expect(try await called.hear(8) == "and this")
         }
     }
 
@@ -137,6 +164,56 @@ import Testing
             }
         }
     }
+}
+
+/// Takes nothing while it is closed.
+private final class Gate: Socket, @unchecked Sendable {
+    // Unchecked: confined to the loop of the socket behind it.
+    final class Latch: @unchecked Sendable {
+        // Unchecked: confined to the loop of the sockets.
+        private var isClosed = false
+        private var waiting: [UnsafeContinuation<Void, Never>] = []
+
+        var holdsWriter: Bool { !waiting.isEmpty }
+        var isOpen: Bool { !isClosed }
+
+        func close() { isClosed = true }
+
+        func open() {
+            isClosed = false
+            for waiter in waiting { waiter.resume() }
+            waiting = []
+        }
+
+        func pass() async {
+            while isClosed { await withUnsafeContinuation { waiting.append($0) } }
+        }
+    }
+
+    private let plain: Socket
+    private let latch: Latch
+
+    init(_ plain: Socket, _ latch: Latch) {
+        self.plain = plain
+        self.latch = latch
+    }
+
+    override var peer: String { plain.peer }
+
+    override func read(
+        into buffer: UnsafeMutableRawBufferPointer
+    ) async throws(NetworkError) -> Int { try await plain.read(into: buffer) }
+
+    override func write(_ rope: ByteRope) async throws(NetworkError) {
+        await latch.pass()
+        try await plain.write(rope)
+    }
+
+    override func writeNow(_ bytes: ByteSlice) -> Int {
+        latch.isOpen ? plain.writeNow(bytes) : 0
+    }
+
+    override func close() { plain.close() }
 }
 
 /// Gives and takes one byte at a time.

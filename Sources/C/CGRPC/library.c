@@ -24,6 +24,11 @@
     ENTRY(gpr_timespec, gpr_time_from_nanos, (int64_t ns, gpr_clock_type clock_type), (ns,         \
           clock_type))                                                                             \
     ENTRY(gpr_timespec, gpr_time_sub, (gpr_timespec a, gpr_timespec b), (a, b))                    \
+    ENTRY(grpc_auth_property_iterator, grpc_auth_context_find_properties_by_name, (const           \
+          grpc_auth_context *ctx, const char *name), (ctx, name))                                  \
+    ENTRY(void, grpc_auth_context_release, (grpc_auth_context *context), (context))                \
+    ENTRY(const grpc_auth_property*, grpc_auth_property_iterator_next,                             \
+          (grpc_auth_property_iterator *it), (it))                                                 \
     ENTRY(void, grpc_byte_buffer_destroy, (grpc_byte_buffer *bb), (bb))                            \
     ENTRY(size_t, grpc_byte_buffer_length, (grpc_byte_buffer *bb), (bb))                           \
     ENTRY(void, grpc_byte_buffer_reader_destroy, (grpc_byte_buffer_reader *reader),                \
@@ -32,6 +37,7 @@
           grpc_byte_buffer *buffer), (reader, buffer))                                             \
     ENTRY(int, grpc_byte_buffer_reader_peek, (grpc_byte_buffer_reader *reader, grpc_slice          \
           **slice), (reader, slice))                                                               \
+    ENTRY(grpc_auth_context*, grpc_call_auth_context, (grpc_call *call), (call))                   \
     ENTRY(grpc_call_error, grpc_call_cancel, (grpc_call *call, void *reserved), (call,             \
           reserved))                                                                               \
     ENTRY(void, grpc_call_details_destroy, (grpc_call_details *details), (details))                \
@@ -88,7 +94,26 @@
     ENTRY(grpc_slice, grpc_slice_new_with_user_data, (void *p, size_t len, void                    \
           (*destroy)(void*), void *user_data), (p, len, destroy, user_data))                       \
     ENTRY(int, grpc_slice_str_cmp, (grpc_slice a, const char *b), (a, b))                          \
-    ENTRY(void, grpc_slice_unref, (grpc_slice s), (s))
+    ENTRY(void, grpc_slice_unref, (grpc_slice s), (s))                                             \
+    ENTRY(grpc_tls_certificate_provider*, grpc_tls_certificate_provider_file_watcher_create,       \
+          (const char *key, const char *certificate, const char *root, unsigned int seconds),      \
+          (key, certificate, root, seconds))                                                       \
+    ENTRY(void, grpc_tls_certificate_provider_release, (grpc_tls_certificate_provider *provider),  \
+          (provider))                                                                              \
+    ENTRY(grpc_channel_credentials*, grpc_tls_credentials_create, (grpc_tls_credentials_options    \
+          *options), (options))                                                                    \
+    ENTRY(grpc_tls_credentials_options*, grpc_tls_credentials_options_create, (void), ())          \
+    ENTRY(void, grpc_tls_credentials_options_set_cert_request_type, (grpc_tls_credentials_options  \
+          *options, grpc_ssl_client_certificate_request_type type), (options, type))               \
+    ENTRY(void, grpc_tls_credentials_options_set_certificate_provider,                             \
+          (grpc_tls_credentials_options *options, grpc_tls_certificate_provider *provider),        \
+          (options, provider))                                                                     \
+    ENTRY(void, grpc_tls_credentials_options_watch_identity_key_cert_pairs,                        \
+          (grpc_tls_credentials_options *options), (options))                                      \
+    ENTRY(void, grpc_tls_credentials_options_watch_root_certs, (grpc_tls_credentials_options       \
+          *options), (options))                                                                    \
+    ENTRY(grpc_server_credentials*, grpc_tls_server_credentials_create,                            \
+          (grpc_tls_credentials_options *options), (options))
 
 #define DEFINE(result, name, parameters, arguments) \
     static result(*name##_entry) parameters;        \

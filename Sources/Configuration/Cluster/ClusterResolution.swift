@@ -270,12 +270,6 @@ struct ClusterResolution {
                     + "\(missing.joined(separator: " and ")) not set"
             )
         }
-        if cluster.transport == .grpc && missing.count < files.count {
-            problems.append(
-                "raft.transport is grpc (\(origin("raft.transport"))), which has no TLS; use framed, "
-                    + "or remove raft.tls.*"
-            )
-        }
     }
 
     private mutating func warn() {

@@ -20,6 +20,8 @@ package final class GRPCServer: @unchecked Sendable {
         /// A connection that does not answer a ping in so many milliseconds is dead.
         package var keepaliveTimeoutMilliseconds = 10_000
         package var keepaliveIntervalMilliseconds = 10_000
+        /// With them callers of a port of its own have to show a certificate.
+        package var credentials: GRPCCredentialFiles?
 
         package init() {}
     }
@@ -129,7 +131,7 @@ package final class GRPCServer: @unchecked Sendable {
             case .idle:
                 let running = makeServer()
                 if let address {
-                    listening(cgrpc_server_listen(running.server, "\(address)"))
+                    listening(cgrpc_server_listen(running.server, "\(address)", credentials))
                 }
                 grpc_server_start(running.server)
                 for _ in 0..<Self.requestedCalls { requestCall(running) }
@@ -137,6 +139,13 @@ package final class GRPCServer: @unchecked Sendable {
                 return running
             }
         }
+    }
+
+    private var credentials: OpaquePointer? {
+        guard let files = configuration.credentials else {
+            return grpc_insecure_server_credentials_create()
+        }
+        return cgrpc_tls_for_server(files.certificate, files.key, files.authority)
     }
 
     private func makeServer() -> Running {

@@ -1,4 +1,4 @@
-import Bytes
+package import Bytes
 package import Platform
 package import Raft
 package import RaftRuntime
@@ -42,10 +42,14 @@ package final class RaftService: Sendable {
         case stream = "/chronik.raft.RaftService/Stream"
     }
 
+    /// Throws unless a node's certificate, PEM, is what was shown.
+    package typealias Vouch = @Sendable (ByteSlice?, ReplicaID) throws -> Void
+
     let identity: ServiceIdentity
     let handler: any RaftServiceHandler
     let answers: CallAnswers
     let delegate: any RaftTransportDelegate
+    private let vouch: Vouch?
     let lives = NodeLives()
     private let loops: [EventLoop]
     private let nextLoop = Atomic(0)
@@ -60,6 +64,7 @@ package final class RaftService: Sendable {
     ///   - handler: What it does for callers.
     ///   - answers: What the replicas send through, so that calls hear what they answer.
     ///   - delegate: Whom the transport would tell what arrived.
+    ///   - vouch: Asked whether a caller may call itself the node that it does.
     ///   - loops: Where calls are worked on.
     ///   - answerTimeout: How long a replica may take to answer, in nanoseconds; Raft passes over
     ///     much in silence.
@@ -69,6 +74,7 @@ package final class RaftService: Sendable {
         handler: any RaftServiceHandler,
         answers: CallAnswers,
         delegate: any RaftTransportDelegate,
+        vouch: Vouch? = nil,
         loops: [EventLoop],
         answerTimeout: Int64 = .seconds(2),
         installTimeout: Int64 = .seconds(60)
@@ -78,6 +84,7 @@ package final class RaftService: Sendable {
         self.handler = handler
         self.answers = answers
         self.delegate = delegate
+        self.vouch = vouch
         self.loops = loops
         self.answerTimeout = answerTimeout
         self.installTimeout = installTimeout
@@ -153,6 +160,7 @@ package final class RaftService: Sendable {
 
     /// A call being worked on: on which loop, and for how long at most.
     struct Work: Sendable {
+        let call: ServerCall
         let loop: EventLoop
         let patience: Int64
     }
@@ -165,7 +173,7 @@ package final class RaftService: Sendable {
         loop.execute { [self] in
             // Nobody waits any more: do not begin.
             guard !call.isOver else { return call.finish(.failure(.cancelled)) }
-            let work = Work(loop: loop, patience: patience(for: call))
+            let work = Work(call: call, loop: loop, patience: patience(for: call))
             Task.immediate(executorPreference: loop) {
                 let result: Result<ByteRope, RaftCallError>
                 do throws(RaftCallError) {
@@ -181,7 +189,11 @@ package final class RaftService: Sendable {
     // MARK: Who calls
 
     /// Refuses calls meant for others, and of nodes that are none of ours.
-    func check(_ header: CallHeader, nodesOnly: Bool = false) async throws(RaftCallError) {
+    func check(
+        _ header: CallHeader,
+        of call: ServerCall,
+        nodesOnly: Bool = false
+    ) async throws(RaftCallError) {
         guard header.clusterID == identity.cluster else {
             throw .wrongCluster(theirs: header.clusterID, ours: identity.cluster)
         }
@@ -194,6 +206,11 @@ package final class RaftService: Sendable {
         }
         guard header.from != identity.node.rawValue else { throw .duplicateNode(header.from) }
         try await handler.admit(ReplicaID(header.from))
+        do {
+            try vouch?(call.certificate, ReplicaID(header.from))
+        } catch {
+            throw .status(code: StatusCode.unauthenticated.rawValue, text: "\(error)")
+        }
         try lives.check(header)
     }
 }

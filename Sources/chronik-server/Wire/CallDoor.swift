@@ -3,6 +3,7 @@ import Platform
 import RaftGRPC
 import RaftRuntime
 import Synchronization
+import TLS
 
 /// Where connections that speak gRPC are let in.
 ///
@@ -20,7 +21,8 @@ final class CallDoor: Sendable {
         _ settings: WireSettings,
         answers: CallAnswers,
         node: ClusterNode,
-        delegate: any RaftTransportDelegate
+        delegate: any RaftTransportDelegate,
+        security: CallSecurity? = nil
     ) {
         platform = settings.platform
         limiter = LogLimiter(every: .seconds(10), clock: settings.platform.clock)
@@ -29,10 +31,16 @@ final class CallDoor: Sendable {
             handler: NodeCallHandler(node),
             answers: answers,
             delegate: delegate,
+            vouch: security?.vouch,
             loops: settings.platform.loops
         )
-        server = GRPCServer(service)
+        var configuration = GRPCServer.Configuration()
+        configuration.credentials = security?.files
+        server = GRPCServer(service, configuration)
     }
+
+    /// Has gRPC listen by itself, as it must where it is to secure connections.
+    func listen(on address: SocketAddress) throws { _ = try server.listen(on: address) }
 
     func enter(_ connection: AcceptedConnection) {
         start().execute { [self] in
@@ -63,6 +71,21 @@ final class CallDoor: Sendable {
         let worker = start()
         await worker.run { server.stop() }
         worker.stop()
+    }
+}
+
+/// How callers prove who they are.
+struct CallSecurity: Sendable {
+    let files: GRPCCredentialFiles
+    let vouch: RaftService.Vouch
+
+    init(_ files: CredentialFiles, checkedBy tls: NodeTLS) {
+        self.files = GRPCCredentialFiles(
+            certificate: files.certificate,
+            key: files.key,
+            authority: files.authority
+        )
+        vouch = { try tls.check(certificate: $0, isOf: $1) }
     }
 }
 

@@ -6,24 +6,35 @@ import RaftRuntime
 import Synchronization
 
 /// gRPC for everything, between the nodes as well.
+///
+/// In the clear the node accepts connections and hands them over; TLS is gRPC's own, which then
+/// listens itself.
 final class GRPCWire: ClusterWire {
     private struct Running {
         let door: CallDoor
-        let listener: Listener
+        let listener: Listener?
     }
 
     private static let log = Logger("raft-transport")
 
     private let settings: WireSettings
+    private let security: CallSecurity?
     private let streams: GRPCTransport
     private let answers: CallAnswers
     private let running = Mutex<Running?>(nil)
 
-    init(_ settings: WireSettings) {
+    init(_ settings: WireSettings, security: CallSecurity? = nil) {
         self.settings = settings
+        self.security = security
         let loop = settings.platform.loops[0]
         let refusals = LogLimiter(every: .seconds(10), clock: settings.platform.clock)
-        streams = GRPCTransport(identity: ServiceIdentity(settings), loop: loop) { peer, error in
+        var configuration = GRPCTransport.Configuration()
+        configuration.credentials = security?.files
+        streams = GRPCTransport(
+            identity: ServiceIdentity(settings),
+            loop: loop,
+            configuration: configuration
+        ) { peer, error in
             refusals.limited { suppressed in
                 Self.log.error(
                     "another node refuses this one",
@@ -41,10 +52,18 @@ final class GRPCWire: ClusterWire {
     func start(_ node: ClusterNode, delegate: any RaftTransportDelegate) throws {
         try GRPCLibrary.load()
         let loop = settings.platform.loops[0]
-        let listener = try loop.listen(settings.listen)
-        let door = CallDoor(settings, answers: answers, node: node, delegate: delegate)
+        let door = CallDoor(
+            settings,
+            answers: answers,
+            node: node,
+            delegate: delegate,
+            security: security
+        )
+        let listener = security == nil ? try loop.listen(settings.listen) : nil
+        if listener == nil { try door.listen(on: settings.listen) }
         running.withLock { $0 = Running(door: door, listener: listener) }
         streams.start(delegate: delegate)
+        guard let listener else { return }
         Task.immediate(executorPreference: loop) { await Self.accept(listener, door, on: loop) }
     }
 
@@ -70,7 +89,7 @@ final class GRPCWire: ClusterWire {
             return running
         }
         guard let running else { return }
-        settings.platform.loops[0].execute { running.listener.close() }
+        settings.platform.loops[0].execute { running.listener?.close() }
         await running.door.close()
         let streams = streams
         let worker = settings.platform.makeWorker(name: "grpc-streams")
