@@ -9,7 +9,7 @@ final class Certificate {
 
     /// The first certificate of a PEM text; `nil` if there is none in it.
     convenience init?(pem: ByteSlice) {
-        guard let x509 = chronik_tls_read_certificate(PEMSource(pem).bio) else {
+        guard let x509 = PEMSource(pem).read(chronik_tls_read_certificate) else {
             ERR_clear_error()
             return nil
         }

@@ -48,7 +48,7 @@ final class Credentials: @unchecked Sendable {
 
     private func useKey(_ pem: ByteSlice, _ file: String) throws(TLSError) {
         let source = PEMSource(pem)
-        guard let key = chronik_tls_read_key(source.bio) else { throw Self.unusable(file) }
+        guard let key = source.read(chronik_tls_read_key) else { throw Self.unusable(file) }
         defer { EVP_PKEY_free(key) }
         guard SSL_CTX_use_PrivateKey(context, key) == 1, SSL_CTX_check_private_key(context) == 1
         else { throw Self.unusable(file) }
@@ -70,7 +70,7 @@ final class Credentials: @unchecked Sendable {
     ) throws(TLSError) -> [Certificate] {
         let source = PEMSource(pem)
         var found: [Certificate] = []
-        while let next = chronik_tls_read_certificate(source.bio) {
+        while let next = source.read(chronik_tls_read_certificate) {
             found.append(Certificate(owning: next))
         }
         let (code, reason) = ErrorQueue.take()
@@ -131,7 +131,7 @@ extension Credentials {
 
 /// PEM text as OpenSSL reads it.
 final class PEMSource {
-    let bio: OpaquePointer
+    private let bio: OpaquePointer
     private let bytes: ByteSlice
 
     init(_ bytes: ByteSlice) {
@@ -143,4 +143,9 @@ final class PEMSource {
     }
 
     deinit { BIO_free(bio) }
+
+    /// Reads on, as `body` does; what it reads from stays until it has.
+    func read(_ body: (OpaquePointer?) -> OpaquePointer?) -> OpaquePointer? {
+        withExtendedLifetime(self) { body(bio) }
+    }
 }

@@ -55,7 +55,8 @@ package final class RaftService: Sendable {
     private let nextLoop = Atomic(0)
     private let answerTimeout: Int64
     private let installTimeout: Int64
-    private let malformed = Atomic(0)
+    private let malformed: Counter
+    private let refused: Counter
 
     /// Makes the service of a node.
     ///
@@ -65,6 +66,7 @@ package final class RaftService: Sendable {
     ///   - answers: What the replicas send through, so that calls hear what they answer.
     ///   - delegate: Whom the transport would tell what arrived.
     ///   - vouch: Asked whether a caller may call itself the node that it does.
+    ///   - metrics: Where refused calls are counted.
     ///   - loops: Where calls are worked on.
     ///   - answerTimeout: How long a replica may take to answer, in nanoseconds; Raft passes over
     ///     much in silence.
@@ -75,6 +77,7 @@ package final class RaftService: Sendable {
         answers: CallAnswers,
         delegate: any RaftTransportDelegate,
         vouch: Vouch? = nil,
+        metrics: MetricsRegistry = MetricsRegistry(),
         loops: [EventLoop],
         answerTimeout: Int64 = .seconds(2),
         installTimeout: Int64 = .seconds(60)
@@ -85,13 +88,18 @@ package final class RaftService: Sendable {
         self.answers = answers
         self.delegate = delegate
         self.vouch = vouch
+        malformed = metrics.counter(
+            "raft_calls_malformed_total",
+            "Messages of calls on the Raft port that made no sense."
+        )
+        refused = metrics.counter(
+            "raft_calls_refused_total",
+            "Calls and streams refused for who makes them or whom they are meant for."
+        )
         self.loops = loops
         self.answerTimeout = answerTimeout
         self.installTimeout = installTimeout
     }
-
-    /// Messages and calls refused because they were not what they should be.
-    package var malformedCount: Int { malformed.load(ordering: .relaxed) }
 
     /// Frames of one peer stay on one loop, and so in order.
     func loop(of peer: UInt64) -> EventLoop { loops[Int(peer % UInt64(loops.count))] }
@@ -128,7 +136,7 @@ package final class RaftService: Sendable {
         do throws(ProtobufError) {
             return .success(try Request(protobuf: bytes))
         } catch {
-            malformed.add(1, ordering: .relaxed)
+            malformed.increment()
             return .failure(RaftCallError(error))
         }
     }
@@ -193,6 +201,19 @@ package final class RaftService: Sendable {
         _ header: CallHeader,
         of call: ServerCall,
         nodesOnly: Bool = false
+    ) async throws(RaftCallError) {
+        do throws(RaftCallError) {
+            try await admit(header, of: call, nodesOnly: nodesOnly)
+        } catch {
+            refused.increment()
+            throw error
+        }
+    }
+
+    private func admit(
+        _ header: CallHeader,
+        of call: ServerCall,
+        nodesOnly: Bool
     ) async throws(RaftCallError) {
         guard header.clusterID == identity.cluster else {
             throw .wrongCluster(theirs: header.clusterID, ours: identity.cluster)

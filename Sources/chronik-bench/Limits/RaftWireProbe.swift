@@ -66,7 +66,7 @@ struct RaftWireProbe: Sendable {
             ProcessorTime.now().since(before).total * 1e6 / Double(rounds)
         let batch = PeerFrame.messages((0..<turn).map { append(UInt64($0), bytes: 100) })
         figures.messagesPerSecond =
-            await rate(of: batch, one, two, platform.clock) * Double(turn)
+            await rate(of: batch, one, two, platform.clock)
         let single = PeerFrame.messages([append(1, bytes: 100)])
         figures.singleFramesPerSecond = await rate(of: single, one, two, platform.clock)
         let large = PeerFrame.messages([append(1, bytes: 64 << 10)])
@@ -103,8 +103,8 @@ struct RaftWireProbe: Sendable {
     /// Asks and answers until both directions work.
     private static func connect(_ one: Side, _ two: Side) async {
         let done = OneShot()
-        one.handle { done.fire() }
-        two.handle { two.transport.send(response(1), to: one.id) }
+        one.handle { _ in done.fire() }
+        two.handle { _ in two.transport.send(response(1), to: one.id) }
         while !done.hasFired {
             one.transport.send(.messages([append(1, bytes: 1)]), to: two.id)
             try? await Task.sleep(nanoseconds: 1_000_000)
@@ -132,8 +132,8 @@ struct RaftWireProbe: Sendable {
                 state.withLock { $0.sentAt = clock.monotonicNanoseconds }
                 one.transport.send(request, to: two.id)
             }
-            two.handle { two.transport.send(answer, to: one.id) }
-            one.handle {
+            two.handle { _ in two.transport.send(answer, to: one.id) }
+            one.handle { _ in
                 let count = state.withLock { state in
                     let time = clock.monotonicNanoseconds - state.sentAt
                     state.count += 1
@@ -148,7 +148,7 @@ struct RaftWireProbe: Sendable {
         return state.withLock { $0.times }
     }
 
-    /// Frames a second, a window of them under way; the receiver answers every quarter window.
+    /// Messages a second, a window of frames under way; the receiver answers every quarter window.
     private static func rate(
         of frame: PeerFrame,
         _ one: Side,
@@ -156,16 +156,17 @@ struct RaftWireProbe: Sendable {
         _ clock: any Clock
     ) async -> Double {
         let quarter = window / 4
+        let messages = frame.messageCount * quarter
         let arrived = Mutex(0)
         let answer = response(1)
         let began = clock.monotonicNanoseconds
         let end = began + seconds
-        two.handle {
-            let count = arrived.withLock {
-                $0 += 1
-                return $0
+        two.handle { count in
+            let answers = arrived.withLock {
+                $0 += count
+                return $0 / messages - ($0 - count) / messages
             }
-            if count % quarter == 0 { two.transport.send(answer, to: one.id) }
+            for _ in 0..<answers { two.transport.send(answer, to: one.id) }
         }
         let unanswered = Mutex(0)
         await withCheckedContinuation { (done: CheckedContinuation<Void, Never>) in
@@ -173,13 +174,13 @@ struct RaftWireProbe: Sendable {
                 for _ in 0..<quarter { one.transport.send(frame, to: two.id) }
                 unanswered.withLock { $0 += 1 }
             }
-            one.handle {
+            one.handle { answers in
                 let left = unanswered.withLock {
-                    $0 -= 1
+                    $0 -= answers
                     return $0
                 }
                 if clock.monotonicNanoseconds < end {
-                    sendQuarter()
+                    for _ in 0..<answers { sendQuarter() }
                 } else if left == 0 {
                     done.resume()
                 }
@@ -206,10 +207,10 @@ struct RaftWireProbe: Sendable {
         }
         guard let before = two.messageBytes else { return nil }
         await withCheckedContinuation { (done: CheckedContinuation<Void, Never>) in
-            two.handle { done.resume() }
+            two.handle { _ in done.resume() }
             one.transport.send(.messages(beats), to: two.id)
         }
-        two.handle {}
+        two.handle { _ in }
         return two.messageBytes.map { ($0 - before) / 1_000 }
     }
 
@@ -218,5 +219,11 @@ struct RaftWireProbe: Sendable {
         private let fired = Atomic(false)
         var hasFired: Bool { fired.load(ordering: .acquiring) }
         func fire() { fired.store(true, ordering: .releasing) }
+    }
+}
+
+extension PeerFrame {
+    fileprivate var messageCount: Int {
+        if case .messages(let messages) = self { messages.count } else { 0 }
     }
 }

@@ -50,9 +50,15 @@ extension RaftWireProbe.Figures {
             ("append and answer, one in flight, p99, µs", Decimals.text(microseconds(0.99), 1)),
             ("processor time of both for one, µs", Decimals.text(processorPerRoundTrip, 1)),
             ("100-byte messages a second, 256 a frame", Decimals.grouped(Int(messagesPerSecond))),
-            ("100-byte messages a second, one a frame", Decimals.grouped(Int(singleFramesPerSecond))),
+            (
+                "100-byte messages a second, one a frame",
+                Decimals.grouped(Int(singleFramesPerSecond))
+            ),
             ("64 KiB messages, MB/s", Decimals.text(largeMegabytesPerSecond, 0)),
-            ("a heartbeat among a thousand, bytes", heartbeatBytes.map { Decimals.text($0, 1) } ?? "-"),
+            (
+                "a heartbeat among a thousand, bytes",
+                heartbeatBytes.map { Decimals.text($0, 1) } ?? "-"
+            ),
         ]
     }
 }

@@ -12,7 +12,7 @@ final class RaftWireSide: RaftTransportDelegate {
     let end: any RaftWireEnd
     private let loop: EventLoop
     /// In a box: a closure that goes in and out of a generic place gains a thunk each time.
-    private struct Handler: Sendable { let body: @Sendable () -> Void }
+    private struct Handler: Sendable { let body: @Sendable (Int) -> Void }
     private let onFrame = Mutex<Handler?>(nil)
 
     init(
@@ -38,13 +38,15 @@ final class RaftWireSide: RaftTransportDelegate {
         }.value
     }
 
-    func handle(_ body: @escaping @Sendable () -> Void) {
+    /// Has `body` told how many messages a frame brought: a transport may put frames together.
+    func handle(_ body: @escaping @Sendable (Int) -> Void) {
         let handler = Handler(body: body)
         onFrame.withLock { $0 = handler }
     }
 
     func received(_ frame: PeerFrame, from peer: ReplicaID) {
-        onFrame.withLock { $0 }?.body()
+        guard case .messages(let messages) = frame else { return }
+        onFrame.withLock { $0 }?.body(messages.count)
     }
 
     func peerIsUnreachable(_ peer: ReplicaID) {}

@@ -32,6 +32,7 @@ final class CallDoor: Sendable {
             answers: answers,
             delegate: delegate,
             vouch: security?.vouch,
+            metrics: settings.metrics,
             loops: settings.platform.loops
         )
         var configuration = GRPCServer.Configuration()
