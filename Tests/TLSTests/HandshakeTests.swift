@@ -4,7 +4,7 @@ import Testing
 
 @testable import TLS
 
-@Suite(.timeLimit(.minutes(1))) struct `A handshake` {
+@Suite(.timeLimit(.minutes(5))) struct `A handshake` {
     let authority: CertificateAuthority
 
     init() throws { authority = try CertificateAuthority() }

@@ -9,7 +9,7 @@ import Testing
 
 @testable import TLS
 
-@Suite(.timeLimit(.minutes(1))) struct `Nodes over TLS` {
+@Suite(.timeLimit(.minutes(5))) struct `Nodes over TLS` {
     let authority: CertificateAuthority
 
     init() throws { authority = try CertificateAuthority() }

@@ -3,7 +3,7 @@ import Testing
 
 @testable import TLS
 
-@Suite(.timeLimit(.minutes(1))) struct `Changed certificates` {
+@Suite(.timeLimit(.minutes(5))) struct `Changed certificates` {
     let authority: CertificateAuthority
 
     init() throws { authority = try CertificateAuthority() }

@@ -5,7 +5,7 @@ import Testing
 
 @testable import TLS
 
-@Suite(.timeLimit(.minutes(1))) struct `An encrypted stream` {
+@Suite(.timeLimit(.minutes(5))) struct `An encrypted stream` {
     let authority: CertificateAuthority
     let stage: NodeTLS
 
