@@ -5,14 +5,13 @@ import KafkaProtocol
 import Platform
 import Raft
 import RaftRuntime
-import RaftTransport
 import Synchronization
 
 /// This node's ties to the others: the transport, the beats, and calls in both directions.
 final class ClusterLink: NodeCalls {
     let settings: ClusterSettings
     let incarnation: UInt64
-    let transport: FramedTransport
+    private let wire: any ClusterWire
     private let calls: PeerCalls
     private let nodeID: Int32
     private let loop: EventLoop
@@ -32,25 +31,26 @@ final class ClusterLink: NodeCalls {
         loops = platform.loops
         loop = platform.loops[0]
         incarnation = UInt64(max(1, platform.clock.wallMilliseconds)) * 1_000_000
-        transport = FramedTransport(
-            FramedTransportConfiguration(
-                identity: NodeIdentity(
-                    cluster: settings.clusterID,
-                    node: ReplicaID(UInt64(nodeID)),
-                    incarnation: incarnation
-                ),
-                listenAddress: settings.raftListen
-            ),
-            loops: platform.loops,
-            generator: platform.makeGenerator(),
-            metrics: metrics
+        wire = settings.makeWire(
+            WireSettings(
+                clusterID: settings.clusterID,
+                node: ReplicaID(UInt64(nodeID)),
+                incarnation: incarnation,
+                listen: settings.raftListen,
+                stage: settings.stage,
+                platform: platform,
+                metrics: metrics
+            )
         )
         calls = PeerCalls(
-            transport: transport,
+            transport: wire.transport,
             loop: platform.loops[0],
             generator: platform.makeGenerator()
         )
     }
+
+    /// What this node's replicas send through.
+    var transport: any RaftTransport { wire.transport }
 
     var advertised: SocketAddress { settings.raftAdvertised }
 
@@ -67,18 +67,19 @@ final class ClusterLink: NodeCalls {
             placement: { Placement.loop(of: $0, of: count) }
         )
         self.dispatcher.withLock { $0 = dispatcher }
-        transport.setPeers(
+        wire.setPeers(
             Dictionary(
                 uniqueKeysWithValues: others.map { (ReplicaID(UInt64($0.id)), $0.raft) }
             )
         )
-        let transport = transport
-        let started: Result<SocketAddress, any Error> = await withUnsafeContinuation { done in
+        let node = ClusterNode(settings, shards: shards, metadata: metadata)
+        let wire = wire
+        let started: Result<Void, any Error> = await withUnsafeContinuation { done in
             loop.execute {
-                done.resume(returning: Result { try transport.start(delegate: dispatcher) })
+                done.resume(returning: Result { try wire.start(node, delegate: dispatcher) })
             }
         }
-        _ = try started.get()
+        try started.get()
         calls.serve { [weak self, weak dispatcher] peer, call in
             guard let operation = NodeOperation(rawValue: call.operation) else { return nil }
             switch operation {
@@ -192,6 +193,6 @@ final class ClusterLink: NodeCalls {
         calls.stop()
         admin.withLock { $0 = nil }
         dispatcher.withLock { $0 }?.fallSilent()
-        await transport.stop()
+        await wire.stop()
     }
 }

@@ -197,6 +197,10 @@ actor MetadataService: MetadataStore {
             ? nodeID : partition?.replica.info.leader.map { Int32(truncatingIfNeeded: $0.rawValue) }
     }
 
+    func view() -> ClusterNode.View {
+        .init(image: pipeline.committed, group: partition?.replica.info, leader: leader)
+    }
+
     func write(_ command: MetadataCommand) async throws(MetadataProblem) -> MetadataAnswer {
         var command = command
         let deadline = clock.monotonicNanoseconds + Self.patience
