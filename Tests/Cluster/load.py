@@ -1,9 +1,12 @@
 """Producers and consumers that write down everything they do and are told."""
 
+import asyncio
 import itertools
 import os
 import threading
 
+from aiokafka import AIOKafkaConsumer
+from aiokafka import TopicPartition as AioTopicPartition
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
@@ -211,6 +214,64 @@ class ConsumerLoad:
             self.thread.join()
         self.consumer.close()
         assert self.errors == [], self.errors[:5]
+        return self.read
+
+
+class SteadyConsumerLoad:
+    """Reads all partitions of a topic from the start, whatever happens to the nodes.
+
+    With another library than `ConsumerLoad`: in librdkafka a consumer can deadlock when a node goes
+    while it asks for the end of an epoch, and with it the whole process.
+    """
+
+    def __init__(self, cluster, history, topic, partitions):
+        self.name = f"consumer-{next(names)}"
+        self.history, self.topic = history, topic
+        self.bootstrap = cluster.bootstrap
+        self.places = [AioTopicPartition(topic, number) for number in range(partitions)]
+        self.read = 0
+        self.problem = None
+        self.stopping = threading.Event()
+        for number in range(partitions):
+            history.add("assign", process=self.name, topic=topic, partition=number, offset=0)
+        self.thread = threading.Thread(target=self.run, name=self.name, daemon=True)
+
+    def start(self):
+        self.thread.start()
+        return self
+
+    def run(self):
+        try:
+            asyncio.run(self.consume())
+        except Exception as error:
+            self.problem = error
+
+    async def consume(self):
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self.bootstrap, client_id=self.name, group_id=None,
+            auto_offset_reset="none", enable_auto_commit=False, fetch_max_wait_ms=100,
+            request_timeout_ms=10_000, retry_backoff_ms=20, metadata_max_age_ms=5_000,
+        )
+        await consumer.start()
+        try:
+            consumer.assign(self.places)
+            for place in self.places:
+                consumer.seek(place, 0)
+            while not self.stopping.is_set():
+                for place, found in (await consumer.getmany(timeout_ms=200)).items():
+                    records = [[message.offset, histories.text(message.key),
+                                histories.text(message.value)] for message in found]
+                    self.read += len(records)
+                    self.history.add("poll", process=self.name, topic=self.topic,
+                                     partition=place.partition, records=records)
+        finally:
+            await consumer.stop()
+
+    def finish(self):
+        self.stopping.set()
+        self.thread.join(SECONDS)
+        assert not self.thread.is_alive(), f"{self.name} does not end"
+        assert self.problem is None, self.problem
         return self.read
 
 

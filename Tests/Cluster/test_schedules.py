@@ -11,7 +11,7 @@ import time
 import pytest
 
 from cluster import say
-from load import ConsumerLoad, ProducerLoad, create_topic, setting
+from load import ProducerLoad, SteadyConsumerLoad, create_topic, setting
 
 SCHEDULES = setting("CHRONIK_CLUSTER_SCHEDULES", 2)
 SECONDS = setting("CHRONIK_CLUSTER_SECONDS", 10)
@@ -165,7 +165,7 @@ def test_no_schedule_of_faults_loses_anything(cluster_factory, network_factory, 
         ProducerLoad(cluster, history, topic, PARTITIONS, acks="1", idempotent=False, rate=100,
                      config=patient),
     ]
-    reader = ConsumerLoad(cluster, history, topic, PARTITIONS).start()
+    reader = SteadyConsumerLoad(cluster, history, topic, PARTITIONS).start()
     for load in loads:
         load.start()
     Faults(cluster, network, history, rng).run(SECONDS)

@@ -124,6 +124,9 @@ actor MetadataService: MetadataStore {
         stateMachine.onBatch = { [unowned self] batch in
             self.assumeIsolated { $0.replay(batch) }
         }
+        stateMachine.onRestored = { [unowned self] batches in
+            self.assumeIsolated { $0.startOver(batches) }
+        }
         let told = partition.onLeadership
         partition.onLeadership = { [unowned self] epoch in
             told?(epoch)
@@ -132,28 +135,45 @@ actor MetadataService: MetadataStore {
     }
 
     private func replay(_ batch: RecordBatch) {
+        let before = pipeline.committed
+        pipeline.replay(Self.changes(in: batch))
+        publish(since: before, end: batch.nextOffset.rawValue)
+    }
+
+    /// A snapshot took the place of the log that was followed.
+    private func startOver(_ batches: [RecordBatch]) {
+        let before = pipeline.committed
+        var image = MetadataImage()
+        for batch in batches {
+            for change in Self.changes(in: batch) { image.replay(change) }
+        }
+        pipeline.restore(image)
+        publish(since: before, end: appliedEnd)
+    }
+
+    private static func changes(in batch: RecordBatch) -> [MetadataRecord] {
         guard let records = try? batch.records() else {
             preconditionFailure("the metadata batch at \(batch.baseOffset) cannot be read")
         }
-        let before = pipeline.committed
-        pipeline.replay(
-            records.compactMap { record in
-                guard let value = record.value else { return nil }
-                guard let change = try? MetadataRecord(decoding: value) else {
-                    preconditionFailure(
-                        "the metadata record at \(record.offset) is of a later version;"
-                            + " upgrade this node"
-                    )
-                }
-                return change
+        return records.compactMap { record in
+            guard let value = record.value else { return nil }
+            guard let change = try? MetadataRecord(decoding: value) else {
+                preconditionFailure(
+                    "the metadata record at \(record.offset) is of a later version;"
+                        + " upgrade this node"
+                )
             }
-        )
+            return change
+        }
+    }
+
+    private func publish(since before: MetadataImage, end: Int64) {
         published.publish(pipeline.committed)
         if let follow {
             let delta = MetadataDelta(from: before, to: pipeline.committed)
             if !delta.isEmpty { follow(delta) }
         }
-        resumeWaiting(end: batch.nextOffset.rawValue)
+        resumeWaiting(end: end)
     }
 
     private func leadershipChanged(_ epoch: Int32?) {

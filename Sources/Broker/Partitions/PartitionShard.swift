@@ -152,6 +152,9 @@ actor PartitionShard {
             )
         )
         let storage = try self.storage(for: start, log)
+        // From here to `prepare` nothing may be waited for: a replica that is started applies what
+        // comes, and those that follow its log must not miss any of it.
+        let replayed = start.prepare == nil ? [] : try await replayed(log)
         stateMachine.begin()
         let replica = try manager.start(
             group: start.groupID,
@@ -195,9 +198,7 @@ actor PartitionShard {
                 ["partition": "\(start.id)", "error": "\(error)"]
             )
         }
-        if let prepare = start.prepare {
-            prepare(partition, stateMachine, try await replayed(log))
-        }
+        start.prepare?(partition, stateMachine, replayed)
         if replica.isAlone {
             replica.campaign()
         } else if isFirstFounder(start) {
