@@ -18,6 +18,7 @@ final class ClusterLink: NodeCalls {
     private let loops: [EventLoop]
     private let log = Logger("cluster")
     private let dispatcher = Mutex<RaftDispatcher?>(nil)
+    private let duties = Mutex<ClusterDuties?>(nil)
     private let admin = Mutex<NodeAdmin?>(nil)
 
     init(
@@ -138,15 +139,21 @@ final class ClusterLink: NodeCalls {
         return try? reader.readUUID()
     }
 
-    func follow(_ metadata: MetadataService, reportsOf leaders: LeaderTable) async {
-        let reports = LeadershipReports(loop: loop, nodeID: nodeID, metadata: metadata)
-        leaders.observe(
-            LeaderTable.Observer { [loop] leading in
-                loop.execute {
-                    Task.immediate(executorPreference: loop) { await reports.leads(leading) }
-                }
-            }
+    func follow(
+        _ metadata: MetadataService,
+        _ published: PublishedImage,
+        shards: [PartitionShard],
+        leaders: LeaderTable
+    ) async {
+        let duties = ClusterDuties(
+            loop: loop,
+            nodeID: nodeID,
+            shards: shards,
+            metadata: metadata,
+            published: published
         )
+        self.duties.withLock { $0 = duties }
+        await duties.begin(leaders)
         let watch = BrokerWatch(
             loop: loop,
             nodeID: nodeID,
@@ -187,6 +194,14 @@ final class ClusterLink: NodeCalls {
             within: nanoseconds
         )
     }
+
+    /// Takes up what has changed in the metadata.
+    func changed(_ delta: MetadataDelta) async {
+        await duties.withLock { $0 }?.changed(delta)
+    }
+
+    /// A planned stop begins: others are to lead what this node leads.
+    func leave() async { await duties.withLock { $0 }?.leave() }
 
     /// Says no more to the other nodes.
     func close() async {

@@ -162,6 +162,9 @@ public final class PartitionReplica: @unchecked Sendable {
     /// Whether proposals are taken: it leads, and everything of earlier terms is applied.
     package var isReadyLeader: Bool { announcedTerm != nil }
 
+    /// Whether nothing is said in its group until something happens.
+    package var isQuiescent: Bool { node.isQuiescent }
+
     var id: ReplicaID { node.id }
 
     // MARK: Requests
