@@ -14,7 +14,7 @@ enum ClusterRun {
             TrapReport.announce(plan)
             let tell: ((String) -> Void)? = settings.isTold ? { Output.write($0 + "\n") } : nil
             let outcome = Simulation(plan, tell: tell).run()
-            total.add(outcome)
+            total.add(outcome, of: seed)
             if settings.isTallied {
                 let found = outcome.violations.first?.invariant.rawValue ?? "ok"
                 let trace = String(outcome.trace, radix: 16)
@@ -64,11 +64,12 @@ struct Total {
     private var sum = SimulationOutcome()
     private var healed = 0
     private var longestHealing = 0
+    private var slowestSeed: UInt64 = 0
     /// The sum of the runs' traces: the same for the same runs, in whatever order.
     private var trace: UInt64 = 0
     private let start = Total.processorTime
 
-    mutating func add(_ outcome: SimulationOutcome) {
+    mutating func add(_ outcome: SimulationOutcome, of seed: UInt64) {
         runs += 1
         events += outcome.events
         sum.commits += outcome.commits
@@ -80,7 +81,10 @@ struct Total {
         sum.membershipChanges += outcome.membershipChanges
         sum.repairs += outcome.repairs
         if outcome.wasHealed { healed += 1 }
-        longestHealing = max(longestHealing, outcome.timeoutsToHeal)
+        if outcome.timeoutsToHeal > longestHealing {
+            longestHealing = outcome.timeoutsToHeal
+            slowestSeed = seed
+        }
         trace &+= outcome.trace
     }
 
@@ -95,7 +99,7 @@ struct Total {
         \(sum.reads) reads answered
         \(sum.crashes) crashes, \(sum.snapshots) snapshots, \(sum.membershipChanges) changes of \
         membership, \(sum.repairs) repairs
-        \(healed) healed, within at most \(longestHealing) election timeouts
+        \(healed) healed, within at most \(longestHealing) election timeouts (seed \(slowestSeed))
         \(broken) broken; sum of traces \(String(trace, radix: 16))
 
         """
