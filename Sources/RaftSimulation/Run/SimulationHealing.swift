@@ -2,8 +2,12 @@ internal import Raft
 
 /// The end of every run: all that can be mended is, and a majority must agree and serve again.
 extension Simulation {
-    /// How many election timeouts that may take: with a window of one entry, a replica that has
-    /// nothing takes a round trip for each.
+    /// How many election timeouts that may take.
+    ///
+    /// With a window of one entry, a replica that has nothing takes a round trip for each: with the
+    /// slowest network and disk about 270 units of time on average, where the shortest timeout has
+    /// 400. Elections are won after a few draws of timeouts; a hundred of them lost in a row are no
+    /// bad luck, but candidates that keep each other from winning.
     private var patience: Int {
         120 + (replicas.map { Int($0.disk.written.lastIndex.rawValue) }.max() ?? 0)
     }
