@@ -75,16 +75,18 @@ actor PartitionShard {
     private func sweep() {
         sweeps += 1
         let now = loop.clock.monotonicNanoseconds
-        let waiting = partitions.values.filter(\.hasPendingProduces)
-        for partition in waiting.sorted(by: { $0.groupID < $1.groupID }) {
-            partition.expireProduces(at: now)
-        }
+        for partition in partitionsWithProduces { partition.expireProduces(at: now) }
         if sweeps % environment.retentionSweeps == 0 {
             flusher.applyRetention(to: partitions.values.sorted { $0.groupID < $1.groupID })
         }
         manager.urgeRelief()
         watchDisk()
         startSweeping()
+    }
+
+    /// Those that have produces to answer, always in the same order.
+    private var partitionsWithProduces: [Partition] {
+        partitions.values.filter(\.hasPendingProduces).sorted { $0.groupID < $1.groupID }
     }
 
     /// Answers those who wait for a log that cannot be written for want of room.
@@ -101,9 +103,7 @@ actor PartitionShard {
                 ["suppressed": "\(suppressed)"]
             )
         }
-        for partition in partitions.values where partition.hasPendingProduces {
-            partition.refuseProduces()
-        }
+        for partition in partitionsWithProduces { partition.refuseProduces() }
     }
 
     // MARK: Partitions come and go
