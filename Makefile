@@ -29,7 +29,7 @@ test: lint test-unit fuzz test-clients test-embedding ## everything that has to 
 test-unit: ## the unit tests and the simulations
 	@scripts/setup
 	swift build $(SWIFT_FLAGS) --build-tests
-	swift test $(SWIFT_FLAGS) --skip-build
+	timeout 25m swift test $(SWIFT_FLAGS) --skip-build
 
 fuzz: ## hostile bytes for every parser, FUZZ_SECONDS=30 each
 	@scripts/setup

@@ -173,7 +173,8 @@ struct NodeBoot {
                     generator: platform.makeGenerator()
                 )
             },
-            published: published
+            published: published,
+            isCutOff: { [link] in link?.isCutOff ?? false }
         )
         let router = RequestRouter(
             handlers: SupportedAPIs.handlers(broker),

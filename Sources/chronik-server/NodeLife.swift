@@ -46,7 +46,6 @@ actor NodeLife {
                     "milliseconds": "\(took)",
                 ]
             )
-            if isEnding { await self.stop() }
         } catch {
             Self.log.error("the broker cannot start: \(error)")
             end(1)
@@ -54,9 +53,13 @@ actor NodeLife {
     }
 
     private func stop() async {
+        guard !isEnding else { return }
+        isEnding = true
         guard let node else {
-            isEnding = true
-            return
+            // It may wait for other nodes, for ever, and has promised nothing that a crash would
+            // not keep.
+            Self.log.info("stopped before the node was ready")
+            end(0)
         }
         self.node = nil
         admin?.routes.withdraw()

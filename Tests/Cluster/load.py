@@ -8,6 +8,7 @@ from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 import history as histories
+import record_batches
 
 SECONDS = 60
 names = itertools.count(1)
@@ -120,6 +121,30 @@ class ProducerLoad:
             assert left == 0, f"{self.name}: {left} records without an answer"
             assert self.errors == [], self.errors[:5]
         return self.acknowledged
+
+
+class Prober:
+    """A client that asks nobody who leads: sends one record at a time to the node it is told."""
+
+    def __init__(self, history, topic, partition=0):
+        self.name = f"prober-{next(names)}"
+        self.history, self.topic, self.partition = history, topic, partition
+        self.sent = 0
+        history.add("producer", process=self.name, acks="all", idempotent=False)
+
+    def produce(self, reader):
+        """Whether the node acknowledged it."""
+        number, key = self.sent, f"{self.name}:{self.sent}"
+        self.sent += 1
+        event = {"process": self.name, "id": number}
+        self.history.add("produce", event="invoke", topic=self.topic, partition=self.partition,
+                         key=key, value="x", **event)
+        raw = record_batches.encode(0, [b"x"], key=key.encode())
+        error, offset = reader.produce(self.topic, self.partition, raw, timeout_ms=1_000)
+        if error != 0:
+            return False
+        self.history.add("produce", event="ok", partition=self.partition, offset=offset, **event)
+        return True
 
 
 class ConsumerLoad:

@@ -3,6 +3,7 @@
 CHRONIK_CLUSTER_SCHEDULES runs of CHRONIK_CLUSTER_SECONDS each; CHRONIK_SEED is the first's seed.
 """
 
+import os
 import random
 import threading
 import time
@@ -16,6 +17,7 @@ SCHEDULES = setting("CHRONIK_CLUSTER_SCHEDULES", 2)
 SECONDS = setting("CHRONIK_CLUSTER_SECONDS", 10)
 SEED = setting("CHRONIK_SEED", random.randrange(2**31))
 PARTITIONS = 3
+TRANSPORTS = os.environ.get("CHRONIK_TRANSPORTS", "framed,grpc").split(",")
 
 
 class Faults:
@@ -143,7 +145,7 @@ def test_no_schedule_of_faults_loses_anything(cluster_factory, network_factory, 
     network = network_factory(seed=seed)
     cluster = cluster_factory(
         network=network,
-        transport=rng.choice(["framed", "grpc"]),
+        transport=rng.choice(TRANSPORTS),
         options=rng.choice([
             [],
             ["--set", "wal.total.bytes=2MiB", "--set", "wal.file.bytes=256KiB",

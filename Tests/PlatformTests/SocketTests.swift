@@ -255,6 +255,23 @@ import Testing
         }
     }
 
+    @Test func `a reset that comes with the last bytes is noticed after them`() async throws {
+        try await Machine.on {
+            let (socket, plain) = try await Self.plainPair()
+            let reading = Task(executorPreference: Machine.loop) {
+                await Self.error { _ = try await Self.read(100, from: socket) }
+            }
+            // The reader waits; bytes and reset reach it in one look at the socket.
+            await Machine.loop.sleep(nanoseconds: 0)
+            #expect(send(plain, "last", 4, 0) == 4)
+            var atOnce = linger(l_onoff: 1, l_linger: 0)
+            setsockopt(plain, SOL_SOCKET, SO_LINGER, &atOnce, socklen_t(MemoryLayout<linger>.size))
+            Glibc.close(plain)
+            #expect(await reading.value == .closed)
+            socket.close()
+        }
+    }
+
     @Test func `a connection the peer resets is closed`() async throws {
         try await Machine.on {
             let (socket, plain) = try await Self.plainPair()

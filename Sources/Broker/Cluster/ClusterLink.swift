@@ -119,7 +119,7 @@ final class ClusterLink: NodeCalls {
             }
             guard missing > 0 && !unheard.isEmpty else { return }
             rounds += 1
-            if rounds % 50 == 0 {
+            if rounds % 50 == 5 {
                 log.warning(
                     "a node that is new waits for others to form the cluster",
                     ["waiting-for": unheard.map(String.init).joined(separator: ",")]
@@ -166,6 +166,9 @@ final class ClusterLink: NodeCalls {
             }
         )
     }
+
+    /// Whether the nodes that are heard, with this one, are no majority.
+    var isCutOff: Bool { heard.count + 1 <= settings.nodes.count / 2 }
 
     /// From now on other nodes may ask of this one as such.
     func serve(_ node: NodeAdmin) { admin.withLock { $0 = node } }

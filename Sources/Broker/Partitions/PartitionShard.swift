@@ -66,6 +66,7 @@ actor PartitionShard {
     /// Sweeps in a row that found the disk full.
     private var fullSweeps = 0
     private static let patientSweeps = 10
+    private var retreat = DiskFullRetreat()
     private let limiter: LogLimiter
 
     nonisolated var nodeID: Int32 { Int32(truncatingIfNeeded: environment.replicaID.rawValue) }
@@ -81,6 +82,7 @@ actor PartitionShard {
         }
         manager.urgeRelief()
         watchDisk()
+        if flusher.isDiskFull || environment.wal.isFull { giveWay() } else { retreat.end() }
         startSweeping()
     }
 
@@ -104,6 +106,17 @@ actor PartitionShard {
             )
         }
         for partition in partitionsWithProduces { partition.refuseProduces() }
+    }
+
+    /// Nothing more can be written here: nodes with room lead in its place.
+    private func giveWay() {
+        let led = partitions.values.filter { $0.leaderEpoch != nil && !$0.replica.isAlone }
+        for partition in led.sorted(by: { $0.groupID < $1.groupID }) {
+            guard retreat.isDue(partition.groupID, at: sweeps),
+                let heir = DiskFullRetreat.heir(of: partition.replica.status)
+            else { continue }
+            try? partition.replica.transferLeadership(to: heir)
+        }
     }
 
     // MARK: Partitions come and go

@@ -42,7 +42,9 @@ final class DescriptorWatch {
         uv_poll_start(handle, wanted) { handle, status, ready in
             guard let data = handle?.pointee.data else { return }
             let watch = Unmanaged<DescriptorWatch>.fromOpaque(data).takeUnretainedValue()
-            // An error makes both directions ready: the next call reports it.
+            // An error makes both directions ready: the next call reports it. libuv has stopped
+            // the handle, so whoever waits again has to start it again.
+            if status < 0 { watch.events = 0 }
             watch.onReady?(
                 status < 0 || ready & Int32(UV_READABLE.rawValue) != 0,
                 status < 0 || ready & Int32(UV_WRITABLE.rawValue) != 0

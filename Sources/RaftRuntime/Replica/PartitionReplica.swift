@@ -71,6 +71,11 @@ public final class PartitionReplica: @unchecked Sendable {
     /// Whether it campaigns as soon as it may, instead of when its timeout is over.
     var isFirstInLine = false
 
+    var heldCommits = HeldCommits()
+    /// Whether the others learn of every commit without delay; see
+    /// ``RaftConfig/commitDelayMilliseconds``.
+    package var tellsCommitsAtOnce = false
+
     // MARK: Membership
 
     /// Whether it is the only member: then nobody is sent anything, and no time passes.
@@ -316,10 +321,10 @@ public final class PartitionReplica: @unchecked Sendable {
 
     func send(_ messages: [Message]) {
         for message in messages {
-            if case .snapshot = message.body {
-                manager.sending.offer(message, from: self)
-            } else {
-                manager.post(message, of: group)
+            switch message.body {
+            case .snapshot: manager.sending.offer(message, from: self)
+            case .append(let append): sendAppend(message, isEmpty: append.entries.isEmpty)
+            default: manager.post(message, of: group)
             }
         }
     }
