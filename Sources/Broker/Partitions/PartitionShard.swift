@@ -76,10 +76,7 @@ actor PartitionShard {
     private func sweep() {
         sweeps += 1
         let now = loop.clock.monotonicNanoseconds
-        let waiting = partitions.values.filter(\.hasPendingProduces)
-        for partition in waiting.sorted(by: { $0.groupID < $1.groupID }) {
-            partition.expireProduces(at: now)
-        }
+        for partition in partitionsWithProduces { partition.expireProduces(at: now) }
         if sweeps % environment.retentionSweeps == 0 {
             flusher.applyRetention(to: partitions.values.sorted { $0.groupID < $1.groupID })
         }
@@ -87,6 +84,11 @@ actor PartitionShard {
         watchDisk()
         if flusher.isDiskFull || environment.wal.isFull { giveWay() } else { retreat.end() }
         startSweeping()
+    }
+
+    /// Those that have produces to answer, always in the same order.
+    private var partitionsWithProduces: [Partition] {
+        partitions.values.filter(\.hasPendingProduces).sorted { $0.groupID < $1.groupID }
     }
 
     /// Answers those who wait for a log that cannot be written for want of room.
@@ -103,9 +105,7 @@ actor PartitionShard {
                 ["suppressed": "\(suppressed)"]
             )
         }
-        for partition in partitions.values where partition.hasPendingProduces {
-            partition.refuseProduces()
-        }
+        for partition in partitionsWithProduces { partition.refuseProduces() }
     }
 
     /// Nothing more can be written here: nodes with room lead in its place.
