@@ -89,6 +89,7 @@ package final class Node: Sendable {
     /// Stops taking requests, writes everything into segments and closes the log.
     package func stop() async throws {
         admin.beginStopping()
+        await cluster?.leave()
         await server.stop()
         for shard in shards { await shard.flushAll() }
         await cluster?.close()

@@ -82,7 +82,7 @@ struct NodeBoot {
                 limit: max(2, settings.broker.memoryBytes / 32 / ReadBuffers.bytes)
             ),
             replicaID: replicaID,
-            raft: settings.cluster?.raft ?? RaftConfig(),
+            raft: Self.raft(settings.cluster),
             transport: link?.transport,
             budget: budget,
             cacheBytesPerLoop: max(1 << 20, settings.broker.memoryBytes / 2 / loops),
@@ -116,6 +116,7 @@ struct NodeBoot {
                 brokerConfigs: settings.broker.brokerConfigs
             ),
             isNew: !recovered.groups.contains(MetadataService.groupID),
+            snapshotRecords: settings.broker.metadataSnapshotRecords,
             published: published,
             clock: platform.clock,
             generator: platform.makeGenerator()
@@ -236,12 +237,15 @@ struct NodeBoot {
         try await link?.open(shards: shards, metadata: metadata)
         let remembered = try await follower.takeMetadata(voters: voters)
         if remembered == nil { try await link?.introduce() }
-        let image = try await metadata.start(
+        try await metadata.start(
             recovered: remembered,
             beginning: .founder(voters: voters)
         )
-        await metadata.onChange { delta in
-            Task.immediate(executorPreference: loop) { await follower.enqueue(delta) }
+        let image = await metadata.onChange { [link] delta in
+            Task.immediate(executorPreference: loop) {
+                await follower.enqueue(delta)
+                await link?.changed(delta)
+            }
         }
         await follower.startAll(in: image)
         let raft = link?.advertised ?? SocketAddress(host: "localhost", port: 0)
@@ -258,9 +262,34 @@ struct NodeBoot {
         } catch {
             throw NodeProblem.notRegistered(nodeID, error)
         }
-        await link?.follow(metadata, reportsOf: environment.leaders)
+        await link?.follow(
+            metadata,
+            published,
+            shards: shards,
+            leaders: environment.leaders
+        )
+        // What is there beside a metadata log that began just now is not for this node to judge.
+        if remembered != nil { sweepOnceCurrent(metadata, follower) }
         guard link == nil else { return }
         await environment.leaders.waitForLeaders(of: published.current.allPartitions)
+    }
+
+    private func sweepOnceCurrent(_ metadata: MetadataService, _ follower: TopologyFollower) {
+        let loop = platform.loops[0]
+        Task.immediate(executorPreference: loop) { [weak follower] in
+            while !(await metadata.isCurrent()) {
+                await loop.sleep(nanoseconds: .milliseconds(500))
+                guard follower != nil else { return }
+            }
+            await follower?.sweep()
+        }
+    }
+
+    /// Members change as the metadata wants them, and not by themselves.
+    private static func raft(_ cluster: ClusterSettings?) -> RaftConfig {
+        var config = cluster?.raft ?? RaftConfig()
+        config.promotesLearners = false
+        return config
     }
 
     private var incarnation: UInt64 {

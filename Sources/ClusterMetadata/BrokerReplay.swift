@@ -36,7 +36,7 @@ extension MetadataImage {
             brokers.removeAll { $0.id == id && $0.epoch == epoch }
         case .brokerSnapshot(let broker): put(broker)
         case .topic, .partition, .partitionState, .topicConfig, .brokerConfig, .removeTopic,
-            .producerIDs, .leaderships, .assignment, .counters, .removedTopics:
+            .producerIDs, .leaderships, .assignment, .counters, .removedTopics, .snapshot:
             preconditionFailure("\(record) is not of a broker")
         }
     }

@@ -111,6 +111,7 @@ package struct MetadataImage: Sendable {
             self.nextProducerID = max(self.nextProducerID, nextProducerID)
             self.nextBrokerEpoch = max(self.nextBrokerEpoch, nextBrokerEpoch)
         case .removedTopics(let ids): for id in ids { remember(removed: id) }
+        case .snapshot: return
         }
     }
 

@@ -1,3 +1,4 @@
+package import Bytes
 package import KafkaMessages
 
 /// One change of the cluster's metadata, as the metadata group's log keeps it.
@@ -37,6 +38,10 @@ package enum MetadataRecord: Equatable, Sendable {
     case brokerSnapshot(MetadataImage.Broker)
     case counters(nextGroupID: UInt64, nextProducerID: Int64, nextBrokerEpoch: Int64)
     case removedTopics([KafkaUUID])
+
+    /// A piece of a ``MetadataSnapshot`` of all that precedes it in the log; all pieces are in one
+    /// batch. It changes nothing but where the log begins with it.
+    case snapshot(piece: ByteSlice)
 }
 
 /// Who leads a group.

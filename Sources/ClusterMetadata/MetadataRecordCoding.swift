@@ -20,6 +20,7 @@ extension MetadataRecord {
         case brokerSnapshot = 15
         case counters = 16
         case removedTopics = 17
+        case snapshot = 18
     }
 
     private var tag: Tag {
@@ -41,6 +42,7 @@ extension MetadataRecord {
         case .brokerSnapshot: .brokerSnapshot
         case .counters: .counters
         case .removedTopics: .removedTopics
+        case .snapshot: .snapshot
         }
     }
 
@@ -83,6 +85,9 @@ extension MetadataRecord {
             writer.write(nextProducerID)
             writer.write(nextBrokerEpoch)
         case .removedTopics(let ids): writer.write(list: ids) { $0.write($1) }
+        case .snapshot(let piece):
+            writer.write(UInt32(piece.count))
+            writer.write(piece)
         case .broker, .brokerRegistration, .brokerState, .brokerReplacement, .removeBroker,
             .brokerSnapshot:
             writeBroker(to: &writer)
@@ -133,7 +138,7 @@ extension MetadataRecord {
         case .broker, .brokerRegistration, .brokerState, .brokerReplacement, .removeBroker,
             .brokerSnapshot:
             self = try Self.readBroker(tag, &reader)
-        case .leaderships, .assignment, .partitionState, .counters, .removedTopics:
+        case .leaderships, .assignment, .partitionState, .counters, .removedTopics, .snapshot:
             self = try Self.readState(tag, &reader)
         }
         guard reader.remaining == 0 else { throw .trailingBytes(reader.remaining) }
@@ -231,6 +236,7 @@ extension MetadataRecord {
                     try reader.readUUID()
                 }
             )
+        case .snapshot: .snapshot(piece: try reader.readSlice(Int(try reader.readUInt32())))
         default: preconditionFailure("\(tag) is not of state")
         }
     }

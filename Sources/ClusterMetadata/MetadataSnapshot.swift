@@ -138,6 +138,43 @@ package struct MetadataSnapshotWriter: Sendable {
     }
 }
 
+extension MetadataRecord {
+    /// The image as records of a log that may begin with them.
+    package static func snapshot(
+        of image: MetadataImage,
+        at position: MetadataSnapshot.Position
+    ) -> [MetadataRecord] {
+        var writer = MetadataSnapshotWriter(image, at: position)
+        var records: [MetadataRecord] = []
+        while let piece = writer.next() { records.append(.snapshot(piece: piece)) }
+        return records
+    }
+}
+
+extension MetadataImage {
+    /// What the records of a log make, from its start, where a snapshot may stand for all that was
+    /// there before.
+    package init(log records: some Sequence<MetadataRecord>) throws(MetadataSnapshotError) {
+        self.init()
+        var reader = MetadataSnapshotReader()
+        var isReading = true
+        var pieces: UInt32 = 0
+        for record in records {
+            if isReading, case .snapshot(let piece) = record {
+                pieces += 1
+                guard try reader.append(piece) else { continue }
+                self = try reader.finish().image
+                isReading = false
+            } else {
+                guard pieces == 0 || !isReading else { throw .incomplete(pieces: pieces) }
+                isReading = false
+                replay(record)
+            }
+        }
+        guard pieces == 0 || !isReading else { throw .incomplete(pieces: pieces) }
+    }
+}
+
 /// Why a snapshot cannot be restored.
 package enum MetadataSnapshotError: Error, Equatable {
     case malformed(MalformedBytes)

@@ -17,6 +17,8 @@ package final class GRPCTransport: RaftTransport {
         /// Frames of messages that waited together go as one of up to so many bytes.
         package var maxMergedBytes = 1 << 20
         package var maxMessageBytes = 16 << 20
+        /// With them peers have to show a certificate.
+        package var credentials: GRPCCredentialFiles?
         /// How long a peer that refused a stream is left alone, in nanoseconds.
         package var refusalPause = Int64.milliseconds(500)
 
@@ -29,6 +31,7 @@ package final class GRPCTransport: RaftTransport {
         var events: PeerEvents?
         var streams: [StreamKey: PeerStream] = [:]
         var completions: CompletionThread?
+        var credentials: ChannelCredentials?
         /// Of streams to peers that are none any more, or elsewhere.
         var leaving: [ThreadGate] = []
         var isStopped = false
@@ -137,12 +140,16 @@ package final class GRPCTransport: RaftTransport {
             else { return nil }
             let completions = peers.completions ?? CompletionThread(name: "grpc-client")
             peers.completions = completions
+            let credentials =
+                peers.credentials ?? ChannelCredentials(configuration.credentials)
+            peers.credentials = credentials
             let stream = PeerStream(
                 key.stream,
                 header: identity.header(to: key.peer),
                 channel: GRPCChannel(
                     to: address,
                     maxMessageBytes: configuration.maxMessageBytes,
+                    credentials,
                     completions
                 ),
                 configuration,

@@ -33,7 +33,9 @@ public enum RaftError: Error, Equatable, Sendable {
         self =
             switch error {
             case .notLeader(let leader): .notLeader(leader: leader)
-            case .tooManyUncommittedBytes, .tooManyPendingReads, .transferInProgress: .overloaded
+            // Nothing was appended, and another is about to lead.
+            case .transferInProgress(let target): .notLeader(leader: target)
+            case .tooManyUncommittedBytes, .tooManyPendingReads: .overloaded
             case .changePending: .changePending
             default: .rejected(error)
             }

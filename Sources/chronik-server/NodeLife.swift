@@ -15,7 +15,7 @@ actor NodeLife {
     private let settings: Node.Settings
     private let admin: AdminDoor?
     private var node: Node?
-    private var isEnding = false
+    private var isStopping = false
 
     init(platform: RealPlatform, settings: Node.Settings, admin: AdminDoor?) {
         loop = platform.loops[0]
@@ -53,15 +53,14 @@ actor NodeLife {
     }
 
     private func stop() async {
-        guard !isEnding else { return }
-        isEnding = true
+        guard !isStopping else { return }
+        isStopping = true
         guard let node else {
-            // It may wait for other nodes, for ever, and has promised nothing that a crash would
-            // not keep.
-            Self.log.info("stopped before the node was ready")
+            // It may wait for other nodes, for however long. What it promised so far is durable, as
+            // it is at any time, and clients were not served yet.
+            Self.log.info("stopped before it was ready")
             end(0)
         }
-        self.node = nil
         admin?.routes.withdraw()
         Self.log.info("stopping")
         do {

@@ -3,6 +3,7 @@ import Configuration
 import Coordinators
 import Platform
 import RaftRuntime
+import TLS
 import WriteAheadLog
 
 /// Turns the configuration into what the node's parts take.
@@ -29,6 +30,18 @@ enum NodeSettings {
             defaultReplicationFactor: Int16(configuration.defaultReplicationFactor),
             raft: raft(configuration)
         )
+        if configuration.transport == .framed {
+            settings.cluster?.makeWire = { CallableFramedWire($0) }
+        } else {
+            let files = configuration.tls.map(CredentialFiles.init)
+            settings.cluster?.makeWire = { wire in
+                guard let files else { return GRPCWire(wire) }
+                guard let tls = wire.stage as? NodeTLS else {
+                    preconditionFailure("TLS asked for, and nothing to check certificates with")
+                }
+                return GRPCWire(wire, security: CallSecurity(files, checkedBy: tls))
+            }
+        }
         return settings
     }
 

@@ -59,7 +59,8 @@ import Testing
             DeleteTopicsRequest(), DeleteRecordsRequest(), InitProducerIdRequest(),
             OffsetForLeaderEpochRequest(), DescribeConfigsRequest(), CreatePartitionsRequest(),
             DeleteGroupsRequest(), IncrementalAlterConfigsRequest(), OffsetDeleteRequest(),
-            DescribeClusterRequest(),
+            DescribeClusterRequest(), AlterPartitionReassignmentsRequest(),
+            ListPartitionReassignmentsRequest(),
         ]
     }
 

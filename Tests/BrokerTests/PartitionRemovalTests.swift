@@ -54,6 +54,97 @@ import Testing
         #expect(gone.logEnd == 20)
     }
 
+    @Test(arguments: [1, 2, 3] as [UInt64])
+    func `a replica whose directory is lost is filled by its leader`(seed: UInt64) throws {
+        let cluster = try PartitionCluster(seed: seed)
+        let first = try cluster.leader()
+        for number in 0..<10 { try first.produce(.of("\(number)")) }
+        try cluster.settle()
+        let empty = try #require(cluster.followers(of: first).first)
+        try empty.flush()
+        // A new term: its log is told of as beginning after what the segments have.
+        first.cutPower()
+        _ = try cluster.leader()
+        try first.start()
+        try cluster.settle()
+        if empty.epoch != nil {
+            empty.cutPower()
+            _ = try cluster.leader()
+            try empty.start()
+            try cluster.settle()
+        }
+        let leader = try cluster.leader()
+        for number in 10..<20 { try leader.produce(.of("\(number)")) }
+        empty.cutPower()
+        empty.damage = { try $0.removeTree("/data/topics/orders-0") }
+        // Nobody has all of it but the leader, and then the one who has is away: no voice of a
+        // replica that has lost its part may bring another to lead.
+        if seed == 3 {
+            leader.cutPower()
+            try empty.start()
+            cluster.run(20_000)
+            #expect(cluster.nodes.allSatisfy { !$0.isOn || $0.epoch == nil })
+            try leader.start()
+        } else {
+            try empty.start()
+        }
+        // It ends the term of whoever leads, whose successor fills it.
+        cluster.run(20_000) { empty.logEnd == 20 }
+        try cluster.settle()
+        for number in 20..<30 {
+            #expect(try cluster.leader().produce(.of("\(number)")).error == .none)
+        }
+        try cluster.settle()
+        #expect(empty.logEnd == 30)
+        #expect(try empty.content() == cluster.leader(besides: empty).content())
+        // It counts again: it and another are a majority.
+        let other = try #require(cluster.nodes.first { $0 !== empty && $0.epoch == nil })
+        other.cutPower()
+        #expect(try cluster.leader().produce(.of("30")).error == .none)
+        // And what it has now outlives another start.
+        empty.cutPower()
+        try empty.start()
+        try other.start()
+        try cluster.settle()
+        #expect(empty.logEnd == 31)
+    }
+
+    @Test func `of two replicas the one that lost its directory is filled by the other`() throws {
+        let cluster = try PartitionCluster(2)
+        let first = try cluster.leader()
+        for number in 0..<10 { try first.produce(.of("\(number)")) }
+        try cluster.settle()
+        let empty = try #require(cluster.followers(of: first).first)
+        try empty.flush()
+        first.cutPower()
+        try first.start()
+        try cluster.settle()
+        empty.cutPower()
+        empty.damage = { try $0.removeTree("/data/topics/orders-0") }
+        try empty.start()
+        cluster.run(20_000) { empty.logEnd == 10 }
+        try cluster.settle()
+        #expect(try cluster.leader().produce(.of("10")).error == .none)
+        try cluster.settle()
+        #expect(empty.logEnd == 11)
+        #expect(try empty.content() == first.content())
+    }
+
+    @Test func `a lost directory nobody has another of is an error that says so`() throws {
+        let cluster = try PartitionCluster(1)
+        let only = try cluster.leader()
+        try only.produce(.of("0"))
+        try only.flush()
+        only.cutPower()
+        try only.start()
+        _ = try cluster.leader()
+        only.cutPower()
+        only.damage = { try $0.removeTree("/data/topics/orders-0") }
+        let problem = #expect(throws: StartProblem.self) { try only.start() }
+        #expect("\(try #require(problem))".contains("no other replica has them"))
+        #expect(!only.isOn)
+    }
+
     @Test func `a replica without its log does not vote`() throws {
         let cluster = try PartitionCluster()
         let leader = try cluster.leader()

@@ -3,11 +3,11 @@ import KafkaProtocol
 import LogStorage
 import Platform
 import Raft
-import RaftRuntime
 import Simulator
 import Testing
 
 @testable import Broker
+@testable import RaftRuntime
 
 @Suite struct PartitionSnapshotTests {
     /// Small segments, and all of them written.
@@ -49,6 +49,25 @@ import Testing
         try late.start()
         try cluster.settle()
         #expect(try late.content() == cluster.leader().content())
+    }
+
+    @Test func `a snapshot goes once another loop gives a place back`() throws {
+        let cluster = try Self.makeCluster()
+        let leader = try cluster.leader()
+        let late = try #require(cluster.followers(of: leader).first)
+        late.cutPower()
+        try Self.fill(leader, 60)
+        try leader.flush()
+        let limits = try #require(leader.snapshotLimits)
+        var taken = 0
+        while limits.takeSending() { taken += 1 }
+        try late.start()
+        cluster.run(5_000)
+        #expect(cluster.wire.snapshotBytes == 0)
+        for _ in 0..<taken { limits.giveSending() }
+        try cluster.settle()
+        #expect(late.logEnd == 60)
+        #expect(cluster.wire.snapshotBytes > 0)
     }
 
     @Test func `a snapshot begins where records were deleted`() throws {

@@ -40,6 +40,7 @@ import Testing
         ),
         .counters(nextGroupID: 4, nextProducerID: 5, nextBrokerEpoch: 6),
         .removedTopics([id, .zero]),
+        .snapshot(piece: ByteSlice("a piece")),
     ]
 
     private static let registration = BrokerRegistration(
@@ -86,7 +87,7 @@ import Testing
     }
 
     @Test func `a type or version this broker does not know is refused`() {
-        for head: [UInt8] in [[0, 0], [18, 0], [255, 0], [1, 1]] {
+        for head: [UInt8] in [[0, 0], [19, 0], [255, 0], [1, 1]] {
             let bytes = ByteSlice(head + [UInt8](repeating: 0, count: 40))
             #expect(
                 throws: MalformedBytes.unsupportedVersion(

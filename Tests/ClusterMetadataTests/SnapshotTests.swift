@@ -62,6 +62,37 @@ import Testing
         }
     }
 
+    @Test(arguments: 1...10 as ClosedRange<UInt64>)
+    func `a log may begin with a snapshot of what was before`(_ seed: UInt64) throws {
+        let history = Workload.history(seed: seed, commands: 200)
+        let cut = Int(seed * 7919) % history.log.count
+        let image = try MetadataImage(log: history.log[..<cut])
+        let snapshot = MetadataRecord.snapshot(of: image, at: Self.position)
+        let rest = history.log[cut...]
+        let begun = try MetadataImage(log: snapshot + rest)
+        #expect(begun.fingerprint == history.image.fingerprint)
+        // Who has all of it already passes it over.
+        let whole = try MetadataImage(log: history.log[..<cut] + snapshot + rest)
+        #expect(whole.fingerprint == history.image.fingerprint)
+    }
+
+    @Test func `a log that begins with a part of a snapshot is refused`() throws {
+        var cluster = Cluster()
+        cluster.create("wide", partitions: 3_000)
+        let pieces = MetadataRecord.snapshot(of: cluster.image, at: Self.position)
+        try #require(pieces.count > 1)
+        #expect(throws: MetadataSnapshotError.incomplete(pieces: 1)) {
+            try MetadataImage(log: pieces[..<1])
+        }
+        let other = MetadataRecord.producerIDs(next: 1)
+        #expect(throws: MetadataSnapshotError.incomplete(pieces: 1)) {
+            try MetadataImage(log: pieces[..<1] + [other])
+        }
+        #expect(throws: MetadataSnapshotError.order(expected: 0, found: 1)) {
+            try MetadataImage(log: pieces[1...])
+        }
+    }
+
     @Test func `a large image comes in pieces of bounded size`() throws {
         var cluster = Cluster()
         for number in 0..<300 {

@@ -126,8 +126,9 @@ import Testing
 
     @Test(.timeLimit(.minutes(10)))
     func `a refused stream names both clusters and is not hammered`() async throws {
+        let metrics = MetricsRegistry()
         let sink = FrameLog()
-        let (server, port) = try serve(sink)
+        let (server, port) = try serve(sink, metrics: metrics)
         let refusals = Mutex<[RaftCallError]>([])
         let transport = GRPCTransport(
             identity: ServiceIdentity(cluster: "another", node: ReplicaID(2)),
@@ -148,6 +149,10 @@ import Testing
         #expect(transport.droppedFrames >= 100 && sink.flat(.liveness).isEmpty)
         transport.stop()
         server.stop()
+        let counted = metrics.prometheusText().split(separator: "\n").first {
+            $0.hasPrefix("raft_calls_refused_total ")
+        }
+        #expect(try #require(counted) != "raft_calls_refused_total 0")
     }
 
     @Test(.timeLimit(.minutes(10)))
@@ -268,12 +273,17 @@ import Testing
         ServiceIdentity(cluster: ProbeNode.cluster, node: ReplicaID(node), incarnation: 5)
     }
 
-    private func serve(_ sink: FrameLog, port: UInt16 = 0) throws -> (GRPCServer, UInt16) {
+    private func serve(
+        _ sink: FrameLog,
+        port: UInt16 = 0,
+        metrics: MetricsRegistry = MetricsRegistry()
+    ) throws -> (GRPCServer, UInt16) {
         let service = RaftService(
             identity: Self.identity(1),
             handler: Strangers(),
             answers: CallAnswers(over: NoWire()),
             delegate: sink,
+            metrics: metrics,
             loops: [Self.platform.loops[0]]
         )
         let server = GRPCServer(service)

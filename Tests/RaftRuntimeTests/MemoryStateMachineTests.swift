@@ -93,7 +93,7 @@ import Testing
         #expect(RaftError(RaftProposalError.notLeader(leader: nil)) == .notLeader(leader: nil))
         #expect(RaftError(RaftProposalError.tooManyUncommittedBytes(5)) == .overloaded)
         #expect(RaftError(RaftProposalError.tooManyPendingReads(5)) == .overloaded)
-        #expect(RaftError(RaftProposalError.transferInProgress(to: id)) == .overloaded)
+        #expect(RaftError(RaftProposalError.transferInProgress(to: id)) == .notLeader(leader: id))
         #expect(RaftError(RaftProposalError.removed) == .rejected(.removed))
         #expect(RaftError(RaftProposalError.notJoint) == .rejected(.notJoint))
     }

@@ -5,20 +5,20 @@ import KafkaProtocol
 import Platform
 import Raft
 import RaftRuntime
-import RaftTransport
 import Synchronization
 
 /// This node's ties to the others: the transport, the beats, and calls in both directions.
 final class ClusterLink: NodeCalls {
     let settings: ClusterSettings
     let incarnation: UInt64
-    let transport: FramedTransport
+    private let wire: any ClusterWire
     private let calls: PeerCalls
     private let nodeID: Int32
     private let loop: EventLoop
     private let loops: [EventLoop]
     private let log = Logger("cluster")
     private let dispatcher = Mutex<RaftDispatcher?>(nil)
+    private let duties = Mutex<ClusterDuties?>(nil)
     private let admin = Mutex<NodeAdmin?>(nil)
 
     init(
@@ -32,25 +32,26 @@ final class ClusterLink: NodeCalls {
         loops = platform.loops
         loop = platform.loops[0]
         incarnation = UInt64(max(1, platform.clock.wallMilliseconds)) * 1_000_000
-        transport = FramedTransport(
-            FramedTransportConfiguration(
-                identity: NodeIdentity(
-                    cluster: settings.clusterID,
-                    node: ReplicaID(UInt64(nodeID)),
-                    incarnation: incarnation
-                ),
-                listenAddress: settings.raftListen
-            ),
-            loops: platform.loops,
-            generator: platform.makeGenerator(),
-            metrics: metrics
+        wire = settings.makeWire(
+            WireSettings(
+                clusterID: settings.clusterID,
+                node: ReplicaID(UInt64(nodeID)),
+                incarnation: incarnation,
+                listen: settings.raftListen,
+                stage: settings.stage,
+                platform: platform,
+                metrics: metrics
+            )
         )
         calls = PeerCalls(
-            transport: transport,
+            transport: wire.transport,
             loop: platform.loops[0],
             generator: platform.makeGenerator()
         )
     }
+
+    /// What this node's replicas send through.
+    var transport: any RaftTransport { wire.transport }
 
     var advertised: SocketAddress { settings.raftAdvertised }
 
@@ -67,18 +68,19 @@ final class ClusterLink: NodeCalls {
             placement: { Placement.loop(of: $0, of: count) }
         )
         self.dispatcher.withLock { $0 = dispatcher }
-        transport.setPeers(
+        wire.setPeers(
             Dictionary(
                 uniqueKeysWithValues: others.map { (ReplicaID(UInt64($0.id)), $0.raft) }
             )
         )
-        let transport = transport
-        let started: Result<SocketAddress, any Error> = await withUnsafeContinuation { done in
+        let node = ClusterNode(settings, shards: shards, metadata: metadata)
+        let wire = wire
+        let started: Result<Void, any Error> = await withUnsafeContinuation { done in
             loop.execute {
-                done.resume(returning: Result { try transport.start(delegate: dispatcher) })
+                done.resume(returning: Result { try wire.start(node, delegate: dispatcher) })
             }
         }
-        _ = try started.get()
+        try started.get()
         calls.serve { [weak self, weak dispatcher] peer, call in
             guard let operation = NodeOperation(rawValue: call.operation) else { return nil }
             switch operation {
@@ -137,15 +139,21 @@ final class ClusterLink: NodeCalls {
         return try? reader.readUUID()
     }
 
-    func follow(_ metadata: MetadataService, reportsOf leaders: LeaderTable) async {
-        let reports = LeadershipReports(loop: loop, nodeID: nodeID, metadata: metadata)
-        leaders.observe(
-            LeaderTable.Observer { [loop] leading in
-                loop.execute {
-                    Task.immediate(executorPreference: loop) { await reports.leads(leading) }
-                }
-            }
+    func follow(
+        _ metadata: MetadataService,
+        _ published: PublishedImage,
+        shards: [PartitionShard],
+        leaders: LeaderTable
+    ) async {
+        let duties = ClusterDuties(
+            loop: loop,
+            nodeID: nodeID,
+            shards: shards,
+            metadata: metadata,
+            published: published
         )
+        self.duties.withLock { $0 = duties }
+        await duties.begin(leaders)
         let watch = BrokerWatch(
             loop: loop,
             nodeID: nodeID,
@@ -187,11 +195,19 @@ final class ClusterLink: NodeCalls {
         )
     }
 
+    /// Takes up what has changed in the metadata.
+    func changed(_ delta: MetadataDelta) async {
+        await duties.withLock { $0 }?.changed(delta)
+    }
+
+    /// A planned stop begins: others are to lead what this node leads.
+    func leave() async { await duties.withLock { $0 }?.leave() }
+
     /// Says no more to the other nodes.
     func close() async {
         calls.stop()
         admin.withLock { $0 = nil }
         dispatcher.withLock { $0 }?.fallSilent()
-        await transport.stop()
+        await wire.stop()
     }
 }

@@ -27,6 +27,8 @@ enum SupportedAPIs {
             AnyRequestHandler(CreatePartitionsHandler(broker: broker)),
             AnyRequestHandler(DeleteGroupsHandler(broker: broker)),
             AnyRequestHandler(IncrementalAlterConfigsHandler(broker: broker)),
+            AnyRequestHandler(AlterPartitionReassignmentsHandler(broker: broker)),
+            AnyRequestHandler(ListPartitionReassignmentsHandler(broker: broker)),
             AnyRequestHandler(OffsetDeleteHandler(broker: broker)),
             AnyRequestHandler(DescribeClusterHandler(broker: broker)),
         ]
@@ -51,6 +53,8 @@ enum SupportedAPIs {
         (.createPartitions, CreatePartitionsHandler.versions),
         (.deleteGroups, DeleteGroupsHandler.versions),
         (.incrementalAlterConfigs, IncrementalAlterConfigsHandler.versions),
+        (.alterPartitionReassignments, AlterPartitionReassignmentsHandler.versions),
+        (.listPartitionReassignments, ListPartitionReassignmentsHandler.versions),
         (.offsetDelete, OffsetDeleteHandler.versions),
         (.describeCluster, DescribeClusterHandler.versions),
     ]

@@ -30,8 +30,8 @@ actor MetadataService: MetadataStore {
     private let published: PublishedImage
     private let clock: any Clock
     private var generator: SeededGenerator
-    private var pipeline: DecisionPipeline
-    private var partition: Partition?
+    private(set) var pipeline: DecisionPipeline
+    private(set) var partition: Partition?
     /// How the leader is asked; `nil` in a cluster of one.
     private var calls: (any NodeCalls)?
     /// Decisions without records of their own, and reads: until so much is settled or applied.
@@ -45,6 +45,9 @@ actor MetadataService: MetadataStore {
     private let log = Logger("metadata")
     /// Whether this node starts without a log of the metadata.
     private let isNew: Bool
+    let snapshotRecords: Int64
+    /// Where the log has to end for a snapshot to be tried again; `nil` while one is written.
+    var nextSnapshot: Int64? = 0
 
     private struct Waiting {
         let isOver: (DecisionPipeline, _ end: Int64) -> Bool
@@ -57,6 +60,7 @@ actor MetadataService: MetadataStore {
         wal: GroupCommitWAL,
         settings: MetadataController.Settings,
         isNew: Bool,
+        snapshotRecords: Int64,
         published: PublishedImage,
         clock: any Clock,
         generator: SeededGenerator
@@ -65,6 +69,7 @@ actor MetadataService: MetadataStore {
         self.shard = shard
         self.wal = wal
         self.isNew = isNew
+        self.snapshotRecords = snapshotRecords
         nodeID = settings.nodeID
         self.published = published
         self.clock = clock
@@ -72,15 +77,17 @@ actor MetadataService: MetadataStore {
         pipeline = DecisionPipeline(settings: settings)
     }
 
-    /// Opens the metadata's log and takes part in its group; returns what its segments hold.
+    /// Opens the metadata's log and takes part in its group.
     func start(
         recovered: RecoveredGroup?,
         beginning: MetadataImage.Partition.Beginning
-    ) async throws -> MetadataImage {
+    ) async throws {
         let configuration = EffectiveTopicConfiguration { key in
             switch key.name {
             case "max.message.bytes": "67108864"
             case "retention.ms": "-1"
+            // What a snapshot stands for goes by whole segments.
+            case "segment.bytes": "16777216"
             default: key.defaultValue
             }
         }
@@ -96,11 +103,13 @@ actor MetadataService: MetadataStore {
             }
         )
         partition = try await shard.start(start)
-        return pipeline.committed
     }
 
-    /// From now on, what changes is handed to `follow` as well.
-    func onChange(_ follow: @escaping @Sendable (MetadataDelta) -> Void) { self.follow = follow }
+    /// What is committed now; what changes from then on is handed to `follow`.
+    func onChange(_ follow: @escaping @Sendable (MetadataDelta) -> Void) -> MetadataImage {
+        self.follow = follow
+        return pipeline.committed
+    }
 
     func onLeading(_ body: @escaping @Sendable (Bool) -> Void) {
         onLeading = body
@@ -120,7 +129,7 @@ actor MetadataService: MetadataStore {
         self.partition = partition
         // Whoever is told of a topic may ask another node for it next.
         partition.replica.tellsCommitsAtOnce = true
-        for batch in batches { replay(batch) }
+        startOver(batches)
         stateMachine.onBatch = { [unowned self] batch in
             self.assumeIsolated { $0.replay(batch) }
         }
@@ -136,22 +145,28 @@ actor MetadataService: MetadataStore {
 
     private func replay(_ batch: RecordBatch) {
         let before = pipeline.committed
-        pipeline.replay(Self.changes(in: batch))
-        publish(since: before, end: batch.nextOffset.rawValue)
+        pipeline.replay(Self.records(of: batch))
+        tell(changesSince: before)
+        resumeWaiting(end: batch.nextOffset.rawValue)
+        if isSnapshotDue {
+            Task.immediate(executorPreference: loop) { await self.writeSnapshot() }
+        }
     }
 
-    /// A snapshot took the place of the log that was followed.
+    /// This is the whole log; another may have been followed before.
     private func startOver(_ batches: [RecordBatch]) {
         let before = pipeline.committed
-        var image = MetadataImage()
-        for batch in batches {
-            for change in Self.changes(in: batch) { image.replay(change) }
+        if pipeline.isLeading { leadershipChanged(nil) }
+        do {
+            pipeline.restore(try MetadataImage(log: batches.lazy.flatMap(Self.records)))
+        } catch {
+            preconditionFailure("the snapshot the metadata's log begins with: \(error)")
         }
-        pipeline.restore(image)
-        publish(since: before, end: appliedEnd)
+        tell(changesSince: before)
+        resumeWaiting(end: appliedEnd)
     }
 
-    private static func changes(in batch: RecordBatch) -> [MetadataRecord] {
+    private static func records(of batch: RecordBatch) -> [MetadataRecord] {
         guard let records = try? batch.records() else {
             preconditionFailure("the metadata batch at \(batch.baseOffset) cannot be read")
         }
@@ -167,13 +182,11 @@ actor MetadataService: MetadataStore {
         }
     }
 
-    private func publish(since before: MetadataImage, end: Int64) {
+    private func tell(changesSince before: MetadataImage) {
         published.publish(pipeline.committed)
-        if let follow {
-            let delta = MetadataDelta(from: before, to: pipeline.committed)
-            if !delta.isEmpty { follow(delta) }
-        }
-        resumeWaiting(end: end)
+        guard let follow else { return }
+        let delta = MetadataDelta(from: before, to: pipeline.committed)
+        if !delta.isEmpty { follow(delta) }
     }
 
     private func leadershipChanged(_ epoch: Int32?) {
@@ -215,6 +228,10 @@ actor MetadataService: MetadataStore {
     var leader: Int32? {
         pipeline.isLeading
             ? nodeID : partition?.replica.info.leader.map { Int32(truncatingIfNeeded: $0.rawValue) }
+    }
+
+    func view() -> ClusterNode.View {
+        .init(image: pipeline.committed, group: partition?.replica.info, leader: leader)
     }
 
     func write(_ command: MetadataCommand) async throws(MetadataProblem) -> MetadataAnswer {
@@ -278,8 +295,9 @@ actor MetadataService: MetadataStore {
     }
 
     /// Decides here, and waits until that is committed.
-    private func decide(
-        _ body: (inout MetadataController) -> Decision<MetadataAnswer>
+    func decide(
+        _ body: (inout MetadataController) -> Decision<MetadataAnswer>,
+        onCommitted: ((_ offset: Int64) -> Void)? = nil
     ) async -> MetadataAttempt {
         let pending: DecisionPipeline.Pending<MetadataAnswer>
         do throws(MetadataProblem) {
@@ -288,7 +306,11 @@ actor MetadataService: MetadataStore {
         } catch {
             return error.code == .notController ? .notLeading(error) : .refused(error)
         }
-        if !pending.records.isEmpty, let problem = await append(pending) { return problem }
+        if !pending.records.isEmpty {
+            let (problem, offset) = await append(pending)
+            if let problem { return problem }
+            onCommitted?(offset)
+        }
         await wait { pipeline, _ in pipeline.state(of: pending.ticket) != .waiting }
         guard pipeline.state(of: pending.ticket) == .committed else {
             return .unknown(.init(.requestTimedOut, "the metadata's leader changed meanwhile"))
@@ -300,11 +322,11 @@ actor MetadataService: MetadataStore {
         }
     }
 
-    /// Appends the records of a decision and waits until they are committed; what is in the way
-    /// otherwise.
+    /// Appends the records of a decision and waits until they are committed, at an offset; what is
+    /// in the way otherwise.
     private func append(
         _ pending: DecisionPipeline.Pending<MetadataAnswer>
-    ) async -> MetadataAttempt? {
+    ) async -> (problem: MetadataAttempt?, offset: Int64) {
         guard let partition else { preconditionFailure("a decision without a log") }
         var builder = RecordBatchBuilder(baseTimestamp: clock.wallMilliseconds)
         for record in pending.records { builder.append(key: nil, value: record.encoded()) }
@@ -320,12 +342,16 @@ actor MetadataService: MetadataStore {
         )
         if wait.isDone, wait.results[0].error != .none {
             pipeline.withdraw(pending)
-            return .refused(problem(wait.results[0]))
+            // Its leadership goes to another: nothing was appended.
+            if wait.results[0].error == .notLeaderOrFollower {
+                return (.notLeading(problem(wait.results[0])), -1)
+            }
+            return (.refused(problem(wait.results[0])), -1)
         }
         await wait.wait()
-        guard wait.results[0].error != .none else { return nil }
-        return partition.hasFailed
-            ? .refused(problem(wait.results[0])) : .unknown(problem(wait.results[0]))
+        let result = wait.results[0]
+        guard result.error != .none else { return (nil, result.baseOffset) }
+        return (partition.hasFailed ? .refused(problem(result)) : .unknown(problem(result)), -1)
     }
 
     private func problem(_ result: AppendResult) -> MetadataProblem {
@@ -366,6 +392,22 @@ actor MetadataService: MetadataStore {
         }
         try await confirmLeading()
         return pipeline.committed
+    }
+
+    /// Returns once all that was committed before is applied here; false if that cannot be told.
+    func isCurrent() async -> Bool {
+        if pipeline.isLeading { return (try? await confirmLeading()) != nil }
+        guard let calls, let leader, leader != nodeID,
+            let answer = try? await calls.call(
+                leader,
+                .queryMetadata,
+                ByteSlice(),
+                within: .seconds(5)
+            ),
+            case .answered(_, let position)? = try? MetadataAttempt(decoding: answer)
+        else { return false }
+        await waitForPosition(position, until: clock.monotonicNanoseconds + Self.patience)
+        return appliedEnd >= position
     }
 
     /// Waits until a majority has confirmed that this node leads.
@@ -448,6 +490,16 @@ actor MetadataService: MetadataStore {
     }
 
     var epoch: Int64 { brokerEpoch }
+
+    /// Tells the cluster that this node is about to stop; gives up when that takes too long.
+    func leave(within nanoseconds: Int64) async {
+        let command = MetadataCommand(.stopBroker(id: nodeID, epoch: brokerEpoch))
+        let deadline = clock.monotonicNanoseconds + nanoseconds
+        while clock.monotonicNanoseconds < deadline {
+            if case .answered = await attempt(command, deadline) { return }
+            await loop.sleep(nanoseconds: Self.pause)
+        }
+    }
 
     /// What the leader of the metadata hears and no longer hears of the other nodes.
     func liveness(_ body: @Sendable (inout MetadataController) -> [MetadataRecord]) async {

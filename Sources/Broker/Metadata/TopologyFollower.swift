@@ -25,13 +25,18 @@ actor TopologyFollower {
     /// What the log has of partitions that wait for room on the disk.
     private var waitingForRoom: [UInt64: RecoveredGroup] = [:]
     private var queue: [Step] = []
-    private var isRunning = false
+    /// Until what was there at the start is started, what changes waits.
+    private var isRunning = true
 
     private enum Step {
         case start(TopicPartition, topicID: KafkaUUID, groupID: UInt64)
         case remove(TopicPartition, groupID: UInt64)
+        /// The group is deleted for good.
+        case forget(groupID: UInt64)
         case configure(topic: String)
         case configureAll
+        /// What left this node while it was down goes.
+        case sweep
     }
 
     init(
@@ -64,6 +69,9 @@ actor TopologyFollower {
         for gone in delta.removed(from: nodeID) {
             queue.append(.remove(gone.id, groupID: gone.partition.groupID))
         }
+        for topic in delta.deletedTopics {
+            queue += topic.partitions.map { .forget(groupID: $0.groupID) }
+        }
         for placed in delta.placed(on: nodeID) {
             queue.append(
                 .start(placed.id, topicID: placed.topicID, groupID: placed.partition.groupID)
@@ -71,6 +79,12 @@ actor TopologyFollower {
         }
         queue += delta.reconfiguredTopics.map { .configure(topic: $0.name) }
         if delta.brokerConfigsChanged { queue.append(.configureAll) }
+        runInBackground()
+    }
+
+    /// The metadata is as of now: what it does not name is here for nothing.
+    func sweep() {
+        queue.append(.sweep)
         runInBackground()
     }
 
@@ -87,9 +101,10 @@ actor TopologyFollower {
 
     /// Starts all that the metadata has on this node; returns once the replicas are started.
     func startAll(in image: MetadataImage) async {
+        var starts: [Step] = []
         for topic in image.sortedTopics {
             for partition in topic.partitions where partition.assignment.isHosted(on: nodeID) {
-                queue.append(
+                starts.append(
                     .start(
                         TopicPartition(topic: topic.name, partition: partition.index),
                         topicID: topic.id,
@@ -98,8 +113,39 @@ actor TopologyFollower {
                 )
             }
         }
-        isRunning = true
+        queue.insert(contentsOf: starts, at: 0)
+        await keepTombstones(image)
         await run()
+    }
+
+    /// What replicas that left this node before have promised, they promised for good.
+    private func keepTombstones(_ image: MetadataImage) async {
+        for storage in recovered.takeRemoved() {
+            let shard = shard(of: storage.group)
+            await shard.keepTombstone(storage)
+            if image.partition(ofGroup: storage.group) == nil {
+                await shard.dropTombstone(of: storage.group)
+            }
+        }
+    }
+
+    private func sweepLeft() async {
+        let image = published.current
+        let left = recovered.takeLeft { group in
+            group == MetadataService.groupID
+                || image.partition(ofGroup: group)?.assignment.isHosted(on: nodeID) == true
+        }
+        for storage in left where image.partition(ofGroup: storage.group) != nil {
+            await shard(of: storage.group).keepTombstone(storage)
+        }
+        var running: Set<TopicPartition> = [MetadataService.partitionID]
+        for shard in shards { running.formUnion(await shard.partitions.keys) }
+        for id in await shards[0].directories() where !running.contains(id) {
+            // By then it may have come here again; its start is in the queue.
+            let partition = published.current.topics[id.topic]?.partitions[checked: id.partition]
+            guard partition?.assignment.isHosted(on: nodeID) != true else { continue }
+            await shards[0].removeLeft(id)
+        }
     }
 
     private func run() async {
@@ -120,12 +166,19 @@ actor TopologyFollower {
         case .start(let id, let topicID, let groupID):
             await start(id, topicID: topicID, groupID: groupID)
         case .remove(let id, let groupID):
-            await shard(of: groupID).remove(id)
+            let isDeleted = published.current.partition(ofGroup: groupID) == nil
+            if isDeleted || waitingForRoom[groupID] != nil {
+                await shard(of: groupID).remove(id)
+            } else {
+                await shard(of: groupID).retire(id)
+            }
             waitingForRoom[groupID] = nil
             await relief.unpin(groupID)
+        case .forget(let groupID): await shard(of: groupID).dropTombstone(of: groupID)
         case .configure(let topic): await configure(published.current.topics[topic])
         case .configureAll:
             for topic in published.current.sortedTopics { await configure(topic) }
+        case .sweep: await sweepLeft()
         }
     }
 

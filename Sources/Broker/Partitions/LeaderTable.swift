@@ -22,7 +22,6 @@ final class LeaderTable: Sendable {
     struct Leading: Sendable {
         let groupID: UInt64
         let epoch: Int32
-        let voters: [Int32]
     }
     private struct State {
         /// The epochs this node leads in, and is ready to serve.

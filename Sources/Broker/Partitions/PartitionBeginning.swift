@@ -2,6 +2,7 @@ import Bytes
 import ClusterMetadata
 import KafkaProtocol
 import LogStorage
+import Platform
 import Raft
 import RaftRuntime
 
@@ -17,7 +18,8 @@ extension PartitionShard {
     /// | nothing | data | alone in its group: with the data; else abstaining, until it is added anew |
     /// | the founders' base | nothing | as the founder it was |
     /// | a tombstone | nothing, or what was to be removed | as a joiner with the vote it had |
-    /// | entries from beyond the data on | | not at all: entries are missing |
+    /// | entries from beyond the data on | nothing, and others do | empty, and abstains |
+    /// | entries from beyond the data on | less, or nobody has more | not at all |
     /// | anything else | | where it stopped |
     func storage(for start: PartitionStart, _ log: PartitionLog) throws -> WALRaftStorage {
         let storage: WALRaftStorage
@@ -51,7 +53,16 @@ extension PartitionShard {
                 membership: membership
             )
         } catch {
-            throw StartProblem.missingEntries(start.id)
+            let hasOthers = storage.hasOtherVoters(than: manager.replicaID)
+            guard hasOthers, error == .compacted, log.appliedRaftIndex == 0 else {
+                throw StartProblem.missingEntries(start.id, hasOthers: hasOthers)
+            }
+            environment.log.warning(
+                "the data of a partition is gone; it is fetched from another replica",
+                ["partition": "\(start.id)"]
+            )
+            storage.startOverWithoutState()
+            try storage.finishRecovery(applied: .zero, term: .zero)
         }
         return storage
     }

@@ -29,6 +29,14 @@ struct PartitionDirectory: Sendable {
         try files.replaceAtomically(file, with: identity)
     }
 
+    /// Whether it looks like what a partition left, whole or partly removed.
+    ///
+    /// A log without the name of its topic is somebody else's doing.
+    var isClaimed: Bool {
+        files.exists(path + "/" + Self.identityName)
+            || !files.exists(path + "/" + Self.checkpointName)
+    }
+
     /// Removes the directory and all in it; one that does not exist is fine.
     ///
     /// The checkpoint goes first and durably: whatever else a crash leaves, no log is opened from

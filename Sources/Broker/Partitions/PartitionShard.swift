@@ -15,13 +15,13 @@ actor PartitionShard {
     nonisolated let loop: EventLoop
     nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
 
-    private nonisolated let environment: ShardEnvironment
+    nonisolated let environment: ShardEnvironment
     /// The Raft groups of this loop; for what belongs to the node, such as its dispatcher.
     ///
     /// Everything but handing it over happens on the shard's loop.
     nonisolated let manager: RaftReplicaManager
     private let cache: TailCache
-    private var partitions: [TopicPartition: Partition] = [:]
+    private(set) var partitions: [TopicPartition: Partition] = [:]
     private var flusher: SegmentFlusher
     private var sweepTimer: LoopTimer?
 
@@ -76,10 +76,7 @@ actor PartitionShard {
     private func sweep() {
         sweeps += 1
         let now = loop.clock.monotonicNanoseconds
-        let waiting = partitions.values.filter(\.hasPendingProduces)
-        for partition in waiting.sorted(by: { $0.groupID < $1.groupID }) {
-            partition.expireProduces(at: now)
-        }
+        for partition in partitionsWithProduces { partition.expireProduces(at: now) }
         if sweeps % environment.retentionSweeps == 0 {
             flusher.applyRetention(to: partitions.values.sorted { $0.groupID < $1.groupID })
         }
@@ -87,6 +84,11 @@ actor PartitionShard {
         watchDisk()
         if flusher.isDiskFull || environment.wal.isFull { giveWay() } else { retreat.end() }
         startSweeping()
+    }
+
+    /// Those that have produces to answer, always in the same order.
+    private var partitionsWithProduces: [Partition] {
+        partitions.values.filter(\.hasPendingProduces).sorted { $0.groupID < $1.groupID }
     }
 
     /// Answers those who wait for a log that cannot be written for want of room.
@@ -103,9 +105,7 @@ actor PartitionShard {
                 ["suppressed": "\(suppressed)"]
             )
         }
-        for partition in partitions.values where partition.hasPendingProduces {
-            partition.refuseProduces()
-        }
+        for partition in partitionsWithProduces { partition.refuseProduces() }
     }
 
     /// Nothing more can be written here: nodes with room lead in its place.
@@ -172,15 +172,11 @@ actor PartitionShard {
         )
         partitions[start.id] = partition
         flusher.follow(partition)
-        partition.onLeadership = { [unowned replica] epoch in
+        partition.onLeadership = { epoch in
             environment.leaders.set(
                 start.id,
                 epoch.map {
-                    LeaderTable.Leading(
-                        groupID: start.groupID,
-                        epoch: $0,
-                        voters: replica.info.membership.voters.map { Int32($0.rawValue) }
-                    )
+                    LeaderTable.Leading(groupID: start.groupID, epoch: $0)
                 }
             )
         }
@@ -264,7 +260,7 @@ actor PartitionShard {
         return partition
     }
 
-    private func removeFiles(of id: TopicPartition) async {
+    func removeFiles(of id: TopicPartition) async {
         environment.leaders.remove(id)
         let environment = environment
         let removed: Result<Void, FileError> = await environment.segmentWriter.run {
@@ -549,13 +545,18 @@ struct PartitionStart: Sendable {
 
 /// Why a partition could not be started.
 enum StartProblem: Error, CustomStringConvertible {
-    case missingEntries(TopicPartition)
+    case missingEntries(TopicPartition, hasOthers: Bool)
 
     var description: String {
         switch self {
-        case .missingEntries(let id):
-            "\(id) lacks entries between its segments and the write-ahead log: the data directory"
-                + " is incomplete; restore it from a backup or delete the partition's directory"
+        case .missingEntries(let id, let hasOthers):
+            "\(id) lacks entries between its segments and the write-ahead log: its directory is"
+                + " gone or incomplete; "
+                + (hasOthers
+                    ? "stop the node and delete the partition's directory, and it is fetched from"
+                        + " another replica"
+                    : "no other replica has them: restore the directory from a backup, or delete"
+                        + " the topic")
         }
     }
 }

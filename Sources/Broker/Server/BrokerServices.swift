@@ -160,6 +160,9 @@ package struct BrokerSettings: Sendable {
     package var maxIdleMilliseconds: Int64 = 600_000
     package var retentionCheckMilliseconds: Int64 = 300_000
     package var producerExpirationMilliseconds: Int64 = 86_400_000
+    /// Records of the metadata after which a snapshot of it is written, so that what a start
+    /// replays does not grow for ever; at least, as a large one is written less often.
+    package var metadataSnapshotRecords: Int64 = 10_000
     package var fetchSessionSlots = 1_000
     package var fetchMaxBytes = 57_671_680
     package var connection = ConnectionLimits()

@@ -1,5 +1,6 @@
 import Bytes
 import CGRPC
+import Glibc
 import Synchronization
 
 /// One call at the server, from any thread.
@@ -50,6 +51,16 @@ final class ServerCall: @unchecked Sendable {
 
     /// Whether nobody waits for the answer any more.
     var isOver: Bool { hasEnded.load(ordering: .acquiring) }
+
+    /// What the caller's certificate is, PEM; `nil` when it has shown none.
+    ///
+    /// Only before the call is finished.
+    var certificate: ByteSlice? {
+        var count = 0
+        guard let copy = cgrpc_call_certificate(call, &count) else { return nil }
+        defer { free(copy) }
+        return ByteSlice(copying: UnsafeRawBufferPointer(start: copy, count: count))
+    }
 
     /// Time left for the answer; `Int64.max` when the caller set none.
     var nanosecondsLeft: Int64 { cgrpc_nanoseconds_until(deadline) }

@@ -51,7 +51,7 @@ final class FrameStream: Sendable {
         loop.execute { [self] in
             Task.immediate(executorPreference: loop) {
                 do throws(RaftCallError) {
-                    try await service.check(header, nodesOnly: true)
+                    try await service.check(header, of: call, nodesOnly: true)
                 } catch {
                     return fail(error)
                 }

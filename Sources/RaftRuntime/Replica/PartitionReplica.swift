@@ -168,6 +168,9 @@ public final class PartitionReplica: @unchecked Sendable {
         node.term == term && node.takesProposals && !isStopped && !hasFailed
     }
 
+    /// Whether nothing is said in its group until something happens.
+    package var isQuiescent: Bool { node.isQuiescent }
+
     var id: ReplicaID { node.id }
 
     // MARK: Requests

@@ -36,7 +36,7 @@ package final class RaftReplicaManager: @unchecked Sendable {
     private var outbox: Outbox
     private var elections: Elections
     private var resignations = Resignations()
-    private(set) var peers = PeerView()
+    package private(set) var peers = PeerView()
     let sending = SnapshotSenders()
     private var receivingSnapshots: [PartitionReplica] = []
     let snapshotLimits: SnapshotLimits

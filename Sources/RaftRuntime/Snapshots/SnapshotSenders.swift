@@ -211,6 +211,8 @@ final class SnapshotSenders: @unchecked Sendable {
                 manager.post(transfer.message, of: transfer.replica.group)
             }
         }
+        // Another loop may have given back the place that these wait for.
+        startNext(manager)
     }
 }
 

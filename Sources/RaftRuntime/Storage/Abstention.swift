@@ -13,6 +13,8 @@ package struct Abstention: Equatable, Sendable {
         case damagedLog = 1
         /// It belongs to the group by what others say, and has no log at all.
         case missingLog = 2
+        /// What the state machine had of the group is gone, though the WAL is not.
+        case lostState = 3
     }
 
     package let until: Term

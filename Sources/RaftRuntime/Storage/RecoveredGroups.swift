@@ -124,6 +124,18 @@ package final class RecoveredGroups: @unchecked Sendable {
         }
         return removed
     }
+
+    /// The groups nobody has taken over, nor will: they left this node while it was down.
+    ///
+    /// Of each, term and vote are left. Those that `isWanted` may yet be taken over.
+    package func takeLeft(unless isWanted: (_ group: UInt64) -> Bool) -> [WALRaftStorage] {
+        let left = groups.filter { !isWanted($0) }.compactMap { storages.removeValue(forKey: $0) }
+        for storage in left {
+            storage.settleDoubt()
+            if !storage.isRemoved { storage.remove() }
+        }
+        return left
+    }
 }
 
 /// Why a replica cannot start from what its node's WAL has.

@@ -170,6 +170,25 @@ extension WALRaftStorage {
         stageState()
     }
 
+    /// What the state machine had is gone: the replica starts over with an empty log, to be filled
+    /// by a leader, in a way that breaks no promise.
+    ///
+    /// The entries it acknowledged were committed, or may have been; as after damage it goes to the
+    /// fence and abstains, so that the next leader is elected by those that have them. Of two voters
+    /// the other has them all, and needs this one's vote. That there are others is for the caller to
+    /// make sure of.
+    package func startOverWithoutState() {
+        let fence = max(hardState.term, lastTerm, doubt?.fence ?? .zero).fence
+        let membership = base.membership
+        let isOfTwo =
+            membership.voters.count == 2 && membership.outgoingVoters.isEmpty && changes.isEmpty
+        doubt = nil
+        startOver(at: SnapshotMetadata(index: .zero, term: .zero, membership: membership))
+        if !isOfTwo { abstain(until: fence, .lostState) }
+        hardState = HardState(term: fence, vote: nil, commit: .zero)
+        stage(.snapshotMetadata)
+    }
+
     /// Ends recovery: the state machine holds everything through `index`.
     ///
     /// - Parameters:

@@ -138,7 +138,7 @@ package final class WALRaftStorage: RaftLogStorage, @unchecked Sendable {
     /// Writes the group's state again, so that the file of the last such record can go.
     package func stageState() { stage(isRemoved ? .groupRemoved : .hardState) }
 
-    private func stage(_ kind: WALRecord.Kind) {
+    func stage(_ kind: WALRecord.Kind) {
         let record = GroupStateRecord(
             hardState: hardState,
             base: base,

@@ -84,6 +84,7 @@ actor IncomingConnection {
             let hello = try Hello.read(
                 try await reader.greeting(Envelope.hello, from: socket)
             )
+            try context.configuration.stage?.check(socket, isOf: hello.caller.node)
             let refusal = await admit(hello)
             guard !isEnding else { return nil }
             let answer = HelloAnswer(
@@ -110,7 +111,10 @@ actor IncomingConnection {
         switch ProtocolSniffer.find(first) {
         case .frames: return true
         case .http2:
-            guard let take = door.takesHTTP2 else { throw GreetingError.notChronik }
+            // What comes out of a stage is no descriptor that could be given away.
+            guard context.configuration.stage == nil, let take = door.takesHTTP2 else {
+                throw GreetingError.notChronik
+            }
             isEnding = true
             take(socket.detach())
             return false

@@ -117,11 +117,14 @@ final class PartitionNode: @unchecked Sendable {
     private(set) var startError: (any Error)?
     private(set) var memberships: [Membership] = []
     private(set) var coordinators: CoordinatorLoop?
+    private(set) var snapshotLimits: SnapshotLimits?
     private var wal: GroupCommitWAL?
     private var recovered: [UInt64: WALRaftStorage] = [:]
     private var lives: UInt64 = 0
     /// The WAL is gone when it starts the next time.
     var losesLog = false
+    /// What happens to its disk before it starts the next time.
+    var damage: ((SimulatedFileSystem) throws -> Void)?
     /// The node's rack, for those who read.
     var racks: [Int32: String] = [:]
 
@@ -155,6 +158,8 @@ final class PartitionNode: @unchecked Sendable {
         leaders = LeaderTable(nodeID: id)
         if losesLog { try disk.removeTree("/data/wal") }
         losesLog = false
+        try damage?(disk)
+        damage = nil
         let wal = try openLog(platform)
         self.wal = wal
         let transport = PartitionWireEnd(cluster.wire, from: replicaID)
@@ -272,7 +277,9 @@ final class PartitionNode: @unchecked Sendable {
             makeGenerator: { platform.makeGenerator() }
         )
         environment.keptBytesPerLoop = cluster.keptBytes
-        environment.snapshotLimits = SnapshotLimits(raft)
+        let limits = SnapshotLimits(raft)
+        snapshotLimits = limits
+        environment.snapshotLimits = limits
         environment.rackOf = { [self] in racks[$0] }
         return environment
     }

@@ -1,0 +1,56 @@
+import Platform
+import Raft
+import RaftRuntime
+
+/// Which voters of a group are in sync, as its leader sees it from one look to the next.
+///
+/// A replica has caught up when it has all that the leader had at the look before; it stays in
+/// sync for a while without that, so that load does not make it come and go, but not once its
+/// node is silent.
+struct InSyncWatch {
+    private static let patience = Int64.seconds(2)
+
+    /// The end of the leader's log at the last look.
+    private var mark: LogIndex
+    /// Those in sync, and when each had last caught up.
+    private var caughtUp: [(id: ReplicaID, at: Int64)] = []
+    /// Whether every voter has everything.
+    private(set) var isComplete = false
+
+    init(mark: LogIndex) { self.mark = mark }
+
+    /// The voters in sync now, by rising id; the leader is one of them.
+    mutating func update(
+        _ status: RaftStatus,
+        linked peers: PeerView,
+        at now: Int64
+    ) -> [ReplicaID] {
+        var current: [(id: ReplicaID, at: Int64)] = []
+        var isComplete = true
+        for peer in status.peers where status.membership.isVoter(peer.id) {
+            let isOwn = peer.id == status.id
+            let has = isOwn || peers.isLinked(peer.id)
+            if !isOwn && (!has || peer.match < status.lastIndex) { isComplete = false }
+            guard has else { continue }
+            if isOwn || peer.match >= mark {
+                current.append((peer.id, now))
+            } else if let before = caughtUp.first(where: { $0.id == peer.id }),
+                now - before.at < Self.patience
+            {
+                current.append(before)
+            }
+        }
+        caughtUp = current
+        self.isComplete = isComplete
+        mark = status.lastIndex
+        return current.map(\.id).sorted()
+    }
+
+    /// The members, learners too, that had all the leader had at the last look.
+    func caughtUp(_ status: RaftStatus, linked peers: PeerView) -> [ReplicaID] {
+        status.peers.filter {
+            $0.id == status.id
+                || (peers.isLinked($0.id) && $0.state == .replicate && $0.match >= mark)
+        }.map(\.id)
+    }
+}
