@@ -545,13 +545,13 @@ struct PartitionStart: Sendable {
 
 /// Why a partition could not be started.
 enum StartProblem: Error, CustomStringConvertible {
-    case missingEntries(TopicPartition, hasOthers: Bool)
+    case missingEntries(TopicPartition, found: String, hasOthers: Bool)
 
     var description: String {
         switch self {
-        case .missingEntries(let id, let hasOthers):
+        case .missingEntries(let id, let found, let hasOthers):
             "\(id) lacks entries between its segments and the write-ahead log: its directory is"
-                + " gone or incomplete; "
+                + " gone or incomplete (\(found)); "
                 + (hasOthers
                     ? "stop the node and delete the partition's directory, and it is fetched from"
                         + " another replica"
