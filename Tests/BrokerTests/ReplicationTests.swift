@@ -155,6 +155,8 @@ import Testing
             #expect(answer.error == .notLeaderOrFollower, "sequence \(sequence)")
         }
         cluster.wire.passes = nil
+        // It succeeds or is given up.
+        cluster.run(5_000)
         let next = try cluster.leader()
         #expect(try next.produce(.of("1", producer: 5, sequence: 1)).baseOffset == 1)
     }
