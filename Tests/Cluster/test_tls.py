@@ -1,14 +1,24 @@
 """Nodes that prove to each other who they are, by certificates."""
 
+import os
 import shutil
+import socket
+import ssl
 import subprocess
 
+import grpc
 import pytest
 
 from cluster import eventually
 from load import ProducerLoad, create_topic
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
+
+NAME = "tls-cluster"
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+SETTINGS_FRAME = 4
+# QueryMetadataRequest(header=CallHeader(cluster_id=NAME))
+QUERY = bytes([10, len(NAME) + 2, 10, len(NAME)]) + NAME.encode()
 
 
 def openssl(*arguments):
@@ -26,18 +36,68 @@ class Authority:
                 "-nodes", "-days", "2", "-subj", f"/CN={name}",
                 "-keyout", self.key, "-out", self.certificate)
 
-    def options(self, name):
-        """Settings of a node with a certificate of its own, for this machine."""
+    def sign(self, name, host):
+        """A new key, and the certificate of that host."""
         key, request, certificate, names = (
             self.directory / f"{name}.{kind}" for kind in ("key", "csr", "pem", "ext"))
-        names.write_text("subjectAltName=IP:127.0.0.1,DNS:localhost\n"
-                         "extendedKeyUsage=serverAuth,clientAuth\n")
+        names.write_text(f"subjectAltName=IP:{host}\nextendedKeyUsage=serverAuth,clientAuth\n")
         openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
                 "-subj", f"/CN={name}", "-keyout", key, "-out", request)
         openssl("x509", "-req", "-in", request, "-CA", self.certificate, "-CAkey", self.key,
                 "-CAcreateserial", "-days", "2", "-extfile", names, "-out", certificate)
-        return ["--set", f"raft.tls.cert.file={certificate}", "--set",
-                f"raft.tls.key.file={key}", "--set", f"raft.tls.ca.file={self.certificate}"]
+        return certificate, key
+
+    def install(self, node, host=None):
+        """Gives a node, running or not, files that this authority made."""
+        certificate, key = self.sign(f"node{node.number}", host or host_of(node))
+        folder = node.directory / "tls"
+        folder.mkdir(exist_ok=True)
+        made = (certificate, "cert.pem"), (key, "key.pem"), (self.certificate, "ca.pem")
+        for source, name in made:
+            shutil.copy(source, folder / f"{name}.new")
+            os.replace(folder / f"{name}.new", folder / name)
+
+    def caller(self, version=None, name="caller"):
+        """How somebody with a certificate of this authority connects."""
+        certificate, key = self.sign(name, "127.0.0.9")
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        # Whom it finds is looked at afterwards.
+        context.verify_mode = ssl.CERT_NONE
+        context.load_cert_chain(certificate, key)
+        context.set_alpn_protocols(["h2"])
+        if version:
+            context.minimum_version = context.maximum_version = version
+        return context
+
+
+def host_of(node):
+    return node.raft_address.split(":")[0]
+
+
+def options(node):
+    settings = []
+    for setting, name in (("cert", "cert.pem"), ("key", "key.pem"), ("ca", "ca.pem")):
+        settings += ["--set", f"raft.tls.{setting}.file={node.directory / 'tls' / name}"]
+    return settings
+
+
+def exchange(node, context, sent):
+    """What a node answers; an SSLError when it refuses. Whose certificate it shows, too."""
+    host, port = node.raft_address.split(":")
+    with socket.create_connection((host, int(port)), timeout=30) as plain:
+        with context.wrap_socket(plain) as secured:
+            shown = secured.getpeercert(binary_form=True)
+            secured.sendall(sent)
+            return secured.recv(9), ssl.DER_cert_to_PEM_cert(shown)
+
+
+def refused(node, context, sent=PREFACE):
+    try:
+        exchange(node, context, sent)
+    except (ssl.SSLError, ConnectionResetError):
+        return True
+    return False
 
 
 @pytest.fixture
@@ -45,42 +105,138 @@ def authority(tmp_path):
     return Authority(tmp_path / "authority", "nodes of these tests")
 
 
-def test_a_cluster_speaks_tls_between_its_nodes(cluster_factory, transport, authority, history,
-                                                topic, verify):
-    cluster = cluster_factory(transport=transport)
+@pytest.fixture
+def secured(cluster_factory, transport, authority):
+    """Three nodes, each with a host and a certificate of its own."""
+    cluster = cluster_factory(transport=transport, options=["--set", f"cluster.name={NAME}"])
     for node in cluster.nodes:
-        node.start(*authority.options(f"node{node.number}"))
+        port = node.raft_address.split(":")[1]
+        node.raft_address = f"127.0.0.{node.number}:{port}"
+    for node in cluster.nodes:
+        authority.install(node)
+        node.start(*options(node))
     cluster.wait_ready()
     cluster.wait_leader()
+    return cluster
+
+
+def test_a_cluster_speaks_tls_between_its_nodes(secured, authority, history, topic, verify):
+    cluster = secured
     create_topic(cluster, history, topic, 3)
     load = ProducerLoad(cluster, history, topic, 3).start()
     load.wait_acknowledged(100)
     # One after the other gets a new certificate, and the rest go on with theirs.
     for node in cluster.nodes:
-        authority.options(f"node{node.number}")
+        authority.install(node)
         node.terminate()
-        node.start(*node.extra).wait_ready()
+        node.start(*options(node)).wait_ready()
         load.wait_acknowledged(20)
     load.finish()
     cluster.wait_healthy()
     verify(cluster, topic, 3)
 
 
-@pytest.mark.parametrize("stranger", ["plain", "another authority"])
-def test_who_cannot_prove_who_it_is_stays_out(cluster_factory, transport, authority, tmp_path,
-                                              stranger):
-    cluster = cluster_factory(transport=transport)
+REFUSALS = {
+    "framed": {
+        "plain": "raft_transport_unknown_protocol_total",
+        "another authority": "raft_transport_malformed_frames_total",
+        "another node's certificate": "raft_transport_malformed_frames_total",
+    },
+    "grpc": {"another node's certificate": "raft_calls_refused_total"},
+}
+
+
+@pytest.mark.parametrize("stranger", ["plain", "another authority", "another node's certificate"])
+def test_who_cannot_prove_who_it_is_stays_out(secured, authority, transport, history, topic,
+                                              tmp_path, stranger):
+    cluster = secured
     first, second, third = cluster.nodes
-    for node in (first, second):
-        node.start(*authority.options(f"node{node.number}"))
-    cluster.wait_ready([first, second])
-    options = []
-    if stranger != "plain":
-        options = Authority(tmp_path / "other", "somebody else").options("node3")
-    third.start(*options)
-    eventually(lambda: any(word in line.lower() for node in cluster.nodes
-                           for line in node.log().splitlines() if "node 3" in line or "tls" in
-                           line.lower() for word in ("tls", "certificate")),
+    assert third.terminate() == 0
+    eventually(lambda: 3 not in first.metadata().brokers, "its end is noticed")
+    counted = REFUSALS[transport].get(stranger)
+    if stranger == "another authority":
+        Authority(tmp_path / "other", "somebody else").install(third)
+    elif stranger != "plain":
+        authority.install(third, host_of(second))
+    before = first.metric(counted) if counted else 0
+    third.start(*([] if stranger == "plain" else options(third)))
+    words = ("certificate", "tls", "ssl")
+    eventually(lambda: any(word in line.lower() for line in third.log().splitlines()
+                           if "error" in line.lower() or "refused" in line.lower()
+                           for word in words)
+               or any(word in line.lower() for node in (first, second)
+                      for line in node.log().splitlines() for word in words),
                "a log line says what is wrong")
+    if counted:
+        eventually(lambda: first.metric(counted) > before, "the refusal is counted")
     assert third.ask("/readyz")[0] == 503
     assert 3 not in first.metadata().brokers
+    # The two go on without it, and it is let in with a certificate of its own.
+    create_topic(cluster, history, topic, 1, replicas=2)
+    assert third.terminate() == 0
+    authority.install(third)
+    third.start(*options(third)).wait_ready()
+    eventually(lambda: 3 in first.metadata().brokers, "the node is let in")
+
+
+def test_changed_certificates_are_used_without_a_restart(secured, authority, transport, tmp_path,
+                                                         history, topic, verify):
+    cluster = secured
+    create_topic(cluster, history, topic, 3)
+    load = ProducerLoad(cluster, history, topic, 3).start()
+    load.wait_acknowledged(30)
+    old = authority.caller()
+    # Frames are not what an HTTP/2 preface begins: such a connection ends without a word.
+    greeting = PREFACE if transport == "grpc" else b"no frame"
+    for node in cluster.nodes:
+        shown = (node.directory / "tls/cert.pem").read_text()
+        assert exchange(node, old, greeting)[1].split() == shown.split()
+    successor = Authority(tmp_path / "successor", "their next authority")
+    for node in cluster.nodes:
+        successor.install(node)
+    new = successor.caller()
+    for node in cluster.nodes:
+        eventually(lambda: refused(node, old, greeting), "the old authority's are refused")
+        answer, certificate = exchange(node, new, greeting)
+        assert certificate.split() == (node.directory / "tls/cert.pem").read_text().split()
+        assert (answer[3] == SETTINGS_FRAME) if transport == "grpc" else not answer
+    # Connections that were open go on; a node that comes back makes new ones, with the new files.
+    load.wait_acknowledged(30)
+    node = cluster.wait_leader(topic, 0)
+    node.kill()
+    node.start(*options(node)).wait_ready()
+    cluster.wait_healthy()
+    load.wait_acknowledged(30)
+    # Files that cannot be used change nothing.
+    (node.directory / "tls/cert.pem").write_text("no certificate")
+    exchange(node, new, greeting)
+    load.wait_acknowledged(30)
+    load.finish()
+    verify(cluster, topic, 3)
+
+
+def test_who_may_call_from_outside(secured, authority, transport, tmp_path):
+    """Over gRPC anybody with a certificate, with TLS 1.2 too; frames are for nodes with 1.3."""
+    node = secured.node(1)
+    with pytest.raises(ssl.SSLError):
+        stranger = Authority(tmp_path / "other", "somebody else").caller()
+        exchange(node, stranger, PREFACE)
+    older = authority.caller(ssl.TLSVersion.TLSv1_2)
+    if transport == "framed":
+        with pytest.raises((ssl.SSLError, ConnectionResetError)):
+            exchange(node, older, PREFACE)
+        return
+    answer, _ = exchange(node, older, PREFACE)
+    assert answer[3] == SETTINGS_FRAME
+    certificate, key = authority.sign("client", "127.0.0.9")
+    trusted = authority.certificate.read_bytes()
+    credentials = grpc.ssl_channel_credentials(trusted, key.read_bytes(), certificate.read_bytes())
+    with grpc.secure_channel(node.raft_address, credentials) as channel:
+        query = channel.unary_unary("/chronik.raft.RaftService/QueryMetadata")
+        assert NAME.encode() in query(QUERY, timeout=30)
+    with grpc.secure_channel(node.raft_address, grpc.ssl_channel_credentials(trusted)) as channel:
+        query = channel.unary_unary("/chronik.raft.RaftService/QueryMetadata")
+        with pytest.raises(grpc.RpcError) as raised:
+            query(QUERY, timeout=5)
+        assert raised.value.code() in (grpc.StatusCode.UNAVAILABLE,
+                                       grpc.StatusCode.DEADLINE_EXCEEDED)
