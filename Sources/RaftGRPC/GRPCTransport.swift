@@ -45,7 +45,7 @@ package final class GRPCTransport: RaftTransport {
     private let identity: ServiceIdentity
     private let configuration: Configuration
     private let loop: EventLoop
-    private let onRefusal: @Sendable (ReplicaID, RaftCallError) -> Void
+    private let onFailure: @Sendable (ReplicaID, RaftCallError) -> Void
     private let peers = Mutex(Peers())
     private let dropped = Atomic(0)
 
@@ -55,22 +55,23 @@ package final class GRPCTransport: RaftTransport {
     ///   - identity: Who the node is.
     ///   - loop: Where the delegate is told of unreachable peers.
     ///   - configuration: Limits.
-    ///   - onRefusal: Called on `loop` when a peer refuses this node's stream: for the log.
+    ///   - onFailure: Called on `loop` when a peer refuses this node's stream, or cannot be
+    ///     reached: for the log.
     package init(
         identity: ServiceIdentity,
         loop: EventLoop,
         configuration: Configuration = Configuration(),
-        onRefusal: @escaping @Sendable (ReplicaID, RaftCallError) -> Void = { _, _ in }
+        onFailure: @escaping @Sendable (ReplicaID, RaftCallError) -> Void = { _, _ in }
     ) {
         self.identity = identity
         self.loop = loop
         self.configuration = configuration
-        self.onRefusal = onRefusal
+        self.onFailure = onFailure
     }
 
     /// Tells from now on what becomes of what is sent; arriving frames come by the `RaftService`.
     package func start(delegate: any RaftTransportDelegate) {
-        let events = PeerEvents(delegate: delegate, loop: loop, onRefusal: onRefusal)
+        let events = PeerEvents(delegate: delegate, loop: loop, onFailure: onFailure)
         peers.withLock { peers in
             precondition(peers.events == nil, "a transport started twice")
             peers.events = events
@@ -167,18 +168,18 @@ final class PeerEvents: Sendable {
     let clock: any Clock
     private let delegate: any RaftTransportDelegate
     private let loop: EventLoop
-    private let onRefusal: @Sendable (ReplicaID, RaftCallError) -> Void
+    private let onFailure: @Sendable (ReplicaID, RaftCallError) -> Void
     /// Peers about to be reported: a report stands for all before it.
     private let pending = Mutex<Set<ReplicaID>>([])
 
     init(
         delegate: any RaftTransportDelegate,
         loop: EventLoop,
-        onRefusal: @escaping @Sendable (ReplicaID, RaftCallError) -> Void
+        onFailure: @escaping @Sendable (ReplicaID, RaftCallError) -> Void
     ) {
         self.delegate = delegate
         self.loop = loop
-        self.onRefusal = onRefusal
+        self.onFailure = onFailure
         clock = loop.clock
     }
 
@@ -190,7 +191,7 @@ final class PeerEvents: Sendable {
         }
     }
 
-    func refused(by peer: ReplicaID, _ error: RaftCallError) {
-        loop.execute { [self] in onRefusal(peer, error) }
+    func failed(_ peer: ReplicaID, _ error: RaftCallError) {
+        loop.execute { [self] in onFailure(peer, error) }
     }
 }

@@ -163,11 +163,12 @@ final class PeerStream: Sendable {
 
     /// The call is over: what waited for it is dropped.
     private func lost(_ call: ClientCall, _ result: Result<ByteSlice, RaftCallError>?) {
-        var refusal: RaftCallError?
-        if case .failure(let error) = result, error.isRefusal { refusal = error }
+        var failure: RaftCallError?
+        if case .failure(let error) = result { failure = error }
+        let isRefused = failure?.isRefusal ?? false
         let now = events.clock.monotonicNanoseconds
         let (isFirst, dropped) = state.withLock { state -> (Bool, Int) in
-            if refusal != nil { state.opensAt = now + configuration.refusalPause }
+            if isRefused { state.opensAt = now + configuration.refusalPause }
             guard state.call === call else { return (false, 0) }
             let dropped = state.queue.count
             state.call = nil
@@ -175,7 +176,7 @@ final class PeerStream: Sendable {
             state.queuedBytes = 0
             return (true, dropped)
         }
-        if let refusal { events.refused(by: peer, refusal) }
+        if let failure, isRefused || failure.isUnreachable { events.failed(peer, failure) }
         guard isFirst else { return }
         events.dropped.add(dropped, ordering: .relaxed)
         events.peerIsUnreachable(peer)
@@ -188,6 +189,8 @@ extension StreamRequest {
 }
 
 extension RaftCallError {
+    package var isUnreachable: Bool { if case .unreachable = self { true } else { false } }
+
     /// Whether the peer is there and wants nothing from this node.
     fileprivate var isRefusal: Bool {
         switch self {

@@ -133,7 +133,7 @@ import Testing
         let transport = GRPCTransport(
             identity: ServiceIdentity(cluster: "another", node: ReplicaID(2)),
             loop: Self.platform.loops[1],
-            onRefusal: { _, error in refusals.withLock { $0.append(error) } }
+            onFailure: { _, error in refusals.withLock { $0.append(error) } }
         )
         transport.start(delegate: sink)
         let peer = ReplicaID(1)

@@ -55,7 +55,8 @@ package final class RaftService: Sendable {
     private let nextLoop = Atomic(0)
     private let answerTimeout: Int64
     private let installTimeout: Int64
-    private let malformed: Counter
+    let malformed: Counter
+    let oversized: Counter
     private let refused: Counter
 
     /// Makes the service of a node.
@@ -91,6 +92,10 @@ package final class RaftService: Sendable {
         malformed = metrics.counter(
             "raft_calls_malformed_total",
             "Messages of calls on the Raft port that made no sense."
+        )
+        oversized = metrics.counter(
+            "raft_calls_oversized_total",
+            "Messages of calls on the Raft port refused for their length."
         )
         refused = metrics.counter(
             "raft_calls_refused_total",
@@ -151,6 +156,8 @@ package final class RaftService: Sendable {
     ) {
         call.receive { [self] bytes in
             guard let bytes else {
+                // Whoever hangs up before asking has said nothing wrong.
+                if !call.isOver { malformed.increment() }
                 call.finish(.failure(.malformed("a call without a request")))
                 return
             }

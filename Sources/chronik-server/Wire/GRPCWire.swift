@@ -27,7 +27,7 @@ final class GRPCWire: ClusterWire {
         self.settings = settings
         self.security = security
         let loop = settings.platform.loops[0]
-        let refusals = LogLimiter(every: .seconds(10), clock: settings.platform.clock)
+        let failures = LogLimiter(every: .seconds(10), clock: settings.platform.clock)
         var configuration = GRPCTransport.Configuration()
         configuration.credentials = security?.files
         streams = GRPCTransport(
@@ -35,9 +35,10 @@ final class GRPCWire: ClusterWire {
             loop: loop,
             configuration: configuration
         ) { peer, error in
-            refusals.limited { suppressed in
+            failures.limited { suppressed in
                 Self.log.error(
-                    "another node refuses this one",
+                    error.isUnreachable
+                        ? "another node cannot be reached" : "another node refuses this one",
                     ["peer": "\(peer)", "error": "\(error)", "suppressed": "\(suppressed)"]
                 )
             }
