@@ -156,8 +156,7 @@ package final class RaftService: Sendable {
     ) {
         call.receive { [self] bytes in
             guard let bytes else {
-                // Whoever hangs up before asking has said nothing wrong.
-                if !call.isOver { malformed.increment() }
+                // Not counted: whoever hangs up before asking looks the same.
                 call.finish(.failure(.malformed("a call without a request")))
                 return
             }

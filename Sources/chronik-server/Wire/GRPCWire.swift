@@ -36,11 +36,14 @@ final class GRPCWire: ClusterWire {
             configuration: configuration
         ) { peer, error in
             failures.limited { suppressed in
-                Self.log.error(
-                    error.isUnreachable
-                        ? "another node cannot be reached" : "another node refuses this one",
-                    ["peer": "\(peer)", "error": "\(error)", "suppressed": "\(suppressed)"]
-                )
+                let facts: KeyValuePairs = [
+                    "peer": "\(peer)", "error": "\(error)", "suppressed": "\(suppressed)",
+                ]
+                if error.isUnreachable {
+                    Self.log.warning("another node cannot be reached", facts)
+                } else {
+                    Self.log.error("another node refuses this one", facts)
+                }
             }
         }
         answers = CallAnswers(over: streams)
