@@ -17,8 +17,17 @@ pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs o
 NAME = "tls-cluster"
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 SETTINGS_FRAME = 4
-# QueryMetadataRequest(header=CallHeader(cluster_id=NAME))
-QUERY = bytes([10, len(NAME) + 2, 10, len(NAME)]) + NAME.encode()
+# By transport, what can be spoken on the Raft port: the protocols named in the hello, and what is
+# sent then. What begins no frame is not answered; the connection just ends.
+FRAMES, CALLS = ((), b"no frame"), (("h2",), PREFACE)
+SPOKEN = {"framed": [FRAMES, CALLS], "grpc": [CALLS]}
+
+
+def query(channel, node=0, seconds=30):
+    """QueryMetadata, of a node or of somebody who is none."""
+    header = bytes([10, len(NAME)]) + NAME.encode() + (bytes([16, node]) if node else b"")
+    call = channel.unary_unary("/chronik.raft.RaftService/QueryMetadata")
+    return call(bytes([10, len(header)]) + header, timeout=seconds)
 
 
 def openssl(*arguments):
@@ -57,7 +66,7 @@ class Authority:
             shutil.copy(source, folder / f"{name}.new")
             os.replace(folder / f"{name}.new", folder / name)
 
-    def caller(self, version=None, name="caller"):
+    def caller(self, protocols=("h2",), version=None, name="caller"):
         """How somebody with a certificate of this authority connects."""
         certificate, key = self.sign(name, "127.0.0.9")
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -65,7 +74,7 @@ class Authority:
         # Whom it finds is looked at afterwards.
         context.verify_mode = ssl.CERT_NONE
         context.load_cert_chain(certificate, key)
-        context.set_alpn_protocols(["h2"])
+        context.set_alpn_protocols(protocols)
         if version:
             context.minimum_version = context.maximum_version = version
         return context
@@ -186,21 +195,19 @@ def test_changed_certificates_are_used_without_a_restart(secured, authority, tra
     create_topic(cluster, history, topic, 3)
     load = ProducerLoad(cluster, history, topic, 3).start()
     load.wait_acknowledged(30)
-    old = authority.caller()
-    # Frames are not what an HTTP/2 preface begins: such a connection ends without a word.
-    greeting = PREFACE if transport == "grpc" else b"no frame"
-    for node in cluster.nodes:
+    places = [(node, *spoken) for node in cluster.nodes for spoken in SPOKEN[transport]]
+    for node, protocols, greeting in places:
         shown = (node.directory / "tls/cert.pem").read_text()
-        assert exchange(node, old, greeting)[1].split() == shown.split()
+        assert exchange(node, authority.caller(protocols), greeting)[1].split() == shown.split()
     successor = Authority(tmp_path / "successor", "their next authority")
     for node in cluster.nodes:
         successor.install(node)
-    new = successor.caller()
-    for node in cluster.nodes:
-        eventually(lambda: refused(node, old, greeting), "the old authority's are refused")
-        answer, certificate = exchange(node, new, greeting)
+    for node, protocols, greeting in places:
+        eventually(lambda: refused(node, authority.caller(protocols), greeting),
+                   "the old authority's are refused")
+        answer, certificate = exchange(node, successor.caller(protocols), greeting)
         assert certificate.split() == (node.directory / "tls/cert.pem").read_text().split()
-        assert (answer[3] == SETTINGS_FRAME) if transport == "grpc" else not answer
+        assert answer[3] == SETTINGS_FRAME if greeting is PREFACE else not answer
     # Connections that were open go on; a node that comes back makes new ones, with the new files.
     load.wait_acknowledged(30)
     node = cluster.wait_leader(topic, 0)
@@ -208,33 +215,50 @@ def test_changed_certificates_are_used_without_a_restart(secured, authority, tra
     node.start(*options(node)).wait_ready()
     cluster.wait_healthy()
     load.wait_acknowledged(30)
-    # Files that cannot be used change nothing.
+    # Files that cannot be used change nothing for frames; gRPC lets nobody new in meanwhile.
     (node.directory / "tls/cert.pem").write_text("no certificate")
-    exchange(node, new, greeting)
+    for protocols, greeting in SPOKEN[transport]:
+        if greeting is PREFACE:
+            eventually(lambda: refused(node, successor.caller(protocols)), "gRPC has nothing to show")
+        else:
+            exchange(node, successor.caller(protocols), greeting)
+    load.wait_acknowledged(30)
+    successor.install(node)
+    for protocols, greeting in SPOKEN[transport]:
+        eventually(lambda: exchange(node, successor.caller(protocols), greeting), "it is mended")
     load.wait_acknowledged(30)
     load.finish()
     verify(cluster, topic, 3)
 
 
-def test_who_may_call_from_outside(secured, authority, transport, tmp_path):
-    """Over gRPC anybody with a certificate, with TLS 1.2 too; frames are for nodes with 1.3."""
+def test_calls_from_outside_need_a_certificate(secured, authority, transport, tmp_path):
     node = secured.node(1)
-    assert refused(node, Authority(tmp_path / "other", "somebody else").caller())
-    older = authority.caller(ssl.TLSVersion.TLSv1_2)
+    stranger = Authority(tmp_path / "other", "somebody else")
+    assert all(refused(node, stranger.caller(*spoken[:1]), spoken[1])
+               for spoken in SPOKEN[transport])
+    # gRPC takes TLS 1.2 too; frames are for nodes, with 1.3.
+    older = ssl.TLSVersion.TLSv1_2
+    assert exchange(node, authority.caller(version=older), PREFACE)[0][3] == SETTINGS_FRAME
     if transport == "framed":
-        assert refused(node, older)
-        return
-    answer, _ = exchange(node, older, PREFACE)
-    assert answer[3] == SETTINGS_FRAME
-    certificate, key = authority.sign("client", "127.0.0.9")
+        assert refused(node, authority.caller((), older), b"no frame")
     trusted = authority.certificate.read_bytes()
-    credentials = grpc.ssl_channel_credentials(trusted, key.read_bytes(), certificate.read_bytes())
-    with grpc.secure_channel(node.raft_address, credentials) as channel:
-        query = channel.unary_unary("/chronik.raft.RaftService/QueryMetadata")
-        assert NAME.encode() in query(QUERY, timeout=30)
-    with grpc.secure_channel(node.raft_address, grpc.ssl_channel_credentials(trusted)) as channel:
-        query = channel.unary_unary("/chronik.raft.RaftService/QueryMetadata")
+
+    def credentials(certificate, key):
+        return grpc.ssl_channel_credentials(trusted, key.read_bytes(), certificate.read_bytes())
+
+    with grpc.secure_channel(node.raft_address,
+                             credentials(*authority.sign("client", "127.0.0.9"))) as channel:
+        assert NAME.encode() in query(channel)
+        # A certificate that is good, but not of the node that it is shown for.
         with pytest.raises(grpc.RpcError) as raised:
-            query(QUERY, timeout=5)
+            query(channel, node=2)
+        assert raised.value.code() == grpc.StatusCode.UNAUTHENTICATED
+        assert "127.0.0.2" in raised.value.details() and "127.0.0.9" in raised.value.details()
+    with grpc.secure_channel(node.raft_address,
+                             credentials(*authority.sign("as-2", "127.0.0.2"))) as channel:
+        assert NAME.encode() in query(channel, node=2)
+    with grpc.secure_channel(node.raft_address, grpc.ssl_channel_credentials(trusted)) as channel:
+        with pytest.raises(grpc.RpcError) as raised:
+            query(channel, seconds=5)
         assert raised.value.code() in (grpc.StatusCode.UNAVAILABLE,
                                        grpc.StatusCode.DEADLINE_EXCEEDED)
