@@ -6,8 +6,8 @@ import Synchronization
 /// Carries frames between nodes over gRPC: a call of `RaftService.Stream` for each kind of frame.
 ///
 /// Nothing is connected before there is something to send. Connections are gRPC's to make again,
-/// after a pause that grows to a second; a stream is opened again with the next frame. What was on
-/// its way when a stream broke may or may not have arrived.
+/// after a pause that grows to a second, or at once when the peer calls; a stream is opened again
+/// with the next frame. What was on its way when a stream broke may or may not have arrived.
 package final class GRPCTransport: RaftTransport {
     package struct Configuration: Sendable {
         /// Frames that wait for a peer, in bytes; what comes on top is dropped.
@@ -96,6 +96,16 @@ package final class GRPCTransport: RaftTransport {
     package func setPeers(_ addresses: [ReplicaID: SocketAddress]) {
         let known = peers.withLock { Set($0.addresses.keys) }
         for peer in known.union(addresses.keys) { setAddress(addresses[peer], of: peer) }
+    }
+
+    /// A peer has called: whatever waits before it tries to reach it again waits no longer.
+    package func peerIsAlive(_ peer: ReplicaID) {
+        let streams = peers.withLock { peers in
+            PeerFrame.Stream.allCases.compactMap {
+                peers.streams[StreamKey(peer: peer, stream: $0)]
+            }
+        }
+        for stream in streams { stream.peerIsAlive() }
     }
 
     /// Tells where a peer is, or that it is one no more.

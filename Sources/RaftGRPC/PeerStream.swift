@@ -77,6 +77,9 @@ final class PeerStream: Sendable {
         }
     }
 
+    /// The peer was heard of: a connection that failed before may be had now.
+    func peerIsAlive() { channel.endPause() }
+
     /// Ends the stream.
     ///
     /// - Parameter gate: Opened when nothing is under way any more.

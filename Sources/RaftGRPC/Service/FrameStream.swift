@@ -56,6 +56,7 @@ final class FrameStream: Sendable {
                     return fail(error)
                 }
                 service.lives.opened(header)
+                service.onArrival(ReplicaID(header.from))
                 self.header.withLock { $0 = header }
                 if let frame = request.frame { deliver(frame, from: header) }
                 receive()

@@ -50,6 +50,8 @@ package final class RaftService: Sendable {
     let answers: CallAnswers
     let delegate: any RaftTransportDelegate
     private let vouch: Vouch?
+    /// Told of a node that has opened a stream.
+    let onArrival: @Sendable (ReplicaID) -> Void
     let lives = NodeLives()
     private let loops: [EventLoop]
     private let nextLoop = Atomic(0)
@@ -67,6 +69,7 @@ package final class RaftService: Sendable {
     ///   - answers: What the replicas send through, so that calls hear what they answer.
     ///   - delegate: Whom the transport would tell what arrived.
     ///   - vouch: Asked whether a caller may call itself the node that it does.
+    ///   - onArrival: Told of a node that has opened a stream.
     ///   - metrics: Where refused calls are counted.
     ///   - loops: Where calls are worked on.
     ///   - answerTimeout: How long a replica may take to answer, in nanoseconds; Raft passes over
@@ -78,6 +81,7 @@ package final class RaftService: Sendable {
         answers: CallAnswers,
         delegate: any RaftTransportDelegate,
         vouch: Vouch? = nil,
+        onArrival: @escaping @Sendable (ReplicaID) -> Void = { _ in },
         metrics: MetricsRegistry = MetricsRegistry(),
         loops: [EventLoop],
         answerTimeout: Int64 = .seconds(2),
@@ -89,6 +93,7 @@ package final class RaftService: Sendable {
         self.answers = answers
         self.delegate = delegate
         self.vouch = vouch
+        self.onArrival = onArrival
         malformed = metrics.counter(
             "raft_calls_malformed_total",
             "Messages of calls on the Raft port that made no sense."

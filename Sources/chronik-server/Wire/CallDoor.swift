@@ -2,6 +2,7 @@ import Broker
 import Bytes
 import Glibc
 import Platform
+import Raft
 import RaftGRPC
 import RaftRuntime
 import Synchronization
@@ -31,7 +32,8 @@ final class CallDoor: Sendable {
         answers: CallAnswers,
         node: ClusterNode,
         delegate: any RaftTransportDelegate,
-        security: CallSecurity? = nil
+        security: CallSecurity? = nil,
+        onArrival: @escaping @Sendable (ReplicaID) -> Void = { _ in }
     ) {
         platform = settings.platform
         limiter = LogLimiter(every: .seconds(10), clock: settings.platform.clock)
@@ -41,6 +43,7 @@ final class CallDoor: Sendable {
             answers: answers,
             delegate: delegate,
             vouch: security?.vouch,
+            onArrival: onArrival,
             metrics: settings.metrics,
             loops: settings.platform.loops
         )

@@ -61,7 +61,8 @@ final class GRPCWire: ClusterWire {
             answers: answers,
             node: node,
             delegate: delegate,
-            security: security
+            security: security,
+            onArrival: { [streams] in streams.peerIsAlive($0) }
         )
         let listener = security == nil ? try loop.listen(settings.listen) : nil
         if listener == nil { try door.listen(on: settings.listen) }
