@@ -195,19 +195,21 @@ def test_changed_certificates_are_used_without_a_restart(secured, authority, tra
     create_topic(cluster, history, topic, 3)
     load = ProducerLoad(cluster, history, topic, 3).start()
     load.wait_acknowledged(30)
-    places = [(node, *spoken) for node in cluster.nodes for spoken in SPOKEN[transport]]
-    for node, protocols, greeting in places:
-        shown = (node.directory / "tls/cert.pem").read_text()
-        assert exchange(node, authority.caller(protocols), greeting)[1].split() == shown.split()
+    old = [(authority.caller(protocols), greeting) for protocols, greeting in SPOKEN[transport]]
+    for node in cluster.nodes:
+        for caller, greeting in old:
+            shown = (node.directory / "tls/cert.pem").read_text()
+            assert exchange(node, caller, greeting)[1].split() == shown.split()
     successor = Authority(tmp_path / "successor", "their next authority")
     for node in cluster.nodes:
         successor.install(node)
-    for node, protocols, greeting in places:
-        eventually(lambda: refused(node, authority.caller(protocols), greeting),
-                   "the old authority's are refused")
-        answer, certificate = exchange(node, successor.caller(protocols), greeting)
-        assert certificate.split() == (node.directory / "tls/cert.pem").read_text().split()
-        assert answer[3] == SETTINGS_FRAME if greeting is PREFACE else not answer
+    new = [(successor.caller(protocols), greeting) for protocols, greeting in SPOKEN[transport]]
+    for node in cluster.nodes:
+        for (stale, greeting), (caller, _) in zip(old, new):
+            eventually(lambda: refused(node, stale, greeting), "the old authority's are refused")
+            answer, certificate = exchange(node, caller, greeting)
+            assert certificate.split() == (node.directory / "tls/cert.pem").read_text().split()
+            assert answer[3] == SETTINGS_FRAME if greeting is PREFACE else not answer
     # Connections that were open go on; a node that comes back makes new ones, with the new files.
     load.wait_acknowledged(30)
     node = cluster.wait_leader(topic, 0)
@@ -217,15 +219,15 @@ def test_changed_certificates_are_used_without_a_restart(secured, authority, tra
     load.wait_acknowledged(30)
     # Files that cannot be used change nothing for frames; gRPC lets nobody new in meanwhile.
     (node.directory / "tls/cert.pem").write_text("no certificate")
-    for protocols, greeting in SPOKEN[transport]:
+    for caller, greeting in new:
         if greeting is PREFACE:
-            eventually(lambda: refused(node, successor.caller(protocols)), "gRPC has nothing to show")
+            eventually(lambda: refused(node, caller), "gRPC has nothing to show")
         else:
-            exchange(node, successor.caller(protocols), greeting)
+            exchange(node, caller, greeting)
     load.wait_acknowledged(30)
     successor.install(node)
-    for protocols, greeting in SPOKEN[transport]:
-        eventually(lambda: exchange(node, successor.caller(protocols), greeting), "it is mended")
+    for caller, greeting in new:
+        eventually(lambda: exchange(node, caller, greeting), "it is mended")
     load.wait_acknowledged(30)
     load.finish()
     verify(cluster, topic, 3)
