@@ -98,7 +98,7 @@ package final class GRPCTransport: RaftTransport {
         for peer in known.union(addresses.keys) { setAddress(addresses[peer], of: peer) }
     }
 
-    /// A peer has called: whatever waits before it tries to reach it again waits no longer.
+    /// A peer has called: what could not reach it before tries again at once.
     package func peerIsAlive(_ peer: ReplicaID) {
         let streams = peers.withLock { peers in
             PeerFrame.Stream.allCases.compactMap {
@@ -154,15 +154,13 @@ package final class GRPCTransport: RaftTransport {
             let credentials =
                 peers.credentials ?? ChannelCredentials(configuration.credentials)
             peers.credentials = credentials
+            let limit = configuration.maxMessageBytes
             let stream = PeerStream(
                 key.stream,
                 header: identity.header(to: key.peer),
-                channel: GRPCChannel(
-                    to: address,
-                    maxMessageBytes: configuration.maxMessageBytes,
-                    credentials,
-                    completions
-                ),
+                makeChannel: {
+                    GRPCChannel(to: address, maxMessageBytes: limit, credentials, completions)
+                },
                 configuration,
                 events
             )

@@ -20,6 +20,9 @@ final class PeerStream: Sendable {
     private struct State: ~Copyable {
         var queue: [ByteRope] = []
         var queuedBytes = 0
+        var channel: GRPCChannel
+        /// Nobody was reached by the channel's last attempt.
+        var isFailing = false
         var call: ClientCall?
         var isSending = false
         var isStopped = false
@@ -32,21 +35,22 @@ final class PeerStream: Sendable {
 
     private let kind: PeerFrame.Stream
     private let header: CallHeader
-    private let channel: GRPCChannel
+    private let makeChannel: @Sendable () -> GRPCChannel
     private let configuration: GRPCTransport.Configuration
     private let events: PeerEvents
-    private let state = Mutex(State())
+    private let state: Mutex<State>
 
     init(
         _ kind: PeerFrame.Stream,
         header: CallHeader,
-        channel: GRPCChannel,
+        makeChannel: @escaping @Sendable () -> GRPCChannel,
         _ configuration: GRPCTransport.Configuration,
         _ events: PeerEvents
     ) {
         self.kind = kind
         self.header = header
-        self.channel = channel
+        self.makeChannel = makeChannel
+        state = Mutex(State(channel: makeChannel()))
         self.configuration = configuration
         self.events = events
     }
@@ -77,8 +81,17 @@ final class PeerStream: Sendable {
         }
     }
 
-    /// The peer was heard of: a connection that failed before may be had now.
-    func peerIsAlive() { channel.endPause() }
+    /// The peer was heard of.
+    ///
+    /// A channel that has failed refuses calls until it is connected again, which it tries after a
+    /// pause. A new one tries at once, and calls wait for that.
+    func peerIsAlive() {
+        state.withLock { state in
+            guard state.isFailing, !state.isStopped else { return }
+            state.channel = makeChannel()
+            state.isFailing = false
+        }
+    }
 
     /// Ends the stream.
     ///
@@ -139,14 +152,18 @@ final class PeerStream: Sendable {
 
     private func send(_ batch: [ByteRope], on call: ClientCall) {
         call.send(batch) { [self] succeeded in
-            if !succeeded { lost(call, nil) }
+            if succeeded {
+                state.withLock { $0.isFailing = false }
+            } else {
+                lost(call, nil)
+            }
             pump()
         }
     }
 
     /// A new call; `nil` when the stream was stopped.
     private func openCall() -> ClientCall? {
-        let call = channel.open(.stream)
+        let call = state.withLock { $0.channel }.open(.stream)
         let isStopped = state.withLock { state in
             guard !state.isStopped else { return true }
             state.call = call
@@ -172,6 +189,7 @@ final class PeerStream: Sendable {
         let now = events.clock.monotonicNanoseconds
         let (isFirst, dropped) = state.withLock { state -> (Bool, Int) in
             if isRefused { state.opensAt = now + configuration.refusalPause }
+            if let failure, failure.isUnreachable { state.isFailing = true }
             guard state.call === call else { return (false, 0) }
             let dropped = state.queue.count
             state.call = nil

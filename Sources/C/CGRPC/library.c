@@ -55,7 +55,6 @@
           reserved))                                                                               \
     ENTRY(void, grpc_channel_credentials_release, (grpc_channel_credentials *creds),               \
           (creds))                                                                                 \
-    ENTRY(void, grpc_channel_reset_connect_backoff, (grpc_channel *channel), (channel))            \
     ENTRY(void, grpc_channel_destroy, (grpc_channel *channel), (channel))                          \
     ENTRY(grpc_completion_queue*, grpc_completion_queue_create_for_next, (void *reserved),         \
           (reserved))                                                                              \

@@ -45,9 +45,6 @@ final class GRPCChannel: @unchecked Sendable {
 
     deinit { grpc_channel_destroy(channel) }
 
-    /// Tries at once what it would try after a pause.
-    func endPause() { grpc_channel_reset_connect_backoff(channel) }
-
     /// A call with one request and one answer; `body` is called on gRPC's thread.
     func call(
         _ method: RaftService.Method,
