@@ -2,6 +2,7 @@
 
 import itertools
 
+import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from cluster import eventually
@@ -100,6 +101,7 @@ def test_a_group_survives_the_loss_of_its_coordinator(cluster, history, topic, v
     verify(cluster, topic, PARTITIONS)
 
 
+@pytest.mark.parametrize("transport", ["framed", "grpc"], indirect=True)
 def test_a_new_group_reads_everything_while_a_leader_is_dead_and_once_it_is_back(
     cluster, history, topic, verify
 ):

@@ -56,13 +56,10 @@ final class CallDoor: Sendable {
     /// Has gRPC listen by itself, as it must where it is to secure connections.
     func listen(on address: SocketAddress) throws { _ = try server.listen(on: address) }
 
-    /// Serves a connection.
+    /// Serves a connection, of which `read` was read already: nothing in the clear.
     ///
     /// TLS is gRPC's own, and gRPC takes it only where it listens: such a connection is relayed to
-    /// a port that the other end of this process listens on, and nobody else can find more on than
-    /// on the Raft port itself.
-    ///
-    /// - Parameter read: What was read of it already; nothing in the clear.
+    /// a loopback port, where nobody finds more than on the Raft port itself.
     func enter(_ connection: AcceptedConnection, read: ByteSlice = ByteSlice()) {
         start().execute { [self] in
             do {

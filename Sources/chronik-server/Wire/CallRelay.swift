@@ -7,7 +7,7 @@ enum CallRelay {
 
     /// Returns when either side has ended; both are closed then.
     ///
-    /// - Parameter first: What was read of the connection already.
+    /// What was read of the connection already, `first`, is carried first.
     static func run(
         _ caller: Socket,
         first: ByteSlice,
