@@ -52,7 +52,8 @@ let package = Package(
         systemLibrary("CLibUV", apt: "libuv1-dev"),
         systemLibrary("CISAL", apt: "libisal-dev"),
         systemLibrary("CMicroHTTPD", apt: "libmicrohttpd-dev"),
-        systemLibrary("CGRPC", apt: "libgrpc-dev"),
+        .target(name: "CGRPC", path: "Sources/C/CGRPC"),
+        systemLibrary("COpenSSL", apt: "libssl-dev"),
         .target(name: "CLinux", path: "Sources/C/CLinux"),
         .target(name: "CTOML", path: "Sources/C/CTOML"),
 
@@ -67,6 +68,7 @@ let package = Package(
         module("RaftRuntime", ["Bytes", "Platform", "Raft", "WriteAheadLog"]),
         module("RaftTransport", ["Bytes", "Platform", "Raft", "RaftRuntime"]),
         module("RaftGRPC", ["Bytes", "Platform", "Raft", "RaftRuntime", "CGRPC"]),
+        module("TLS", ["Bytes", "Platform", "Raft", "RaftTransport", "COpenSSL"]),
         module("LogStorage", ["Bytes", "Platform", "KafkaProtocol"]),
         module("ClusterMetadata", ["Bytes", "Platform", "KafkaMessages", "KafkaProtocol"]),
         module("Coordinators", ["Bytes", "KafkaMessages", "KafkaProtocol", "ClusterMetadata"]),
@@ -99,15 +101,16 @@ let package = Package(
         program(
             "chronik-server",
             [
-                "Platform", "Admin", "AdminHTTP", "Broker", "Configuration", "Coordinators",
-                "RaftRuntime", "WriteAheadLog",
+                "Bytes", "Platform", "Admin", "AdminHTTP", "Broker", "ClusterMetadata",
+                "Configuration", "Coordinators", "KafkaMessages", "KafkaProtocol", "Raft",
+                "RaftGRPC", "RaftRuntime", "RaftTransport", "TLS", "WriteAheadLog",
             ]
         ),
         program(
             "chronik-bench",
             [
                 "Bytes", "Platform", "KafkaMessages", "KafkaProtocol", "Raft", "WriteAheadLog",
-                "RaftRuntime", "RaftTransport",
+                "RaftGRPC", "RaftRuntime", "RaftTransport",
             ]
         ),
         program(
@@ -160,6 +163,10 @@ let package = Package(
         tests(
             "RaftGRPCTests",
             ["Bytes", "Platform", "Raft", "RaftRuntime", "RaftGRPC", "grpc-probe"]
+        ),
+        tests(
+            "TLSTests",
+            ["Bytes", "Platform", "Raft", "RaftRuntime", "RaftTransport", "TLS", "COpenSSL"]
         ),
         tests(
             "LogStorageTests",

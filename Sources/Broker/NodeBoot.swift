@@ -156,6 +156,7 @@ struct NodeBoot {
             recovered: recovered
         )
         try await join(metadata, follower, shards, advertised: advertised)
+        await follower.pinUnstarted()
         relief.begin()
         let broker = BrokerServices(
             nodeID: settings.broker.nodeID,
@@ -174,7 +175,8 @@ struct NodeBoot {
                     generator: platform.makeGenerator()
                 )
             },
-            published: published
+            published: published,
+            isCutOff: { [link] in link?.isCutOff ?? false }
         )
         let router = RequestRouter(
             handlers: SupportedAPIs.handlers(broker),

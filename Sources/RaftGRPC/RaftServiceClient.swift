@@ -11,9 +11,18 @@ package final class RaftServiceClient: Sendable {
     private let completions: CompletionThread
     private let channel: GRPCChannel
 
-    package init(at address: SocketAddress, maxMessageBytes: Int = 16 << 20) {
+    package init(
+        at address: SocketAddress,
+        maxMessageBytes: Int = 16 << 20,
+        credentials: GRPCCredentialFiles? = nil
+    ) {
         completions = CompletionThread(name: "grpc-calls")
-        channel = GRPCChannel(to: address, maxMessageBytes: maxMessageBytes, completions)
+        channel = GRPCChannel(
+            to: address,
+            maxMessageBytes: maxMessageBytes,
+            ChannelCredentials(credentials),
+            completions
+        )
     }
 
     deinit { completions.stop() }

@@ -26,6 +26,10 @@ public struct RaftConfig: Sendable, Equatable {
     /// Bytes sent to one follower of one group and not yet acknowledged.
     public var maxInflightBytes = 16 << 20
 
+    /// Milliseconds that followers may learn later of what is committed, when no entries follow that
+    /// carry the news; 0: at once, with a message and an answer more for every commit.
+    public var commitDelayMilliseconds = 2
+
     /// Bytes of entries in one append; one larger entry still goes.
     public var maxMessageBytes = 1 << 20
 
@@ -84,6 +88,7 @@ public struct RaftConfig: Sendable, Equatable {
         try require(maxConcurrentElections, "maxConcurrentElections", in: 1...1_000_000)
         try require(maxInflightMessages, "maxInflightMessages", in: 1...1 << 20)
         try require(maxInflightBytes, "maxInflightBytes", in: 1...1 << 40)
+        try require(commitDelayMilliseconds, "commitDelayMilliseconds", in: 0...1_000)
         try require(maxMessageBytes, "maxMessageBytes", in: 1...1 << 30)
         try require(maxFrameBytes, "maxFrameBytes", in: 1...1 << 30)
         try require(maxUncommittedBytes, "maxUncommittedBytes", in: 1...1 << 40)

@@ -40,4 +40,6 @@ package struct FramedTransportConfiguration: Sendable {
 package protocol StreamStage: Sendable {
     func dialed(_ socket: Socket, to peer: ReplicaID) async throws -> Socket
     func accepted(_ socket: Socket) async throws -> Socket
+    /// Throws unless the other side of an accepted socket may call itself `peer`, as it does.
+    func check(_ socket: Socket, isOf peer: ReplicaID) throws
 }

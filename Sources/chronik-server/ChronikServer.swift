@@ -33,7 +33,7 @@ enum ChronikServer {
             Logger.configure(level: server.logLevel, format: server.logFormat)
             for warning in warnings { log.warning(warning) }
             refuseWhatIsMissing(configuration)
-            run(server, NodeSettings.make(configuration))
+            run(server, NodeSettings.make(configuration), securedBy: NodeSecurity(configuration))
         }
     }
 
@@ -46,8 +46,6 @@ enum ChronikServer {
     /// this version does not do.
     private static func refuseWhatIsMissing(_ configuration: ClusterConfiguration) {
         let missing: [(Bool, String)] = [
-            (configuration.transport != .framed, "raft.transport = \"grpc\""),
-            (configuration.tls != nil, "raft.tls.*"),
             (configuration.metadataAcks != .quorum, "metadata.acks = \"leader\""),
             (configuration.producesAreProxied, "produce.proxy = true"),
             (
@@ -64,12 +62,20 @@ enum ChronikServer {
     /// Runs until SIGTERM or SIGINT.
     private static func run(
         _ configuration: ServerConfiguration,
-        _ settings: Node.Settings
+        _ settings: Node.Settings,
+        securedBy security: NodeSecurity? = nil
     ) -> Never {
+        var settings = settings
         // One core is left to the thread that writes the log: every loop more costs wake-ups.
         let loopCount = configuration.eventLoops ?? max(1, RealPlatform.processorCount - 1)
         let platform = RealPlatform(loopCount: loopCount)
         let admin: AdminDoor?
+        do {
+            settings.cluster?.stage = try security?.stage(on: platform)
+        } catch {
+            printError("chronik-server: \(error)")
+            exit(ConfigurationError.exitCode)
+        }
         do {
             admin = try AdminDoor.open(configuration, on: platform)
         } catch {

@@ -14,10 +14,11 @@ enum GroupRun {
             TrapReport.announce(plan.command)
             let tell: ((String) -> Void)? = settings.isTold ? { Output.write($0 + "\n") } : nil
             let outcome = Simulation(plan, tell: tell).run()
-            total.add(outcome)
+            total.add(outcome, of: seed)
             if settings.isTallied {
                 let found = outcome.violations.first?.invariant.rawValue ?? "ok"
-                Output.write("\(seed) \(found)\n")
+                let trace = String(outcome.trace, radix: 16)
+                Output.write("\(seed) \(trace) \(found)\n")
             } else if seeds.count == 1 {
                 Output.write(describe(outcome))
             } else if total.runs % 10_000 == 0 {
@@ -38,10 +39,11 @@ enum GroupRun {
 
     private static func describe(_ outcome: SimulationOutcome) -> String {
         let healed =
-            outcome.wasHealed
-            ? "whole again after \(outcome.timeoutsToHeal) election timeouts"
-            : outcome.violations.isEmpty
-                ? "no sound majority was left to be healed" : "broken before it was healed"
+            !outcome.violations.isEmpty
+            ? "BROKEN"
+            : outcome.wasHealed
+                ? "whole again after \(outcome.timeoutsToHeal) election timeouts"
+                : "no sound majority was left to be healed"
         let trace = String(outcome.trace, radix: 16)
         return """
             \(outcome.replicas) voters, faults \(outcome.faults.text)
@@ -62,9 +64,12 @@ struct Total {
     private var sum = SimulationOutcome()
     private var healed = 0
     private var longestHealing = 0
+    private var slowestSeed: UInt64 = 0
+    /// The sum of the runs' traces: the same for the same runs, in whatever order.
+    private var trace: UInt64 = 0
     private let start = Total.processorTime
 
-    mutating func add(_ outcome: SimulationOutcome) {
+    mutating func add(_ outcome: SimulationOutcome, of seed: UInt64) {
         runs += 1
         events += outcome.events
         sum.commits += outcome.commits
@@ -76,7 +81,11 @@ struct Total {
         sum.membershipChanges += outcome.membershipChanges
         sum.repairs += outcome.repairs
         if outcome.wasHealed { healed += 1 }
-        longestHealing = max(longestHealing, outcome.timeoutsToHeal)
+        if outcome.timeoutsToHeal > longestHealing {
+            longestHealing = outcome.timeoutsToHeal
+            slowestSeed = seed
+        }
+        trace &+= outcome.trace
     }
 
     private static var processorTime: Double { Double(clock()) / Double(CLOCKS_PER_SEC) }
@@ -90,8 +99,8 @@ struct Total {
         \(sum.reads) reads answered
         \(sum.crashes) crashes, \(sum.snapshots) snapshots, \(sum.membershipChanges) changes of \
         membership, \(sum.repairs) repairs
-        \(healed) healed, within at most \(longestHealing) election timeouts
-        \(broken) broken
+        \(healed) healed, within at most \(longestHealing) election timeouts (seed \(slowestSeed))
+        \(broken) broken; sum of traces \(String(trace, radix: 16))
 
         """
     }

@@ -41,8 +41,8 @@ enum PlantedRun {
             if let faults = settings.faults { arguments += ["--faults", faults.text] }
             for line in try Subprocess.output(of: arguments).split(separator: "\n") {
                 let words = line.split(separator: " ")
-                guard words.count == 2, UInt64(words[0]) == next else { break }
-                findings.append(String(words[1]))
+                guard words.count == 3, UInt64(words[0]) == next else { break }
+                findings.append(String(words[2]))
                 next += 1
             }
             if next <= seeds.upperBound {

@@ -176,7 +176,8 @@ enum SimCommandLine {
                             chooses. Kinds:\(kinds)
           --plant BUG       Makes a mistake on purpose, one of those that planted counts.
           --tell            Prints everything that happens (groups, a single seed).
-          --tally           Prints a line for every seed.
+          --tally           Prints a line for every seed: the seed, its trace, and `ok` or the first
+                            invariant that did not hold. The exit code is 0 in any case.
 
         Exit code: 0 when it ran and nothing was wrong, 1 when something did not hold (the last
         line is the command that plays that run again), 64 for a wrong command line, 65 for a

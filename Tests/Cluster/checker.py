@@ -300,17 +300,17 @@ class Checker:
                              f"{name(place)} in epoch {event['epoch']}")
 
     def check_topics(self):
-        created, final = {}, None
+        created, expected, final = {}, {}, None
         for event in self.events:
             if event["op"] == "create_topic" and event["event"] == "ok":
                 created[event["topic"]] = event
             elif event["op"] == "delete_topic":
                 created.pop(event["topic"], None)
             elif event["op"] == "topics":
-                final = event["topics"]
+                final, expected = event["topics"], dict(created)
         if final is None:
             return
-        for topic, event in created.items():
+        for topic, event in expected.items():
             if topic not in final:
                 self.violate("topic lost", f"{topic} was created and is not there")
             elif final[topic] != event["partitions"]:

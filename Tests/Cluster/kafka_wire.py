@@ -84,6 +84,9 @@ class ReplicaReader:
         return self
 
     def __exit__(self, *_):
+        self.close()
+
+    def close(self):
         self.socket.close()
 
     def call(self, key, version, body):

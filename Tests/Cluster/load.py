@@ -1,16 +1,22 @@
 """Producers and consumers that write down everything they do and are told."""
 
+import asyncio
 import itertools
 import os
 import threading
 
+from aiokafka import AIOKafkaConsumer
+from aiokafka import TopicPartition as AioTopicPartition
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 import history as histories
+import record_batches
 
 SECONDS = 60
 names = itertools.count(1)
+# All that were started since the last `stop_all`.
+begun = []
 # What a client retries by itself and only tells about.
 TRANSIENT = {
     KafkaError._TRANSPORT,
@@ -18,6 +24,15 @@ TRANSIENT = {
     KafkaError._RESOLVE,
     KafkaError._TIMED_OUT,
 }
+
+
+def stop_all():
+    """Ends what a test that failed has left behind."""
+    for load in begun:
+        load.stopping.set()
+    for load in begun:
+        load.thread.join(10)
+    begun.clear()
 
 
 class ProducerLoad:
@@ -57,6 +72,7 @@ class ProducerLoad:
         self.thread = threading.Thread(target=self.run, name=self.name, daemon=True)
 
     def start(self):
+        begun.append(self)
         self.thread.start()
         return self
 
@@ -122,6 +138,30 @@ class ProducerLoad:
         return self.acknowledged
 
 
+class Prober:
+    """A client that asks nobody who leads: sends one record at a time to the node it is told."""
+
+    def __init__(self, history, topic, partition=0):
+        self.name = f"prober-{next(names)}"
+        self.history, self.topic, self.partition = history, topic, partition
+        self.sent = 0
+        history.add("producer", process=self.name, acks="all", idempotent=False)
+
+    def produce(self, reader):
+        """Whether the node acknowledged it."""
+        number, key = self.sent, f"{self.name}:{self.sent}"
+        self.sent += 1
+        event = {"process": self.name, "id": number}
+        self.history.add("produce", event="invoke", topic=self.topic, partition=self.partition,
+                         key=key, value="x", **event)
+        raw = record_batches.encode(0, [b"x"], key=key.encode())
+        error, offset = reader.produce(self.topic, self.partition, raw, timeout_ms=1_000)
+        if error != 0:
+            return False
+        self.history.add("produce", event="ok", partition=self.partition, offset=offset, **event)
+        return True
+
+
 class ConsumerLoad:
     """Reads all partitions of a topic from the start, all the while."""
 
@@ -152,6 +192,7 @@ class ConsumerLoad:
         self.thread = threading.Thread(target=self.run, name=self.name, daemon=True)
 
     def start(self):
+        begun.append(self)
         self.thread.start()
         return self
 
@@ -186,6 +227,65 @@ class ConsumerLoad:
             self.thread.join()
         self.consumer.close()
         assert self.errors == [], self.errors[:5]
+        return self.read
+
+
+class SteadyConsumerLoad:
+    """Reads all partitions of a topic from the start, whatever happens to the nodes.
+
+    With another library than `ConsumerLoad`: in librdkafka a consumer can deadlock when a node goes
+    while it asks for the end of an epoch, and with it the whole process.
+    """
+
+    def __init__(self, cluster, history, topic, partitions):
+        self.name = f"consumer-{next(names)}"
+        self.history, self.topic = history, topic
+        self.bootstrap = cluster.bootstrap
+        self.places = [AioTopicPartition(topic, number) for number in range(partitions)]
+        self.read = 0
+        self.problem = None
+        self.stopping = threading.Event()
+        for number in range(partitions):
+            history.add("assign", process=self.name, topic=topic, partition=number, offset=0)
+        self.thread = threading.Thread(target=self.run, name=self.name, daemon=True)
+
+    def start(self):
+        begun.append(self)
+        self.thread.start()
+        return self
+
+    def run(self):
+        try:
+            asyncio.run(self.consume())
+        except Exception as error:
+            self.problem = error
+
+    async def consume(self):
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self.bootstrap, client_id=self.name, group_id=None,
+            auto_offset_reset="none", enable_auto_commit=False, fetch_max_wait_ms=100,
+            request_timeout_ms=10_000, retry_backoff_ms=20, metadata_max_age_ms=5_000,
+        )
+        await consumer.start()
+        try:
+            consumer.assign(self.places)
+            for place in self.places:
+                consumer.seek(place, 0)
+            while not self.stopping.is_set():
+                for place, found in (await consumer.getmany(timeout_ms=200)).items():
+                    records = [[message.offset, histories.text(message.key),
+                                histories.text(message.value)] for message in found]
+                    self.read += len(records)
+                    self.history.add("poll", process=self.name, topic=self.topic,
+                                     partition=place.partition, records=records)
+        finally:
+            await consumer.stop()
+
+    def finish(self):
+        self.stopping.set()
+        self.thread.join(SECONDS)
+        assert not self.thread.is_alive(), f"{self.name} does not end"
+        assert self.problem is None, self.problem
         return self.read
 
 

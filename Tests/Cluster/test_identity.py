@@ -34,12 +34,13 @@ def alive(asked, number):
 
 
 def test_a_node_of_another_cluster_is_refused_and_both_are_named(cluster_factory, history, topic):
-    cluster = cluster_factory()
+    cluster = cluster_factory().start()
+    cluster.wait_leader()
     first, second, stranger = cluster.nodes
-    first.start()
-    second.start()
-    cluster.wait_ready([first, second])
     ours = first.metadata().cluster_id
+    stranger.terminate()
+    eventually(lambda: not alive(first, 3), "its end is noticed")
+    kept = shutil.move(stranger.data_dir, stranger.directory / "kept")
     stranger.start("--set", "cluster.name=another")
     eventually(lambda: refusals(first) + refusals(second) > 0, "the stranger is refused")
     eventually(lambda: logged(cluster.nodes, "of cluster", ours), "a log line names the cluster")
@@ -47,10 +48,11 @@ def test_a_node_of_another_cluster_is_refused_and_both_are_named(cluster_factory
                if "of cluster" in line and ours in line][:1]
     assert len(set(re.findall(r"of cluster (\S+?)[,\s]", line + " "))) == 2, line
     assert not alive(first, 3)
-    # The two go on without it, and it can join once it is told the right name.
+    # The two go on without it, and it is let in with the right name and its own directory.
     create_topic(cluster, history, topic, 1, replicas=2)
-    stranger.terminate()
+    assert stranger.terminate() == 0
     stranger.wipe()
+    shutil.move(kept, stranger.data_dir)
     stranger.start().wait_ready()
     eventually(lambda: alive(first, 3), "the node is let in")
 
@@ -92,7 +94,7 @@ def test_a_second_node_of_the_same_id_is_not_let_in(cluster_factory, history, to
     assert not second.is_running or second.ask("/readyz")[0] == 503
     load.wait_acknowledged(50)
     if second.is_running:
-        second.terminate()
+        assert second.terminate() == 0
     cluster.wait_healthy()
     load.wait_acknowledged(50)
     load.finish()

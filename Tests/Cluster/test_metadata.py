@@ -12,6 +12,8 @@ from load import create_topic, list_topics, setting
 TOPICS = setting("CHRONIK_CLUSTER_TOPICS", 200)
 BATCH = 20
 SECONDS = 60
+# Of one attempt to create topics.
+ATTEMPT = 5
 
 
 class Only:
@@ -19,16 +21,21 @@ class Only:
         self.bootstrap = node.address
 
 
-def create_batch(client, history, names):
-    """Asks for these topics until each is there; an answer that was lost is no error."""
+def create_batch(cluster, history, names):
+    """Asks for these topics until each is there; an answer that was lost is no error.
+
+    A client for each attempt: this library's keeps to the controller it knew, and does not ask who
+    came after it.
+    """
     missing = list(names)
 
     def created():
+        client = AdminClient({"bootstrap.servers": cluster.bootstrap, "log_level": 0})
         futures = client.create_topics([NewTopic(name, 1, 3) for name in missing],
-                                       operation_timeout=SECONDS, request_timeout=SECONDS)
+                                       operation_timeout=ATTEMPT, request_timeout=ATTEMPT)
         for name, future in futures.items():
             try:
-                future.result(SECONDS)
+                future.result(2 * ATTEMPT)
             except KafkaException as error:
                 if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                     history.add("create_topic", event="unknown", topic=name, partitions=1)
@@ -44,8 +51,6 @@ def test_topics_created_while_nodes_restart_are_all_there(cluster, history, topi
     seed = setting("CHRONIK_SEED", random.randrange(2**32))
     say(f"CHRONIK_SEED={seed}")
     rng = random.Random(seed)
-    client = AdminClient({"bootstrap.servers": cluster.bootstrap, "log_level": 0,
-                          "reconnect.backoff.max.ms": 200})
     names = [f"{topic}-{number}" for number in range(TOPICS)]
     for number, begin in enumerate(range(0, TOPICS, BATCH)):
         victim = rng.choice(cluster.nodes)
@@ -55,7 +60,7 @@ def test_topics_created_while_nodes_restart_are_all_there(cluster, history, topi
         else:
             history.add("fault", fault="restart", node=victim.number)
             victim.signal(15)
-        create_batch(client, history, names[begin : begin + BATCH])
+        create_batch(cluster, history, names[begin : begin + BATCH])
         victim.wait_exit()
         victim.start().wait_ready()
     cluster.wait_healthy(120)

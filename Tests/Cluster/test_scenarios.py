@@ -1,16 +1,18 @@
 """Three nodes lose nothing: elections, kills, restarts, snapshots, power cuts; on any machine."""
 
 import random
+import signal
 import time
 
 import pytest
 from confluent_kafka import Producer
 
-from cluster import eventually, say
-from load import ConsumerLoad, ProducerLoad, create_topic, setting
+from cluster import METADATA, eventually, say
+from load import ConsumerLoad, Prober, ProducerLoad, create_topic, setting
 
 PARTITIONS = 3
 ROUNDS = setting("CHRONIK_CLUSTER_ROUNDS", 3)
+FAILOVERS = setting("CHRONIK_CLUSTER_FAILOVERS", 10)
 
 
 def seeded():
@@ -62,17 +64,47 @@ def test_there_is_exactly_one_leader_within_two_seconds(cluster_factory, transpo
     assert all(view.brokers == addresses for view in views)
 
 
-def test_a_majority_is_enough_to_begin_and_the_last_node_joins(cluster_factory, transport, history,
-                                                               topic, verify):
+def test_a_new_cluster_forms_when_all_of_its_nodes_are_there(cluster_factory, transport, history,
+                                                             topic, verify):
+    """Two that know nothing cannot tell whether the third remembers what one of them forgot."""
     cluster = cluster_factory(transport=transport)
     first, second, late = cluster.nodes
     first.start()
     second.start()
-    cluster.wait_ready([first, second])
-    cluster.wait_leader()
-    late.start().wait_ready()
+    for node in (first, second):
+        eventually(lambda: f"waiting-for={late.number}" in node.log(), f"{node} says for whom")
+        assert node.ask("/readyz")[0] == 503
+    # Whoever waits can be told to end.
+    assert first.terminate() == 0
+    first.start()
+    late.start()
+    cluster.wait_ready()
     create_topic(cluster, history, topic, PARTITIONS)
     load = ProducerLoad(cluster, history, topic, PARTITIONS).start()
+    load.wait_acknowledged(50)
+    load.finish()
+    cluster.wait_healthy()
+    verify(cluster, topic, PARTITIONS)
+
+
+def test_a_majority_is_enough_to_begin_again_and_the_last_node_joins(cluster, history, topic,
+                                                                     verify):
+    create_topic(cluster, history, topic, PARTITIONS)
+    first, second, late = cluster.nodes
+    history.add("fault", fault="restart")
+    for node in cluster.nodes:
+        node.signal(signal.SIGTERM)
+    for node in cluster.nodes:
+        assert node.wait_exit() == 0, node.log()
+    first.start()
+    eventually(first.lives, "the first lives")
+    assert first.ask("/readyz")[0] == 503
+    second.start()
+    cluster.wait_ready([first, second])
+    cluster.wait_leader(among=[first, second])
+    load = ProducerLoad(cluster, history, topic, PARTITIONS).start()
+    load.wait_acknowledged(50)
+    late.start().wait_ready()
     load.wait_acknowledged(50)
     load.finish()
     cluster.wait_healthy()
@@ -121,6 +153,32 @@ def test_a_leader_killed_under_load_loses_nothing(cluster, history, topic, verif
     say(f"{len(checker.produces)} records, {checker.lost_with_acks_one} lost with acks=1")
 
 
+def test_a_dead_leader_is_replaced_in_less_than_a_second(cluster, history, topic, verify):
+    create_topic(cluster, history, topic, PARTITIONS)
+    took = []
+    for number in range(FAILOVERS):
+        partition = number % PARTITIONS
+        cluster.wait_healthy()
+        victim = cluster.wait_leader(topic, partition)
+        prober = Prober(history, topic, partition)
+        readers = [node.reader() for node in cluster.others(victim)]
+        history.add("fault", fault="kill", node=victim.number)
+        victim.kill()
+        began = time.monotonic()
+        eventually(lambda: any(prober.produce(reader) for reader in readers), "the next one serves")
+        took.append(time.monotonic() - began)
+        for reader in readers:
+            reader.close()
+        victim.start().wait_ready()
+    took.sort()
+    say(f"served again after {took[0] * 1000:.0f} to {took[-1] * 1000:.0f} ms, "
+        f"median {took[len(took) // 2] * 1000:.0f}")
+    # One may have met a moment in which the machine stood still.
+    assert took[-2] < 1
+    cluster.wait_healthy()
+    verify(cluster, topic, PARTITIONS)
+
+
 def test_a_follower_that_was_away_catches_up(cluster, history, topic, verify):
     create_topic(cluster, history, topic, PARTITIONS)
     loads, reader = start_loads(cluster, history, topic)
@@ -159,8 +217,19 @@ def test_a_follower_away_past_the_end_of_the_log_gets_a_snapshot(cluster_factory
     writer.wait_acknowledged(20)
     writer.finish()
     cluster.wait_healthy()
+    # What it got is enough to lead with: offsets, producers, and all of the metadata.
+    status, body = leader.transfer(topic, 0, follower)
+    assert status == 200, body
+    second = ProducerLoad(cluster, history, topic, 1).start()
+    second.wait_acknowledged(20)
+    known = cluster.wait_leader(METADATA)
+    if known is not follower:
+        status, body = known.transfer(METADATA, 0, follower)
+        assert status == 200, body
+    create_topic(cluster, history, f"{topic}-after", 1)
+    second.finish()
     checker = verify(cluster, topic, 1)
-    assert checker.replicas[topic, 0][0].high >= 640
+    assert checker.replicas[topic, 0][0].high >= 660
     after = sum(node.metric("raft_snapshot_transfers_total") for node in cluster.nodes)
     assert after > before
 

@@ -3,6 +3,7 @@
 CHRONIK_CLUSTER_SCHEDULES runs of CHRONIK_CLUSTER_SECONDS each; CHRONIK_SEED is the first's seed.
 """
 
+import os
 import random
 import threading
 import time
@@ -10,12 +11,13 @@ import time
 import pytest
 
 from cluster import say
-from load import ConsumerLoad, ProducerLoad, create_topic, setting
+from load import ProducerLoad, SteadyConsumerLoad, create_topic, setting
 
 SCHEDULES = setting("CHRONIK_CLUSTER_SCHEDULES", 2)
-SECONDS = setting("CHRONIK_CLUSTER_SECONDS", 10)
+SECONDS = setting("CHRONIK_CLUSTER_SECONDS", 15)
 SEED = setting("CHRONIK_SEED", random.randrange(2**31))
 PARTITIONS = 3
+TRANSPORTS = os.environ.get("CHRONIK_TRANSPORTS", "framed,grpc").split(",")
 
 
 class Faults:
@@ -143,7 +145,7 @@ def test_no_schedule_of_faults_loses_anything(cluster_factory, network_factory, 
     network = network_factory(seed=seed)
     cluster = cluster_factory(
         network=network,
-        transport=rng.choice(["framed", "grpc"]),
+        transport=rng.choice(TRANSPORTS),
         options=rng.choice([
             [],
             ["--set", "wal.total.bytes=2MiB", "--set", "wal.file.bytes=256KiB",
@@ -163,7 +165,7 @@ def test_no_schedule_of_faults_loses_anything(cluster_factory, network_factory, 
         ProducerLoad(cluster, history, topic, PARTITIONS, acks="1", idempotent=False, rate=100,
                      config=patient),
     ]
-    reader = ConsumerLoad(cluster, history, topic, PARTITIONS).start()
+    reader = SteadyConsumerLoad(cluster, history, topic, PARTITIONS).start()
     for load in loads:
         load.start()
     Faults(cluster, network, history, rng).run(SECONDS)

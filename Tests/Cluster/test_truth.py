@@ -49,7 +49,7 @@ def test_the_cluster_tells_the_truth_of_a_leader_killed(cluster, history, topic)
         assert all(r["missing"] == [victim.number] for r in missing)
         members = {m["id"]: m["alive"] for m in node.members()["members"]}
         assert members == {n.number: n is not victim for n in cluster.nodes}
-        assert node.metric("chronik_offline_partitions") == 0
+        assert node.metric("chronik_leaderless_partitions") == 0
     gained = sum(
         node.metric("raft_leader_elections_total", node_id=str(node.number)) - before[node]
         for node in survivors

@@ -68,7 +68,7 @@ enum GRPCProbe {
             let listener = try loop.listen(SocketAddress(host: "127.0.0.1", port: 0))
             Task.immediate(executorPreference: loop) {
                 while let connection = try? await listener.accept() {
-                    node.server.adopt(connection)
+                    try? node.server.adopt(connection)
                 }
             }
             return listener.address.port

@@ -22,6 +22,34 @@ import Testing
         #expect(cluster.ledger.disagreements.isEmpty)
     }
 
+    @Test(arguments: [0, 2])
+    func `a commit is told at once, or with the next entries and soon when none follow`(
+        delay: Int
+    ) throws {
+        var config = RaftConfig()
+        config.commitDelayMilliseconds = delay
+        let cluster = try Cluster(config: config)
+        try cluster.createGroup()
+        let leader = try cluster.leader()
+        cluster.run(100)
+        cluster.wire.resetCounts()
+        let count = 200
+        var done = 0
+        for number in 0..<count {
+            leader.propose(1, "\(number)", "") { if case .success = $0 { done += 1 } }
+            cluster.run(100) { done > number }
+        }
+        // An append and its answer for each of two followers, and hardly anything else; or twice
+        // as much.
+        let expected = (delay == 0 ? 8 : 4) * count
+        #expect((expected - 80...expected + 80).contains(cluster.wire.groupMessages))
+        #expect(cluster.run(20) { cluster.isWhole() })
+        #expect(done == count)
+        let followers = cluster.followers()
+        #expect(followers.count == 2)
+        for node in followers { #expect(node.values().count == count) }
+    }
+
     @Test func `a leader whose power fails is replaced within a second`() throws {
         for seed in 1...8 {
             let cluster = try Cluster(seed: UInt64(seed))

@@ -304,4 +304,45 @@ import Testing
         #expect(hear(.lostEntries(last: LogIndex(2))) == 0)
         #expect(cluster.invariants.violations == [])
     }
+
+    @Test func `a candidate of an earlier term hears of the term it has missed`() throws {
+        // 2 still goes by voters without 4: it campaigns in vain, and 4 hears nothing of that. But
+        // 4 needs its vote, and always asks for it in a term that has passed.
+        func start(_ id: UInt64, voters: [UInt64], term: UInt64, last: UInt64) throws -> RaftNode {
+            let log = MemoryLog()
+            for index in 1...last {
+                log.append([RaftEntry(index: LogIndex(index), term: Term(1), payload: .empty)])
+            }
+            var configuration = RaftNode.Configuration(id: ReplicaID(id), randomSeed: id)
+            configuration.preVote = false
+            configuration.checkQuorum = false
+            return try RaftNode(
+                configuration: configuration,
+                log: log,
+                hardState: HardState(term: Term(term), commit: LogIndex(1)),
+                membership: Membership(voters: voters.map { ReplicaID($0) }),
+                applied: LogIndex(1)
+            )
+        }
+        func settle(_ node: inout RaftNode) -> [Message] {
+            var messages: [Message] = []
+            while node.hasReady {
+                let ready = node.ready()
+                messages += ready.messages + ready.persistedMessages
+                node.onPersisted(ready.number)
+            }
+            return messages
+        }
+        var old = try start(2, voters: [1, 2, 3], term: 9, last: 2)
+        var new = try start(4, voters: [2, 4], term: 4, last: 5)
+        for _ in 0..<2 {
+            new.campaign()
+            for request in settle(&new) {
+                try old.step(request)
+                for answer in settle(&old) { try new.step(answer) }
+            }
+        }
+        #expect(new.role == .leader)
+        #expect(new.term == Term(10))
+    }
 }

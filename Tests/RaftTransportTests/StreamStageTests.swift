@@ -36,6 +36,7 @@ private let mask = Envelope.firstByte ^ 0x16
 private struct Masking: StreamStage {
     func dialed(_ socket: Socket, to peer: ReplicaID) -> Socket { MaskedSocket(socket) }
     func accepted(_ socket: Socket) -> Socket { MaskedSocket(socket) }
+    func check(_ socket: Socket, isOf peer: ReplicaID) {}
 }
 
 private final class MaskedSocket: Socket, @unchecked Sendable {

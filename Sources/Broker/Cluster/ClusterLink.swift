@@ -5,14 +5,13 @@ import KafkaProtocol
 import Platform
 import Raft
 import RaftRuntime
-import RaftTransport
 import Synchronization
 
 /// This node's ties to the others: the transport, the beats, and calls in both directions.
 final class ClusterLink: NodeCalls {
     let settings: ClusterSettings
     let incarnation: UInt64
-    let transport: FramedTransport
+    private let wire: any ClusterWire
     private let calls: PeerCalls
     private let nodeID: Int32
     private let loop: EventLoop
@@ -33,25 +32,26 @@ final class ClusterLink: NodeCalls {
         loops = platform.loops
         loop = platform.loops[0]
         incarnation = UInt64(max(1, platform.clock.wallMilliseconds)) * 1_000_000
-        transport = FramedTransport(
-            FramedTransportConfiguration(
-                identity: NodeIdentity(
-                    cluster: settings.clusterID,
-                    node: ReplicaID(UInt64(nodeID)),
-                    incarnation: incarnation
-                ),
-                listenAddress: settings.raftListen
-            ),
-            loops: platform.loops,
-            generator: platform.makeGenerator(),
-            metrics: metrics
+        wire = settings.makeWire(
+            WireSettings(
+                clusterID: settings.clusterID,
+                node: ReplicaID(UInt64(nodeID)),
+                incarnation: incarnation,
+                listen: settings.raftListen,
+                stage: settings.stage,
+                platform: platform,
+                metrics: metrics
+            )
         )
         calls = PeerCalls(
-            transport: transport,
+            transport: wire.transport,
             loop: platform.loops[0],
             generator: platform.makeGenerator()
         )
     }
+
+    /// What this node's replicas send through.
+    var transport: any RaftTransport { wire.transport }
 
     var advertised: SocketAddress { settings.raftAdvertised }
 
@@ -68,18 +68,19 @@ final class ClusterLink: NodeCalls {
             placement: { Placement.loop(of: $0, of: count) }
         )
         self.dispatcher.withLock { $0 = dispatcher }
-        transport.setPeers(
+        wire.setPeers(
             Dictionary(
                 uniqueKeysWithValues: others.map { (ReplicaID(UInt64($0.id)), $0.raft) }
             )
         )
-        let transport = transport
-        let started: Result<SocketAddress, any Error> = await withUnsafeContinuation { done in
+        let node = ClusterNode(settings, shards: shards, metadata: metadata)
+        let wire = wire
+        let started: Result<Void, any Error> = await withUnsafeContinuation { done in
             loop.execute {
-                done.resume(returning: Result { try transport.start(delegate: dispatcher) })
+                done.resume(returning: Result { try wire.start(node, delegate: dispatcher) })
             }
         }
-        _ = try started.get()
+        try started.get()
         calls.serve { [weak self, weak dispatcher] peer, call in
             guard let operation = NodeOperation(rawValue: call.operation) else { return nil }
             switch operation {
@@ -120,7 +121,7 @@ final class ClusterLink: NodeCalls {
             }
             guard missing > 0 && !unheard.isEmpty else { return }
             rounds += 1
-            if rounds % 50 == 0 {
+            if rounds % 50 == 5 {
                 log.warning(
                     "a node that is new waits for others to form the cluster",
                     ["waiting-for": unheard.map(String.init).joined(separator: ",")]
@@ -174,6 +175,9 @@ final class ClusterLink: NodeCalls {
         )
     }
 
+    /// Whether the nodes that are heard, with this one, are no majority.
+    var isCutOff: Bool { heard.count + 1 <= settings.nodes.count / 2 }
+
     /// From now on other nodes may ask of this one as such.
     func serve(_ node: NodeAdmin) { admin.withLock { $0 = node } }
 
@@ -204,6 +208,6 @@ final class ClusterLink: NodeCalls {
         calls.stop()
         admin.withLock { $0 = nil }
         dispatcher.withLock { $0 }?.fallSilent()
-        await transport.stop()
+        await wire.stop()
     }
 }

@@ -1,5 +1,6 @@
 package import Platform
 package import RaftRuntime
+package import RaftTransport
 
 /// What a node must know of its cluster before it has met it.
 package struct ClusterSettings: Sendable {
@@ -23,6 +24,10 @@ package struct ClusterSettings: Sendable {
     package var rack: String?
     package var defaultReplicationFactor: Int16
     package var raft: RaftConfig
+    /// What the nodes speak through, TLS for one; without it they speak in the clear.
+    package var stage: (any StreamStage)?
+    /// Makes what carries the cluster; frames, unless another is given.
+    package var makeWire: @Sendable (WireSettings) -> any ClusterWire = { FramedWire($0) }
 
     package init(
         clusterID: String,

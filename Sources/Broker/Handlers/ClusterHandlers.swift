@@ -23,7 +23,7 @@ struct DescribeClusterHandler: RequestHandler {
         }
         response.clusterId = broker.clusterID
         response.controllerId = await broker.metadata.leader ?? -1
-        response.brokers = broker.image.brokers.filter { !$0.isFenced }.map { known in
+        response.brokers = broker.brokersForClients.map { known in
             var node = DescribeClusterResponse.DescribeClusterBroker()
             node.brokerId = known.id
             node.host = known.host

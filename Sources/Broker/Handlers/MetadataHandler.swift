@@ -12,8 +12,7 @@ struct MetadataHandler: RequestHandler {
 
     func handle(_ request: MetadataRequest, _ context: RequestContext) async -> MetadataResponse? {
         var response = MetadataResponse()
-        let image = broker.image
-        response.brokers = image.brokers.filter { !$0.isFenced }.map(describe)
+        response.brokers = broker.brokersForClients.map(describe)
         response.clusterId = broker.clusterID
         response.controllerId = await broker.metadata.leader ?? -1
         let wantsAll = request.topics == nil || (context.apiVersion == 0 && request.topics == [])

@@ -42,6 +42,7 @@ actor MetadataService: MetadataStore {
     /// Told when this node begins or ceases to lead the metadata.
     private var onLeading: ((Bool) -> Void)?
     private var brokerEpoch: Int64 = 0
+    private let log = Logger("metadata")
     /// Whether this node starts without a log of the metadata.
     private let isNew: Bool
     let snapshotRecords: Int64
@@ -126,6 +127,8 @@ actor MetadataService: MetadataStore {
         _ stateMachine: PartitionStateMachine
     ) {
         self.partition = partition
+        // Whoever is told of a topic may ask another node for it next.
+        partition.replica.tellsCommitsAtOnce = true
         startOver(batches)
         stateMachine.onBatch = { [unowned self] batch in
             self.assumeIsolated { $0.replay(batch) }
@@ -225,6 +228,10 @@ actor MetadataService: MetadataStore {
     var leader: Int32? {
         pipeline.isLeading
             ? nodeID : partition?.replica.info.leader.map { Int32(truncatingIfNeeded: $0.rawValue) }
+    }
+
+    func view() -> ClusterNode.View {
+        .init(image: pipeline.committed, group: partition?.replica.info, leader: leader)
     }
 
     func write(_ command: MetadataCommand) async throws(MetadataProblem) -> MetadataAnswer {
@@ -466,11 +473,20 @@ actor MetadataService: MetadataStore {
         _ registration: BrokerRegistration,
         clusterID: String
     ) async throws(MetadataProblem) {
-        let answer = try await write(
-            MetadataCommand(.registerBroker(registration, clusterID: clusterID))
-        )
-        guard case .brokerEpoch(let epoch) = answer else { throw answer.problem }
-        brokerEpoch = epoch
+        let command = MetadataCommand(.registerBroker(registration, clusterID: clusterID))
+        while true {
+            do throws(MetadataProblem) {
+                let answer = try await write(command)
+                guard case .brokerEpoch(let epoch) = answer else { throw answer.problem }
+                brokerEpoch = epoch
+                return
+            } catch {
+                // Until enough nodes are there, nobody can say yes or no.
+                guard error.code == .coordinatorNotAvailable || error.code == .requestTimedOut
+                else { throw error }
+                log.warning("the node waits to be taken into the cluster: \(error.message)")
+            }
+        }
     }
 
     var epoch: Int64 { brokerEpoch }

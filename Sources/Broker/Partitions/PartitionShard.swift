@@ -66,6 +66,7 @@ actor PartitionShard {
     /// Sweeps in a row that found the disk full.
     private var fullSweeps = 0
     private static let patientSweeps = 10
+    private var retreat = DiskFullRetreat()
     private let limiter: LogLimiter
 
     nonisolated var nodeID: Int32 { Int32(truncatingIfNeeded: environment.replicaID.rawValue) }
@@ -75,16 +76,19 @@ actor PartitionShard {
     private func sweep() {
         sweeps += 1
         let now = loop.clock.monotonicNanoseconds
-        let waiting = partitions.values.filter(\.hasPendingProduces)
-        for partition in waiting.sorted(by: { $0.groupID < $1.groupID }) {
-            partition.expireProduces(at: now)
-        }
+        for partition in partitionsWithProduces { partition.expireProduces(at: now) }
         if sweeps % environment.retentionSweeps == 0 {
             flusher.applyRetention(to: partitions.values.sorted { $0.groupID < $1.groupID })
         }
         manager.urgeRelief()
         watchDisk()
+        if flusher.isDiskFull || environment.wal.isFull { giveWay() } else { retreat.end() }
         startSweeping()
+    }
+
+    /// Those that have produces to answer, always in the same order.
+    private var partitionsWithProduces: [Partition] {
+        partitions.values.filter(\.hasPendingProduces).sorted { $0.groupID < $1.groupID }
     }
 
     /// Answers those who wait for a log that cannot be written for want of room.
@@ -101,8 +105,17 @@ actor PartitionShard {
                 ["suppressed": "\(suppressed)"]
             )
         }
-        for partition in partitions.values where partition.hasPendingProduces {
-            partition.refuseProduces()
+        for partition in partitionsWithProduces { partition.refuseProduces() }
+    }
+
+    /// Nothing more can be written here: nodes with room lead in its place.
+    private func giveWay() {
+        let led = partitions.values.filter { $0.leaderEpoch != nil && !$0.replica.isAlone }
+        for partition in led.sorted(by: { $0.groupID < $1.groupID }) {
+            guard retreat.isDue(partition.groupID, at: sweeps),
+                let heir = DiskFullRetreat.heir(of: partition.replica.status)
+            else { continue }
+            try? partition.replica.transferLeadership(to: heir)
         }
     }
 
@@ -139,6 +152,9 @@ actor PartitionShard {
             )
         )
         let storage = try self.storage(for: start, log)
+        // From here to `prepare` nothing may be waited for: a replica that is started applies what
+        // comes, and those that follow its log must not miss any of it.
+        let replayed = start.prepare == nil ? [] : try await replayed(log)
         stateMachine.begin()
         let replica = try manager.start(
             group: start.groupID,
@@ -178,9 +194,7 @@ actor PartitionShard {
                 ["partition": "\(start.id)", "error": "\(error)"]
             )
         }
-        if let prepare = start.prepare {
-            prepare(partition, stateMachine, try await replayed(log))
-        }
+        start.prepare?(partition, stateMachine, replayed)
         if replica.isAlone {
             replica.campaign()
         } else if isFirstFounder(start) {
@@ -419,6 +433,17 @@ actor PartitionShard {
         }
         let limit = min(maxBytes, item.maxBytes)
         guard limit > 0 || mustReturnOne else { return outcome }
+        if partition.leaderEpoch != nil, item.offset > partition.log.logEndOffset.rawValue,
+            !partition.replica.isAlone
+        {
+            // Whoever asks may have read more than is here: from another that leads by now, of which
+            // this one has not heard. To be told that the offset is out of range would cost that
+            // consumer its place.
+            guard (try? await partition.replica.readIndex()) != nil else {
+                return ReadOutcome(error: .notLeaderOrFollower)
+            }
+            outcome.highWatermark = partition.log.logEndOffset.rawValue
+        }
         switch partition.log.read(
             from: Offset(item.offset),
             maxBytes: max(0, limit),
@@ -520,13 +545,13 @@ struct PartitionStart: Sendable {
 
 /// Why a partition could not be started.
 enum StartProblem: Error, CustomStringConvertible {
-    case missingEntries(TopicPartition, hasOthers: Bool)
+    case missingEntries(TopicPartition, found: String, hasOthers: Bool)
 
     var description: String {
         switch self {
-        case .missingEntries(let id, let hasOthers):
+        case .missingEntries(let id, let found, let hasOthers):
             "\(id) lacks entries between its segments and the write-ahead log: its directory is"
-                + " gone or incomplete; "
+                + " gone or incomplete (\(found)); "
                 + (hasOthers
                     ? "stop the node and delete the partition's directory, and it is fetched from"
                         + " another replica"

@@ -19,6 +19,8 @@ final class BrokerServices: Sendable {
     let leaders: LeaderTable
     let sessions: [FetchSessions]
     private let published: PublishedImage
+    /// Whether this node hears too few of the others to be part of a majority.
+    private let isCutOff: @Sendable () -> Bool
 
     init(
         nodeID: Int32,
@@ -31,7 +33,8 @@ final class BrokerServices: Sendable {
         groups: GroupService,
         leaders: LeaderTable,
         sessions: [FetchSessions],
-        published: PublishedImage
+        published: PublishedImage,
+        isCutOff: @escaping @Sendable () -> Bool = { false }
     ) {
         self.nodeID = nodeID
         self.clusterID = clusterID
@@ -44,6 +47,18 @@ final class BrokerServices: Sendable {
         self.leaders = leaders
         self.sessions = sessions
         self.published = published
+        self.isCutOff = isCutOff
+    }
+
+    /// The brokers that clients may be sent to.
+    ///
+    /// A node that is cut off leaves itself out, as the others would: some clients know nobody else
+    /// any more, and it can tell them nothing that is still so.
+    var brokersForClients: [MetadataImage.Broker] {
+        let usable = image.brokers.filter { !$0.isFenced }
+        guard isCutOff() else { return usable }
+        let others = usable.filter { $0.id != nodeID }
+        return others.isEmpty ? usable : others
     }
 
     /// The metadata as this node has committed it.

@@ -34,10 +34,9 @@ open class Socket: @unchecked Sendable {
 
     /// Writes what is taken without waiting and returns how much that was.
     ///
-    /// 0 also when the connection has ended: ``write(_:)`` tells. Not while a writer is suspended.
-    open func writeNow(_ bytes: ByteSlice) -> Int {
-        preconditionFailure("a socket without an implementation")
-    }
+    /// 0 also when the connection has ended: ``write(_:)`` tells; and by default. Not while a writer is
+    /// suspended.
+    open func writeNow(_ bytes: ByteSlice) -> Int { 0 }
 
     /// Ends both directions; a suspended reader or writer gets ``NetworkError/closed``.
     open func close() { preconditionFailure("a socket without an implementation") }

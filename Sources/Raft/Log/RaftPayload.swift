@@ -54,6 +54,11 @@ extension RaftPayload: Equatable {
     }
 }
 
+extension RaftPayload: CustomStringConvertible {
+    /// How much it is; not where, which would be another address in every process.
+    public var description: String { "\(count) bytes" }
+}
+
 /// The memory behind a payload that was copied.
 final class PayloadStorage {
     let start: UnsafeMutableRawPointer

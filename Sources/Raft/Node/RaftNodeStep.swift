@@ -108,6 +108,10 @@ extension RaftNode {
                 return
             }
             send(.appendResponse(Message.AppendResponse(index: .zero)), to: message.from)
+        case .vote:
+            // The candidate may need this replica's vote and hear of its term from nobody else:
+            // without the answer it would fall behind again with every election here (3.3).
+            send(.voteResponse(granted: false, commit: commitPoint), to: message.from)
         case .preVote:
             send(.preVoteResponse(granted: false, commit: commitPoint), to: message.from)
         default:

@@ -92,8 +92,3 @@ private final class ThreadContext {
         }
     }
 }
-
-/// The library's own state, made on first use and kept.
-enum GRPCLibrary {
-    static let initialized: Void = cgrpc_initialize()
-}

@@ -8,7 +8,12 @@ final class GRPCChannel: @unchecked Sendable {
     private let channel: OpaquePointer
     private let completions: CompletionThread
 
-    init(to address: SocketAddress, maxMessageBytes: Int, _ completions: CompletionThread) {
+    init(
+        to address: SocketAddress,
+        maxMessageBytes: Int,
+        _ credentials: ChannelCredentials,
+        _ completions: CompletionThread
+    ) {
         self.completions = completions
         let arguments = GRPCArguments([
             ("grpc.max_receive_message_length", maxMessageBytes),
@@ -27,7 +32,12 @@ final class GRPCChannel: @unchecked Sendable {
             ("grpc.http2.max_pings_without_data", 0),
         ])
         let made = arguments.withUnsafe {
-            cgrpc_channel_create("\(address)", $0.baseAddress, $0.count)
+            cgrpc_channel_create(
+                "\(address)",
+                credentials.pointer,
+                $0.baseAddress,
+                $0.count
+            )
         }
         guard let made else { preconditionFailure("gRPC made no channel to \(address)") }
         channel = made

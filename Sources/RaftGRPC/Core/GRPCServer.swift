@@ -20,6 +20,8 @@ package final class GRPCServer: @unchecked Sendable {
         /// A connection that does not answer a ping in so many milliseconds is dead.
         package var keepaliveTimeoutMilliseconds = 10_000
         package var keepaliveIntervalMilliseconds = 10_000
+        /// With them callers of a port of its own have to show a certificate.
+        package var credentials: GRPCCredentialFiles?
 
         package init() {}
     }
@@ -61,8 +63,16 @@ package final class GRPCServer: @unchecked Sendable {
     /// Takes over a connected socket, on which the client has yet to be answered its preface.
     ///
     /// The descriptor is the server's from here on, also when it is stopped.
-    package func adopt(_ connection: AcceptedConnection) {
+    ///
+    /// The first is kept waiting until gRPC has been loaded and started.
+    package func adopt(_ connection: AcceptedConnection) throws(GRPCLibrary.Missing) {
         let descriptor = connection.descriptor
+        do throws(GRPCLibrary.Missing) {
+            try GRPCLibrary.load()
+        } catch {
+            close(descriptor)
+            throw error
+        }
         guard let running = start(listeningOn: nil) else {
             close(descriptor)
             return
@@ -121,7 +131,7 @@ package final class GRPCServer: @unchecked Sendable {
             case .idle:
                 let running = makeServer()
                 if let address {
-                    listening(cgrpc_server_listen(running.server, "\(address)"))
+                    listening(cgrpc_server_listen(running.server, "\(address)", credentials))
                 }
                 grpc_server_start(running.server)
                 for _ in 0..<Self.requestedCalls { requestCall(running) }
@@ -129,6 +139,13 @@ package final class GRPCServer: @unchecked Sendable {
                 return running
             }
         }
+    }
+
+    private var credentials: OpaquePointer? {
+        guard let files = configuration.credentials else {
+            return grpc_insecure_server_credentials_create()
+        }
+        return cgrpc_tls_for_server(files.certificate, files.key, files.authority)
     }
 
     private func makeServer() -> Running {
@@ -151,7 +168,10 @@ package final class GRPCServer: @unchecked Sendable {
     }
 
     private func requestCall(_ running: Running) {
-        let call = ServerCall { [self] call in released(call) }
+        let call = ServerCall(
+            onOversized: { [service] in service.oversized.increment() },
+            onRelease: { [self] call in released(call) }
+        )
         call.accept(from: running.server, running.completions.queue) { [self] succeeded in
             // Not when the server is being stopped.
             guard succeeded else { return }

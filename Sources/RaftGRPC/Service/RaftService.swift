@@ -1,4 +1,4 @@
-import Bytes
+package import Bytes
 package import Platform
 package import Raft
 package import RaftRuntime
@@ -42,16 +42,24 @@ package final class RaftService: Sendable {
         case stream = "/chronik.raft.RaftService/Stream"
     }
 
+    /// Throws unless a node's certificate, PEM, is what was shown.
+    package typealias Vouch = @Sendable (ByteSlice?, ReplicaID) throws -> Void
+
     let identity: ServiceIdentity
     let handler: any RaftServiceHandler
     let answers: CallAnswers
     let delegate: any RaftTransportDelegate
+    private let vouch: Vouch?
+    /// Told of a node that has opened a stream.
+    let onArrival: @Sendable (ReplicaID) -> Void
     let lives = NodeLives()
     private let loops: [EventLoop]
     private let nextLoop = Atomic(0)
     private let answerTimeout: Int64
     private let installTimeout: Int64
-    private let malformed = Atomic(0)
+    let malformed: Counter
+    let oversized: Counter
+    private let refused: Counter
 
     /// Makes the service of a node.
     ///
@@ -60,6 +68,9 @@ package final class RaftService: Sendable {
     ///   - handler: What it does for callers.
     ///   - answers: What the replicas send through, so that calls hear what they answer.
     ///   - delegate: Whom the transport would tell what arrived.
+    ///   - vouch: Asked whether a caller may call itself the node that it does.
+    ///   - onArrival: Told of a node that has opened a stream.
+    ///   - metrics: Where refused calls are counted.
     ///   - loops: Where calls are worked on.
     ///   - answerTimeout: How long a replica may take to answer, in nanoseconds; Raft passes over
     ///     much in silence.
@@ -69,6 +80,9 @@ package final class RaftService: Sendable {
         handler: any RaftServiceHandler,
         answers: CallAnswers,
         delegate: any RaftTransportDelegate,
+        vouch: Vouch? = nil,
+        onArrival: @escaping @Sendable (ReplicaID) -> Void = { _ in },
+        metrics: MetricsRegistry = MetricsRegistry(),
         loops: [EventLoop],
         answerTimeout: Int64 = .seconds(2),
         installTimeout: Int64 = .seconds(60)
@@ -78,13 +92,24 @@ package final class RaftService: Sendable {
         self.handler = handler
         self.answers = answers
         self.delegate = delegate
+        self.vouch = vouch
+        self.onArrival = onArrival
+        malformed = metrics.counter(
+            "raft_calls_malformed_total",
+            "Messages of calls on the Raft port that made no sense."
+        )
+        oversized = metrics.counter(
+            "raft_calls_oversized_total",
+            "Messages of calls on the Raft port refused for their length."
+        )
+        refused = metrics.counter(
+            "raft_calls_refused_total",
+            "Calls and streams refused for who makes them or whom they are meant for."
+        )
         self.loops = loops
         self.answerTimeout = answerTimeout
         self.installTimeout = installTimeout
     }
-
-    /// Messages and calls refused because they were not what they should be.
-    package var malformedCount: Int { malformed.load(ordering: .relaxed) }
 
     /// Frames of one peer stay on one loop, and so in order.
     func loop(of peer: UInt64) -> EventLoop { loops[Int(peer % UInt64(loops.count))] }
@@ -121,7 +146,7 @@ package final class RaftService: Sendable {
         do throws(ProtobufError) {
             return .success(try Request(protobuf: bytes))
         } catch {
-            malformed.add(1, ordering: .relaxed)
+            malformed.increment()
             return .failure(RaftCallError(error))
         }
     }
@@ -136,6 +161,7 @@ package final class RaftService: Sendable {
     ) {
         call.receive { [self] bytes in
             guard let bytes else {
+                // Not counted: whoever hangs up before asking looks the same.
                 call.finish(.failure(.malformed("a call without a request")))
                 return
             }
@@ -153,6 +179,7 @@ package final class RaftService: Sendable {
 
     /// A call being worked on: on which loop, and for how long at most.
     struct Work: Sendable {
+        let call: ServerCall
         let loop: EventLoop
         let patience: Int64
     }
@@ -165,7 +192,7 @@ package final class RaftService: Sendable {
         loop.execute { [self] in
             // Nobody waits any more: do not begin.
             guard !call.isOver else { return call.finish(.failure(.cancelled)) }
-            let work = Work(loop: loop, patience: patience(for: call))
+            let work = Work(call: call, loop: loop, patience: patience(for: call))
             Task.immediate(executorPreference: loop) {
                 let result: Result<ByteRope, RaftCallError>
                 do throws(RaftCallError) {
@@ -181,7 +208,24 @@ package final class RaftService: Sendable {
     // MARK: Who calls
 
     /// Refuses calls meant for others, and of nodes that are none of ours.
-    func check(_ header: CallHeader, nodesOnly: Bool = false) async throws(RaftCallError) {
+    func check(
+        _ header: CallHeader,
+        of call: ServerCall,
+        nodesOnly: Bool = false
+    ) async throws(RaftCallError) {
+        do throws(RaftCallError) {
+            try await admit(header, of: call, nodesOnly: nodesOnly)
+        } catch {
+            refused.increment()
+            throw error
+        }
+    }
+
+    private func admit(
+        _ header: CallHeader,
+        of call: ServerCall,
+        nodesOnly: Bool
+    ) async throws(RaftCallError) {
         guard header.clusterID == identity.cluster else {
             throw .wrongCluster(theirs: header.clusterID, ours: identity.cluster)
         }
@@ -194,6 +238,11 @@ package final class RaftService: Sendable {
         }
         guard header.from != identity.node.rawValue else { throw .duplicateNode(header.from) }
         try await handler.admit(ReplicaID(header.from))
+        do {
+            try vouch?(call.certificate, ReplicaID(header.from))
+        } catch {
+            throw .status(code: StatusCode.unauthenticated.rawValue, text: "\(error)")
+        }
         try lives.check(header)
     }
 }

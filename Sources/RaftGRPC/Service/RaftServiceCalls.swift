@@ -8,7 +8,7 @@ extension RaftService {
         _ request: AppendEntriesRequest,
         _ work: Work
     ) async throws(RaftCallError) -> AppendEntriesResponse {
-        try await check(request.header, nodesOnly: true)
+        try await check(request.header, of: work.call, nodesOnly: true)
         var response = AppendEntriesResponse()
         response.groups = Array(repeating: GroupAppendAnswer(), count: request.groups.count)
         let from = ReplicaID(request.header.from)
@@ -67,7 +67,7 @@ extension RaftService {
         _ request: RequestVoteRequest,
         _ work: Work
     ) async throws(RaftCallError) -> RequestVoteResponse {
-        try await check(request.header, nodesOnly: true)
+        try await check(request.header, of: work.call, nodesOnly: true)
         guard request.term > 0 else { throw .malformed("a candidate without a term") }
         let group = try await handler.group(at: request.route)
         var response = RequestVoteResponse()
@@ -124,7 +124,7 @@ extension RaftService {
         _ request: ReadIndexRequest,
         _ work: Work
     ) async throws(RaftCallError) -> ReadIndexResponse {
-        try await check(request.header)
+        try await check(request.header, of: work.call)
         return try await handler.readIndex(of: try await handler.group(at: request.route))
     }
 
@@ -132,7 +132,7 @@ extension RaftService {
         _ request: QueryMetadataRequest,
         _ work: Work
     ) async throws(RaftCallError) -> QueryMetadataResponse {
-        try await check(request.header)
+        try await check(request.header, of: work.call)
         return try await handler.metadata(request)
     }
 
@@ -140,7 +140,7 @@ extension RaftService {
         _ request: ForwardWriteRequest,
         _ work: Work
     ) async throws(RaftCallError) -> ForwardWriteResponse {
-        try await check(request.header)
+        try await check(request.header, of: work.call)
         guard !request.payload.isEmpty else { throw .malformed("nothing to write") }
         let group = try await handler.group(at: request.route)
         return try await handler.write(request.payload, to: group)

@@ -57,6 +57,7 @@ final class SnapshotStream: Sendable {
                     do throws(RaftCallError) {
                         try await take(request, on: loop)
                     } catch {
+                        if case .malformed = error { service.malformed.increment() }
                         call.finish(.failure(error))
                     }
                 }
@@ -107,7 +108,7 @@ final class SnapshotStream: Sendable {
             let snapshot = request.snapshot
         else { throw .malformed("a snapshot without header, route and what it is") }
         guard request.term > 0 else { throw .malformed("a leader without a term") }
-        try await service.check(header, nodesOnly: true)
+        try await service.check(header, of: call, nodesOnly: true)
         let group = try await service.handler.group(at: route)
         let term = try await service.handler.term(of: group)
         guard request.term >= term.rawValue else {

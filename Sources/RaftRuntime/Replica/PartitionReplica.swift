@@ -71,6 +71,11 @@ public final class PartitionReplica: @unchecked Sendable {
     /// Whether it campaigns as soon as it may, instead of when its timeout is over.
     var isFirstInLine = false
 
+    var heldCommits = HeldCommits()
+    /// Whether the others learn of every commit without delay; see
+    /// ``RaftConfig/commitDelayMilliseconds``.
+    package var tellsCommitsAtOnce = false
+
     // MARK: Membership
 
     /// Whether it is the only member: then nobody is sent anything, and no time passes.
@@ -156,6 +161,12 @@ public final class PartitionReplica: @unchecked Sendable {
 
     /// Whether proposals are taken: it leads, and everything of earlier terms is applied.
     package var isReadyLeader: Bool { announcedTerm != nil }
+
+    /// Whether it leads in this term and does not hand that over; known at once, where
+    /// ``onLeadership`` comes at the end of the turn.
+    package func takesProposals(in term: Term) -> Bool {
+        node.term == term && node.takesProposals && !isStopped && !hasFailed
+    }
 
     /// Whether nothing is said in its group until something happens.
     package var isQuiescent: Bool { node.isQuiescent }
@@ -319,10 +330,10 @@ public final class PartitionReplica: @unchecked Sendable {
 
     func send(_ messages: [Message]) {
         for message in messages {
-            if case .snapshot = message.body {
-                manager.sending.offer(message, from: self)
-            } else {
-                manager.post(message, of: group)
+            switch message.body {
+            case .snapshot: manager.sending.offer(message, from: self)
+            case .append(let append): sendAppend(message, isEmpty: append.entries.isEmpty)
+            default: manager.post(message, of: group)
             }
         }
     }

@@ -21,6 +21,7 @@ package final class RaftReplicaManager: @unchecked Sendable {
     private var replicas: [UInt64: PartitionReplica] = [:]
     private var dirty: [PartitionReplica] = []
     private var awake: [PartitionReplica] = []
+    private var holders: [PartitionReplica] = []
     private var pressures: [Pressure] = []
     /// What is kept of groups whose replica was removed from this node: term and vote.
     private var removed: [UInt64: WALRaftStorage] = [:]
@@ -254,6 +255,20 @@ package final class RaftReplicaManager: @unchecked Sendable {
     func post(_ message: Message, of group: UInt64) { outbox.post(message, of: group) }
 
     func send(_ frame: PeerFrame, to peer: ReplicaID) { outbox.send(frame, to: peer) }
+
+    /// The replica has something to say that may wait; see ``HeldCommits``.
+    func holdsCommits(_ replica: PartitionReplica) {
+        holders.append(replica)
+        guard holders.count == 1 else { return }
+        let delay = Int64.milliseconds(Int64(config.commitDelayMilliseconds))
+        _ = loop.schedule(after: delay) { [weak self] in self?.tellCommits() }
+    }
+
+    private func tellCommits() {
+        let all = holders
+        holders = []
+        for replica in all { replica.tellCommits() }
+    }
 
     // MARK: The turn
 

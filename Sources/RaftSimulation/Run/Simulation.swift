@@ -106,6 +106,7 @@ package final class Simulation {
         outcome.reads = clients.answeredReads
         outcome.elections = checker.elections
         outcome.membershipChanges = checker.changes
+        foldEnd()
         return outcome
     }
 

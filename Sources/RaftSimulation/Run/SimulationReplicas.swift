@@ -36,11 +36,26 @@ extension Simulation {
 
     private func note(_ replica: SimulatedReplica) {
         guard replica.isUp else { return }
-        var state = replica.node.term.rawValue << 40 ^ replica.node.commit.rawValue << 20
-        state ^= replica.node.lastIndex.rawValue
-        let now = UInt64(truncatingIfNeeded: time) << 8 ^ UInt64(replica.place)
-        outcome.trace = (outcome.trace ^ state ^ now) &* 0x9E37_79B9_7F4A_7C15
+        let node = replica.node
+        var state = node.term.rawValue << 40 ^ node.commit.rawValue << 20 ^ node.lastIndex.rawValue
+        state ^= (node.vote?.rawValue ?? 0) << 56 ^ UInt64(node.role.rawValue) << 62
+        fold(state ^ UInt64(truncatingIfNeeded: time) << 8 ^ UInt64(replica.place))
+    }
+
+    private func fold(_ value: UInt64) {
+        outcome.trace = (outcome.trace ^ value) &* 0x9E37_79B9_7F4A_7C15
         outcome.trace ^= outcome.trace >> 31
+    }
+
+    /// Takes into the trace what the run has come to, and how much chance it has used up.
+    func foldEnd() {
+        for replica in replicas {
+            fold(replica.machine.hash)
+            var random = replica.disk.random
+            fold(random.next())
+        }
+        var random = random
+        fold(random.next() ^ UInt64(queue.count))
     }
 
     private func take(_ ready: Ready, of replica: SimulatedReplica) {

@@ -32,6 +32,8 @@ actor OutgoingStream {
     private var linkNumber = 0
     private var waitingWriter: UnsafeContinuation<Void, Never>?
     private var hasWork = false
+    /// What was taken from the queue, and what of it the socket has not taken.
+    private var unsent: (batch: SendQueue.Batch, rest: ByteRope)?
     private var pause: UnsafeContinuation<Void, Never>?
     /// Whether the peer's own call ends the wait.
     private var isPatient = false
@@ -71,13 +73,16 @@ actor OutgoingStream {
             if isTooLong { context.metrics.oversizedSent.increment() }
             let given = isTooLong ? queue.drop() : queue.give(kind, body)
             if given.isDropped { context.metrics[stream].framesDropped.increment() }
-            guard given.wakes || given.reports else { return }
-            loop.execute {
-                self.assumeIsolated {
-                    if given.wakes { $0.wakeWriter() }
-                    if given.reports { $0.reportUnreachable() }
+            if given.wakes {
+                // At once on its own loop: what the caller does next, as to write its log, may
+                // take longer than the peer needs to do the same.
+                if loop.isCurrent {
+                    assumeIsolated { $0.writeAtOnce() }
+                } else {
+                    loop.execute { self.assumeIsolated { $0.writeAtOnce() } }
                 }
             }
+            if given.reports { loop.execute { self.assumeIsolated { $0.reportUnreachable() } } }
         }
     }
 
@@ -240,27 +245,66 @@ actor OutgoingStream {
         look(atLink: linkNumber)
         if isStopped { link.end() }
         while !link.isOver {
-            guard let batch = queue.take() else {
+            if unsent == nil && !take(for: link) {
                 await waitForWork(link)
                 continue
             }
-            await write(batch, to: link)
+            await writeUnsent(to: link)
         }
+        if let unsent { ended(unsent.batch, isSent: false) }
         link.end()
         await reader.value
     }
 
-    private func write(_ batch: SendQueue.Batch, to link: Link) async {
-        defer { queue.finished(batch) }
+    /// Takes everything that waits out of the queue.
+    private func take(for link: Link) -> Bool {
+        guard let batch = queue.take() else { return false }
         link.willSend(batch.rope.count, now: loop.clock.monotonicNanoseconds)
+        unsent = (batch, batch.rope)
+        return true
+    }
+
+    private func writeUnsent(to link: Link) async {
+        guard let (batch, rest) = unsent else { return }
         do {
-            try await link.socket.write(batch.rope)
-            let traffic = context.metrics[stream]
+            try await link.socket.write(rest)
+            ended(batch, isSent: true)
+        } catch {
+            ended(batch, isSent: false)
+            link.end()
+        }
+    }
+
+    /// Writes what the socket takes without waiting, if the writer has nothing under way; the
+    /// writer does the rest.
+    private func writeAtOnce() {
+        guard let link, !link.isOver, waitingWriter != nil, unsent == nil else {
+            wakeWriter()
+            return
+        }
+        while take(for: link) {
+            guard let (batch, rope) = unsent, rope.pieces.count == 1,
+                case .bytes(let bytes) = rope.pieces[0]
+            else { break }
+            let written = link.socket.writeNow(bytes)
+            guard written == bytes.count else {
+                unsent = (batch, ByteRope(bytes.dropFirst(written)))
+                break
+            }
+            ended(batch, isSent: true)
+        }
+        if unsent != nil { wakeWriter() }
+    }
+
+    private func ended(_ batch: SendQueue.Batch, isSent: Bool) {
+        unsent = nil
+        queue.finished(batch)
+        let traffic = context.metrics[stream]
+        if isSent {
             traffic.framesSent.increment(by: batch.frames)
             traffic.bytesSent.increment(by: batch.rope.count)
-        } catch {
-            context.metrics[stream].framesDropped.increment(by: batch.frames)
-            link.end()
+        } else {
+            traffic.framesDropped.increment(by: batch.frames)
         }
     }
 

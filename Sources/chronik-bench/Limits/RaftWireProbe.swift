@@ -2,18 +2,26 @@ import Bytes
 import Platform
 import Raft
 import RaftRuntime
-import RaftTransport
 import Synchronization
 
 /// Two transports of this process over loopback, each on a loop of its own: what the wire between
 /// nodes does with nothing behind it.
 struct RaftWireProbe: Sendable {
+    private typealias Side = RaftWireSide
+
+    /// What the nodes of a cluster can speak.
+    enum Transport: String, CaseIterable, Sendable {
+        case framed
+        case grpc
+    }
+
     struct Figures: Sendable {
         var roundTrips = QuantileHistogram()
         var messagesPerSecond = 0.0
         var singleFramesPerSecond = 0.0
         var largeMegabytesPerSecond = 0.0
-        var heartbeatBytes = 0.0
+        /// Not known of gRPC, which counts none.
+        var heartbeatBytes: Double?
         /// Of both sides, in microseconds.
         var processorPerRoundTrip = 0.0
     }
@@ -25,88 +33,49 @@ struct RaftWireProbe: Sendable {
     private static let seconds = Int64.seconds(3)
     private static let rounds = 40_000
 
-    func measure() async throws(BenchError) -> Figures {
+    /// One transport after the other.
+    func measure() async throws(BenchError) -> RaftWireReport {
         let platform = RealPlatform(loopCount: 2)
-        let one = Side(1, platform, loop: 0)
-        let two = Side(2, platform, loop: 1)
+        return RaftWireReport(
+            framed: try await Self.measure(.framed, platform),
+            grpc: try await Self.measure(.grpc, platform)
+        )
+    }
+
+    private static func measure(
+        _ transport: Transport,
+        _ platform: RealPlatform
+    ) async throws(BenchError) -> Figures {
+        let one: Side
+        let two: Side
         do {
+            one = try Side(1, transport, platform, loop: 0)
+            two = try Side(2, transport, platform, loop: 1)
             let first = try await one.start()
             let second = try await two.start()
-            one.transport.setPeers([two.id: second])
-            two.transport.setPeers([one.id: first])
+            one.end.setPeers([two.id: second])
+            two.end.setPeers([one.id: first])
         } catch {
             throw .network("\(error)")
         }
         var figures = Figures()
-        await Self.connect(one, two)
+        await connect(one, two)
         let before = ProcessorTime.now()
-        figures.roundTrips = await Self.roundTrips(one, two, platform.clock)
+        figures.roundTrips = await roundTrips(one, two, platform.clock)
         figures.processorPerRoundTrip =
-            ProcessorTime.now().since(before).total * 1e6 / Double(Self.rounds)
-        let batch = PeerFrame.messages((0..<Self.turn).map { Self.append(UInt64($0), bytes: 100) })
+            ProcessorTime.now().since(before).total * 1e6 / Double(rounds)
+        let batch = PeerFrame.messages((0..<turn).map { append(UInt64($0), bytes: 100) })
         figures.messagesPerSecond =
-            await Self.rate(of: batch, one, two, platform.clock) * Double(Self.turn)
-        let single = PeerFrame.messages([Self.append(1, bytes: 100)])
-        figures.singleFramesPerSecond = await Self.rate(of: single, one, two, platform.clock)
-        let large = PeerFrame.messages([Self.append(1, bytes: 64 << 10)])
+            await rate(of: batch, one, two, platform.clock)
+        let single = PeerFrame.messages([append(1, bytes: 100)])
+        figures.singleFramesPerSecond = await rate(of: single, one, two, platform.clock)
+        let large = PeerFrame.messages([append(1, bytes: 64 << 10)])
         figures.largeMegabytesPerSecond =
-            await Self.rate(of: large, one, two, platform.clock) * Double(64 << 10) / 1e6
-        figures.heartbeatBytes = await Self.heartbeatBytes(one, two)
-        await one.transport.stop()
-        await two.transport.stop()
+            await rate(of: large, one, two, platform.clock) * Double(64 << 10) / 1e6
+        figures.heartbeatBytes = await heartbeatBytes(one, two)
+        await one.end.stop()
+        await two.end.stop()
         return figures
-    }
-
-    /// One node of the two.
-    private final class Side: RaftTransportDelegate {
-        let id: ReplicaID
-        let transport: FramedTransport
-        let metrics = MetricsRegistry()
-        private let loop: EventLoop
-        /// In a box: a closure that goes in and out of a generic place gains a thunk each time.
-        private struct Handler: Sendable { let body: @Sendable () -> Void }
-        private let onFrame = Mutex<Handler?>(nil)
-
-        init(_ number: UInt64, _ platform: RealPlatform, loop index: Int) {
-            id = ReplicaID(number)
-            loop = platform.loops[index]
-            let identity = NodeIdentity(cluster: "bench", node: id, incarnation: 1)
-            let localhost = SocketAddress(host: "127.0.0.1", port: 0)
-            transport = FramedTransport(
-                FramedTransportConfiguration(identity: identity, listenAddress: localhost),
-                loops: [loop],
-                generator: platform.makeGenerator(),
-                metrics: metrics
-            )
-        }
-
-        func start() async throws -> SocketAddress {
-            try await Task(executorPreference: loop) {
-                try self.transport.start(delegate: self)
-            }.value
-        }
-
-        func handle(_ body: @escaping @Sendable () -> Void) {
-            let handler = Handler(body: body)
-            onFrame.withLock { $0 = handler }
-        }
-
-        func received(_ frame: PeerFrame, from peer: ReplicaID) {
-            onFrame.withLock { $0 }?.body()
-        }
-
-        func peerIsUnreachable(_ peer: ReplicaID) {}
-
-        /// Runs `body` on the node's own loop, where a Raft group would.
-        func onLoop(_ body: @escaping @Sendable () -> Void) { loop.execute(body) }
-
-        func metric(_ name: String) -> Double {
-            for line in metrics.prometheusText().split(separator: "\n")
-            where line.hasPrefix(name + " ") {
-                return Double(line.dropFirst(name.count + 1)) ?? 0
-            }
-            return 0
-        }
     }
 
     private static func append(_ group: UInt64, bytes: Int) -> GroupMessage {
@@ -134,8 +103,8 @@ struct RaftWireProbe: Sendable {
     /// Asks and answers until both directions work.
     private static func connect(_ one: Side, _ two: Side) async {
         let done = OneShot()
-        one.handle { done.fire() }
-        two.handle { two.transport.send(response(1), to: one.id) }
+        one.handle { _ in done.fire() }
+        two.handle { _ in two.transport.send(response(1), to: one.id) }
         while !done.hasFired {
             one.transport.send(.messages([append(1, bytes: 1)]), to: two.id)
             try? await Task.sleep(nanoseconds: 1_000_000)
@@ -163,8 +132,8 @@ struct RaftWireProbe: Sendable {
                 state.withLock { $0.sentAt = clock.monotonicNanoseconds }
                 one.transport.send(request, to: two.id)
             }
-            two.handle { two.transport.send(answer, to: one.id) }
-            one.handle {
+            two.handle { _ in two.transport.send(answer, to: one.id) }
+            one.handle { _ in
                 let count = state.withLock { state in
                     let time = clock.monotonicNanoseconds - state.sentAt
                     state.count += 1
@@ -179,7 +148,7 @@ struct RaftWireProbe: Sendable {
         return state.withLock { $0.times }
     }
 
-    /// Frames a second, a window of them under way; the receiver answers every quarter window.
+    /// Messages a second, a window of frames under way; the receiver answers every quarter window.
     private static func rate(
         of frame: PeerFrame,
         _ one: Side,
@@ -187,16 +156,17 @@ struct RaftWireProbe: Sendable {
         _ clock: any Clock
     ) async -> Double {
         let quarter = window / 4
+        let messages = frame.messageCount * quarter
         let arrived = Mutex(0)
         let answer = response(1)
         let began = clock.monotonicNanoseconds
         let end = began + seconds
-        two.handle {
-            let count = arrived.withLock {
-                $0 += 1
-                return $0
+        two.handle { count in
+            let answers = arrived.withLock {
+                $0 += count
+                return $0 / messages - ($0 - count) / messages
             }
-            if count % quarter == 0 { two.transport.send(answer, to: one.id) }
+            for _ in 0..<answers { two.transport.send(answer, to: one.id) }
         }
         let unanswered = Mutex(0)
         await withCheckedContinuation { (done: CheckedContinuation<Void, Never>) in
@@ -204,13 +174,13 @@ struct RaftWireProbe: Sendable {
                 for _ in 0..<quarter { one.transport.send(frame, to: two.id) }
                 unanswered.withLock { $0 += 1 }
             }
-            one.handle {
+            one.handle { answers in
                 let left = unanswered.withLock {
-                    $0 -= 1
+                    $0 -= answers
                     return $0
                 }
                 if clock.monotonicNanoseconds < end {
-                    sendQuarter()
+                    for _ in 0..<answers { sendQuarter() }
                 } else if left == 0 {
                     done.resume()
                 }
@@ -222,7 +192,7 @@ struct RaftWireProbe: Sendable {
     }
 
     /// What one of a thousand heartbeats of one frame takes on the wire.
-    private static func heartbeatBytes(_ one: Side, _ two: Side) async -> Double {
+    private static func heartbeatBytes(_ one: Side, _ two: Side) async -> Double? {
         let beats = (0..<UInt64(1_000)).map { group in
             let beat = Message.Heartbeat(commit: LogIndex(1_000_000 + group), round: 7)
             return GroupMessage(
@@ -235,14 +205,13 @@ struct RaftWireProbe: Sendable {
                 )
             )
         }
-        let name = "raft_transport_bytes_received_total{stream=\"messages\"}"
-        let before = two.metric(name)
+        guard let before = two.messageBytes else { return nil }
         await withCheckedContinuation { (done: CheckedContinuation<Void, Never>) in
-            two.handle { done.resume() }
+            two.handle { _ in done.resume() }
             one.transport.send(.messages(beats), to: two.id)
         }
-        two.handle {}
-        return (two.metric(name) - before) / 1_000
+        two.handle { _ in }
+        return two.messageBytes.map { ($0 - before) / 1_000 }
     }
 
     /// Something that happens once.
@@ -253,36 +222,8 @@ struct RaftWireProbe: Sendable {
     }
 }
 
-extension RaftWireProbe.Figures {
-    var json: JSONValue {
-        .object([
-            ("command", .text("raft-wire")),
-            ("round_trip_p50_us", .number(Double(roundTrips.quantile(0.5)) / 1e3)),
-            ("round_trip_p99_us", .number(Double(roundTrips.quantile(0.99)) / 1e3)),
-            ("round_trip_processor_us", .number(processorPerRoundTrip)),
-            ("batched_100_byte_messages_per_second", .number(messagesPerSecond)),
-            ("single_100_byte_frames_per_second", .number(singleFramesPerSecond)),
-            ("64_kib_megabytes_per_second", .number(largeMegabytesPerSecond)),
-            ("bytes_per_heartbeat", .number(heartbeatBytes)),
-        ])
-    }
-
-    var table: String {
-        let p50 = Decimals.text(Double(roundTrips.quantile(0.5)) / 1e3, 1)
-        let p99 = Decimals.text(Double(roundTrips.quantile(0.99)) / 1e3, 1)
-        let processor = Decimals.text(processorPerRoundTrip, 1)
-        return """
-            append and answer, one in flight                 p50 \(p50) µs, p99 \(p99) µs
-            processor time of both for one                   \(processor) µs
-            100-byte messages, 256 a frame                   \(Self.rate(messagesPerSecond))
-            100-byte messages, one a frame                   \(Self.rate(singleFramesPerSecond))
-            64 KiB messages                                  \(Decimals.text(largeMegabytesPerSecond, 0)) MB/s
-            a heartbeat among a thousand                     \(Decimals.text(heartbeatBytes, 1)) bytes
-
-            """
-    }
-
-    private static func rate(_ perSecond: Double) -> String {
-        "\(Decimals.grouped(Int(perSecond))) a second"
+extension PeerFrame {
+    fileprivate var messageCount: Int {
+        if case .messages(let messages) = self { messages.count } else { 0 }
     }
 }

@@ -19,6 +19,10 @@
 #include <grpc/support/log.h>
 #include <grpc/support/time.h>
 
+/* Brings the library into the process, once; nothing else may be called before. NULL, or why it
+ * cannot be used. From any thread. */
+const char *cgrpc_load(void);
+
 static inline void cgrpc_log_nothing(gpr_log_func_args *arguments) { (void)arguments; }
 
 /* gRPC would write to standard error in a form of its own; what matters comes as a status. Whoever
@@ -92,18 +96,42 @@ static inline grpc_server *cgrpc_server_create(const cgrpc_argument *arguments, 
     grpc_channel_args args = cgrpc_arguments(arguments, count, converted);
     return grpc_server_create(&args, NULL);
 }
+/* The files are looked at every second, and what they hold by then is used for new connections. */
+static inline grpc_tls_credentials_options *cgrpc_tls_options(const char *certificate,
+                                                              const char *key,
+                                                              const char *authority) {
+    grpc_tls_certificate_provider *files =
+        grpc_tls_certificate_provider_file_watcher_create(key, certificate, authority, 1);
+    grpc_tls_credentials_options *options = grpc_tls_credentials_options_create();
+    grpc_tls_credentials_options_set_certificate_provider(options, files);
+    grpc_tls_credentials_options_watch_root_certs(options);
+    grpc_tls_credentials_options_watch_identity_key_cert_pairs(options);
+    grpc_tls_certificate_provider_release(files);
+    return options;
+}
+static inline grpc_channel_credentials *cgrpc_tls_for_channels(const char *certificate,
+                                                               const char *key,
+                                                               const char *authority) {
+    return grpc_tls_credentials_create(cgrpc_tls_options(certificate, key, authority));
+}
+static inline grpc_server_credentials *cgrpc_tls_for_server(const char *certificate,
+                                                            const char *key,
+                                                            const char *authority) {
+    grpc_tls_credentials_options *options = cgrpc_tls_options(certificate, key, authority);
+    grpc_tls_credentials_options_set_cert_request_type(
+        options, GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY);
+    return grpc_tls_server_credentials_create(options);
+}
 static inline grpc_channel *cgrpc_channel_create(const char *target,
+                                                 grpc_channel_credentials *credentials,
                                                  const cgrpc_argument *arguments, size_t count) {
     grpc_arg converted[CGRPC_MAX_ARGUMENTS];
     grpc_channel_args args = cgrpc_arguments(arguments, count, converted);
-    grpc_channel_credentials *credentials = grpc_insecure_credentials_create();
-    grpc_channel *channel = grpc_channel_create(target, credentials, &args);
-    grpc_channel_credentials_release(credentials);
-    return channel;
+    return grpc_channel_create(target, credentials, &args);
 }
-/* The port, 0 when it cannot listen. */
-static inline int cgrpc_server_listen(grpc_server *server, const char *address) {
-    grpc_server_credentials *credentials = grpc_insecure_server_credentials_create();
+/* The port, 0 when it cannot listen; takes the credentials. */
+static inline int cgrpc_server_listen(grpc_server *server, const char *address,
+                                      grpc_server_credentials *credentials) {
     int port = grpc_server_add_http2_port(server, address, credentials);
     grpc_server_credentials_release(credentials);
     return port;
@@ -149,6 +177,21 @@ static inline void cgrpc_call_free(cgrpc_call *call) {
     if (call->call) grpc_call_unref(call->call);
     free(call);
 }
+/* The certificate the caller has shown, PEM, copied for the caller of this to free; or NULL. */
+static inline char *cgrpc_call_certificate(cgrpc_call *call, size_t *count) {
+    grpc_auth_context *context = grpc_call_auth_context(call->call);
+    if (!context) return NULL;
+    grpc_auth_property_iterator found =
+        grpc_auth_context_find_properties_by_name(context, GRPC_X509_PEM_CERT_PROPERTY_NAME);
+    const grpc_auth_property *property = grpc_auth_property_iterator_next(&found);
+    char *copy = property ? (char *)malloc(property->value_length + 1) : NULL;
+    if (copy) {
+        memcpy(copy, property->value, property->value_length);
+        *count = property->value_length;
+    }
+    grpc_auth_context_release(context);
+    return copy;
+}
 static inline grpc_call_error cgrpc_request_call(grpc_server *server, grpc_completion_queue *queue,
                                                  cgrpc_call *call, void *tag) {
     return grpc_server_request_call(server, &call->call, &call->details, &call->metadata, queue,
@@ -159,6 +202,10 @@ static inline grpc_call_error cgrpc_watch_close(cgrpc_call *call, void *tag) {
     op.op = GRPC_OP_RECV_CLOSE_ON_SERVER;
     op.data.recv_close_on_server.cancelled = &call->cancelled;
     return grpc_call_start_batch(call->call, &op, 1, tag, NULL);
+}
+/* Whether the last receive failed for the message and not for the connection. */
+static inline int cgrpc_call_had_message(const cgrpc_call *call) {
+    return !grpc_call_failed_before_recv_message(call->call);
 }
 static inline grpc_call_error cgrpc_receive(cgrpc_call *call, void *tag) {
     grpc_op op = {0};
