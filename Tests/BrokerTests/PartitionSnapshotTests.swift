@@ -25,6 +25,20 @@ import Testing
         )
     }
 
+    /// Two replicas have the same batches, epochs and producers.
+    private static func expectEqual(_ node: PartitionNode, _ other: PartitionNode) throws {
+        let (content, expected) = (try node.content(), try other.content())
+        let place = zip(content, expected).enumerated().first { $1.0 != $1.1 }?.offset
+        #expect(
+            content == expected,
+            "\(content.count) and \(expected.count) bytes, which differ from \(place ?? -1) on"
+        )
+        #expect(node.partition?.log.epochs == other.partition?.log.epochs)
+        #expect(
+            node.partition?.log.producers.producers == other.partition?.log.producers.producers
+        )
+    }
+
     @Test(arguments: [1, 2, 3] as [UInt64])
     func `a follower that fell behind what the log has is brought the segments`(seed: UInt64) throws
     {
@@ -51,8 +65,9 @@ import Testing
         #expect(try late.content() == cluster.leader().content())
     }
 
-    @Test func `a snapshot goes once another loop gives a place back`() throws {
-        let cluster = try Self.makeCluster()
+    @Test(arguments: 1...60 as ClosedRange<UInt64>)
+    func `a snapshot goes once another loop gives a place back`(seed: UInt64) throws {
+        let cluster = try Self.makeCluster(seed: seed)
         let leader = try cluster.leader()
         let late = try #require(cluster.followers(of: leader).first)
         late.cutPower()
@@ -68,6 +83,7 @@ import Testing
         try cluster.settle()
         #expect(late.logEnd == 60)
         #expect(cluster.wire.snapshotBytes > 0)
+        try Self.expectEqual(late, leader)
     }
 
     @Test func `a snapshot begins where records were deleted`() throws {

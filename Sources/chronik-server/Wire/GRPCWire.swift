@@ -49,6 +49,9 @@ final class GRPCWire: ClusterWire {
 
     func setPeers(_ addresses: [ReplicaID: SocketAddress]) { streams.setPeers(addresses) }
 
+    // Who is first has the place for as long as it has a stream; see `NodeLives`.
+    func setDirectories(_ directories: [ReplicaID: String]) {}
+
     func start(_ node: ClusterNode, delegate: any RaftTransportDelegate) throws {
         try GRPCLibrary.load()
         let loop = settings.platform.loops[0]
