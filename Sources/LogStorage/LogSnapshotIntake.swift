@@ -115,7 +115,7 @@ package final class LogSnapshotIntake: @unchecked Sendable {
         rest.removeFirst(end)
         let skipped = try keep(in: &checkpoint)
         self.checkpoint = checkpoint
-        next += UInt64(max(0, skipped - rest.count))
+        self.next += UInt64(max(0, skipped - rest.count))
         rest.removeFirst(min(skipped, rest.count))
         return true
     }

@@ -49,7 +49,7 @@ final class GRPCWire: ClusterWire {
 
     func setPeers(_ addresses: [ReplicaID: SocketAddress]) { streams.setPeers(addresses) }
 
-    // Who is first has the place for as long as it has a stream; see `NodeLives`.
+    // Its calls do not name a directory; see `NodeLives`.
     func setDirectories(_ directories: [ReplicaID: String]) {}
 
     func start(_ node: ClusterNode, delegate: any RaftTransportDelegate) throws {
