@@ -80,7 +80,7 @@ import Testing
             try #require(!rest.isEmpty)
             while !rest.isEmpty {
                 let batch = try RecordBatch.framed(rest)
-                #expect(batch.isIntact && batch.baseOffset.rawValue >= next)
+                #expect(batch.isIntact && batch.lastOffset.rawValue >= next)
                 next = batch.nextOffset.rawValue
                 rest = rest.dropFirst(batch.bytes.count)
             }
@@ -177,8 +177,8 @@ import Testing
             let before = try Self.content(follower)
             let files = InterruptedFileSystem(LogFixture.realFiles)
             files.endsAt = endsAt
-            try follower.reopen(files)
             do {
+                try follower.reopen(files)
                 try Self.send(leader, to: follower)
                 isDone = true
             } catch {}
