@@ -7,7 +7,7 @@ import Raft
 /// |---|---|
 /// | is heard | a beat of it arrived within the last `patience` ticks |
 /// | is linked | it is heard, and answers beats of ours of the last `patience` ticks |
-/// | restarted | its beats carry a later incarnation than before, or another one after a silence |
+/// | restarted | its beats carry another incarnation than before |
 /// | returned | it is linked again, after it was not or what was sent to it may be lost |
 ///
 /// A leader counts on peers that are linked: one that does not hear it would elect another.
@@ -77,10 +77,10 @@ struct NodeLiveness {
         guard let place = peers.firstIndex(where: { $0.id == id }) else { return nil }
         let isRestart = peers[place].incarnation.map { $0 != beat.incarnation } ?? false
         if isRestart {
-            // A late beat of an earlier life says nothing. But a clock may have been set back, and
-            // somebody else may have gone by the peer's id for a while.
-            let isOver = peers[place].lastHeard.map { ticks - $0 > patience } ?? true
-            guard isOver || beat.incarnation > peers[place].incarnation ?? 0 else { return nil }
+            // A late beat of an earlier life says nothing. One that comes long after the later life
+            // was last heard is of the node itself: the other was not, and is gone.
+            let isLater = beat.incarnation > peers[place].incarnation ?? 0
+            guard isLater || !told.isHeard(id) else { return nil }
             peers[place].received = 0
             peers[place].answered = 0
             restartedPeers.insert(id)
