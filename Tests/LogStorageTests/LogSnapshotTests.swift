@@ -32,7 +32,8 @@ import Testing
     }
 
     /// A node with other segments that has the leader's first batches.
-    private static func makeFollower(of leader: LogFixture, having count: Int) throws -> LogFixture {
+    private static func makeFollower(of leader: LogFixture, having count: Int) throws -> LogFixture
+    {
         let follower = try fixture(segmentBytes: 3_100)
         for (n, batch) in leader.batches.prefix(count).enumerated() {
             let copy = RecordBatch(committed: ByteSlice(batch.bytes.array))

@@ -101,6 +101,7 @@ extension Simulations {
         }
 
         static let incoming = "raft_transport_connections{direction=\"incoming\"}"
+        static let outgoing = "raft_transport_connections{direction=\"outgoing\"}"
 
         /// A process of node 1 on the disk `directory`, not where the others look for it.
         private func bootSecond(_ wire: Wire, incarnation: UInt64, directory: String) -> Wire.Node {
@@ -154,7 +155,7 @@ extension Simulations {
             old.platform.end()
             let before = wire.simulation.clock.now
             let new = wire.boot(1, incarnation: 20)
-            #expect(wire.run { two.count(Self.incoming) == 4 })
+            #expect(wire.run { new.count(Self.outgoing) == 4 })
             new.transport.send(Numbered.frame(2), to: two.id)
             #expect(wire.run { two.recorder.seen.frames.count == 1 })
             #expect(wire.simulation.clock.now - before < .milliseconds(1_500))
@@ -168,7 +169,9 @@ extension Simulations {
             wire.simulation.network.partition("node-1", "node-2")
             let before = wire.simulation.clock.now
             let new = bootSecond(wire, incarnation: 10, directory: "")
-            #expect(wire.run { new.count("raft_transport_connections{direction=\"outgoing\"}") == 4 })
+            #expect(
+                wire.run { new.count(Self.outgoing) == 4 }
+            )
             #expect(wire.simulation.clock.now - before < .milliseconds(5_500))
             wire.simulation.network.heal("node-1", "node-2")
             new.transport.send(Numbered.frame(2), to: two.id)
