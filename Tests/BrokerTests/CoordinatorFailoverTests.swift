@@ -151,6 +151,9 @@ import Testing
         #expect(try Self.commit(leader, member, generation, offset: 41) == 0)
         try follower.start()
         try cluster.settle()
+        let (id, heir) = (cluster.partition, follower.replicaID)
+        try leader.on { try await $0.partition(id)?.replica.transferLeadership(to: heir) }
+        cluster.run(10_000) { follower.epoch != nil }
         #expect(try Self.committed(follower) == 41)
     }
 

@@ -138,6 +138,35 @@ import Testing
     }
 
     @Test(.timeLimit(.minutes(10)))
+    func `the first frame to a peer that has just called arrives, however often it was not there`()
+        async throws
+    {
+        let sink = FrameLog()
+        let (first, port) = try serve(sink)
+        first.stop()
+        let transport = GRPCTransport(identity: Self.identity(2), loop: Self.platform.loops[1])
+        transport.start(delegate: sink)
+        let peer = ReplicaID(1)
+        transport.setPeers([peer: SocketAddress(host: "127.0.0.1", port: port)])
+        let beat = PeerFrame.beat(NodeBeat(sequence: 1, answered: 0, incarnation: 1))
+        for _ in 0..<3 {
+            let known = sink.unreachable.count
+            transport.send(beat, to: peer)
+            while sink.unreachable.count == known { await Task.yield() }
+        }
+        let (second, _) = try serve(sink, port: port)
+        let dropped = transport.droppedFrames
+        transport.peerIsAlive(peer)
+        transport.send(beat, to: peer)
+        while sink.flat(.liveness).isEmpty, transport.droppedFrames == dropped {
+            await Task.yield()
+        }
+        #expect(sink.flat(.liveness) == [beat] && transport.droppedFrames == dropped)
+        transport.stop()
+        second.stop()
+    }
+
+    @Test(.timeLimit(.minutes(10)))
     func `a refused stream names both clusters and is not hammered`() async throws {
         let metrics = MetricsRegistry()
         let sink = FrameLog()
@@ -146,7 +175,7 @@ import Testing
         let transport = GRPCTransport(
             identity: ServiceIdentity(cluster: "another", node: ReplicaID(2)),
             loop: Self.platform.loops[1],
-            onRefusal: { _, error in refusals.withLock { $0.append(error) } }
+            onFailure: { _, error in refusals.withLock { $0.append(error) } }
         )
         transport.start(delegate: sink)
         let peer = ReplicaID(1)

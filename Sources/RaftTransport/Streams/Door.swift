@@ -1,3 +1,4 @@
+internal import Bytes
 internal import Platform
 internal import Raft
 internal import RaftRuntime
@@ -50,8 +51,8 @@ final class Door: Sendable {
     /// Who is silent for so long may be followed by another life.
     private let patience: Int64
     private let state = Mutex(State())
-    /// Where connections go that speak HTTP/2.
-    let takesHTTP2: (@Sendable (AcceptedConnection) -> Void)?
+    /// Where connections go that speak HTTP/2, and what was read of them.
+    let takesHTTP2: (@Sendable (AcceptedConnection, ByteSlice) -> Void)?
     /// Told of a peer that was let in.
     private let onArrival: @Sendable (ReplicaID) -> Void
 
@@ -59,7 +60,7 @@ final class Door: Sendable {
         _ identity: NodeIdentity,
         maxUnfinished: Int,
         patience: Int64,
-        takesHTTP2: (@Sendable (AcceptedConnection) -> Void)?,
+        takesHTTP2: (@Sendable (AcceptedConnection, ByteSlice) -> Void)?,
         onArrival: @escaping @Sendable (ReplicaID) -> Void
     ) {
         self.identity = identity
