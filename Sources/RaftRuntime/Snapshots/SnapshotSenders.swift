@@ -214,7 +214,6 @@ final class SnapshotSenders: @unchecked Sendable {
             }
         }
         // Another loop may have given back the place that these wait for.
-        // Another loop may have given back the place that these wait for.
         startNext(manager)
     }
 }
