@@ -138,6 +138,32 @@ import Testing
         try Self.expectEqual(late, cluster.leader())
     }
 
+    @Test func `a follower that has every record is sent where the log is, and no more`() throws {
+        let cluster = try Self.makeCluster()
+        let old = try cluster.leader()
+        try Self.fill(old, 60)
+        try cluster.settle()
+        let late = try #require(cluster.followers(of: old).first)
+        try late.flush()
+        late.cutPower()
+        // Entries without a record.
+        let leader = try cluster.leader()
+        let id = cluster.partition
+        for start in 1...5 as ClosedRange<Int64> {
+            #expect(try leader.on { await $0.deleteRecords(of: id, before: start) }.error == .none)
+        }
+        try leader.flush()
+        try late.start()
+        // That the records are there says nothing.
+        cluster.run(20_000) {
+            late.partition?.log.appliedRaftIndex == leader.partition?.log.appliedRaftIndex
+        }
+        // One piece: the header, and what came with it.
+        #expect(cluster.wire.snapshotBytes > 0 && cluster.wire.snapshotBytes <= 4 << 10)
+        try Self.expectEqual(late, leader)
+        #expect(late.partition?.log.appliedRaftIndex == leader.partition?.log.appliedRaftIndex)
+    }
+
     @Test func `what a follower had beyond the commit goes when a snapshot comes`() throws {
         let cluster = try Self.makeCluster()
         let old = try cluster.leader()
