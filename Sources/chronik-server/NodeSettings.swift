@@ -30,6 +30,8 @@ enum NodeSettings {
             defaultReplicationFactor: Int16(configuration.defaultReplicationFactor),
             raft: raft(configuration)
         )
+        settings.cluster?.metadataAcknowledgement =
+            configuration.metadataAcks == .leader ? .leader : .quorum
         if configuration.transport == .framed {
             settings.cluster?.makeWire = { CallableFramedWire($0) }
         } else {
