@@ -65,7 +65,7 @@ import Testing
     }
 
     private static func metric(_ name: String, of machine: Machine) throws -> String? {
-        let text = try #require(machine.node).metrics.text
+        let text = try #require(machine.node).metrics.prometheusText()
         return text.split(separator: "\n").first { $0.hasPrefix(name + " ") }.map(String.init)
     }
 
