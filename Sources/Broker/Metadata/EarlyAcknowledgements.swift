@@ -47,7 +47,8 @@ final class EarlyAcknowledgements: @unchecked Sendable {
     /// A batch is committed; returns how many changes are lost by it.
     func committed(_ batch: RecordBatch) -> Int {
         settle(below: batch.nextOffset.rawValue) {
-            $0.offset == batch.baseOffset.rawValue && $0.epoch == batch.partitionLeaderEpoch.rawValue
+            $0.offset == batch.baseOffset.rawValue
+                && $0.epoch == batch.partitionLeaderEpoch.rawValue
         }
     }
 
