@@ -1,7 +1,7 @@
 import Platform
 
-/// Writes metadata through Kafka's protocol: topics made one after another, then topics made and
-/// configurations changed by many clients at once.
+/// Writes metadata through Kafka's protocol: topics made one after another, then configurations
+/// changed and topics made by many clients at once.
 struct MetadataRun {
     private static let sequentialTopics = 1_000
 
@@ -34,20 +34,23 @@ struct MetadataRun {
         )
         for worker in single { await worker.close() }
         let workers = try await connect(settings.clients, to: controller, prefix: "\(prefix)-c")
+        // What they are to configure. Before many topics are made, since nodes are busy with the
+        // partitions of those for a while.
+        for worker in workers { try await worker.run(.createTopic, until: .max, limit: 1) }
         report.phases.append(
             try await phase(
-                "create_concurrent",
-                "topics by \(settings.clients) clients",
-                .createTopic,
+                "alter_concurrent",
+                "configurations by \(settings.clients) clients",
+                .alterConfigs,
                 workers,
                 duration
             )
         )
         report.phases.append(
             try await phase(
-                "alter_concurrent",
-                "configurations by \(settings.clients) clients",
-                .alterConfigs,
+                "create_concurrent",
+                "topics by \(settings.clients) clients",
+                .createTopic,
                 workers,
                 duration
             )
