@@ -7,8 +7,8 @@ FUZZ_TARGETS := requests batches groups log frames
 FUZZ_SECONDS := 30
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-unit fuzz test-clients test-cluster test-embedding docs \
-	lint format clean
+.PHONY: help run build test test-unit fuzz test-clients test-cluster test-cluster-long \
+	test-embedding docs lint format clean
 
 help: ## what each target does
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1: \2/p' Makefile
@@ -24,7 +24,7 @@ build: ## the release programs, under .build/release
 	swift build $(RELEASE_FLAGS) --product chronik-server
 	swift build $(RELEASE_FLAGS) --product chronik-bench
 
-test: lint test-unit fuzz test-clients test-embedding ## everything that has to pass
+test: lint test-unit fuzz test-clients test-cluster test-embedding ## everything that has to pass
 
 test-unit: ## the unit tests and the simulations
 	@scripts/setup
@@ -46,7 +46,13 @@ test-clients: ## real client libraries against a real broker
 test-cluster: ## clusters of real processes: killed, cut off, restarted; their logs compared
 	@scripts/setup --tests
 	swift build $(SWIFT_FLAGS) --product chronik-server
-	$(PYTEST) Tests/Cluster
+	CHRONIK_TRANSPORTS=$${CHRONIK_TRANSPORTS:-framed} $(PYTEST) Tests/Cluster
+
+test-cluster-long: build ## the same over each transport, and 50 minutes of random faults
+	@scripts/setup --tests
+	CHRONIK_SERVER=$(CURDIR)/.build/release/chronik-server CHRONIK_CLUSTER_ROUNDS=10 \
+		CHRONIK_CLUSTER_FAILOVERS=100 CHRONIK_CLUSTER_TOPICS=2000 \
+		CHRONIK_CLUSTER_SCHEDULES=50 CHRONIK_CLUSTER_SECONDS=60 $(PYTEST) Tests/Cluster
 
 test-embedding: ## a package of its own that has nothing but the product Raft
 	@scripts/setup

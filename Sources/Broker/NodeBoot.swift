@@ -158,6 +158,7 @@ struct NodeBoot {
             recovered: recovered
         )
         try await join(metadata, follower, shards, advertised: advertised)
+        await follower.pinUnstarted()
         relief.begin()
         let broker = BrokerServices(
             nodeID: settings.broker.nodeID,

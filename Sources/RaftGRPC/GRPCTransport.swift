@@ -6,8 +6,8 @@ import Synchronization
 /// Carries frames between nodes over gRPC: a call of `RaftService.Stream` for each kind of frame.
 ///
 /// Nothing is connected before there is something to send. Connections are gRPC's to make again,
-/// after a pause that grows to a second; a stream is opened again with the next frame. What was on
-/// its way when a stream broke may or may not have arrived.
+/// after a pause that grows to a second, or at once when the peer calls; a stream is opened again
+/// with the next frame. What was on its way when a stream broke may or may not have arrived.
 package final class GRPCTransport: RaftTransport {
     package struct Configuration: Sendable {
         /// Frames that wait for a peer, in bytes; what comes on top is dropped.
@@ -45,7 +45,7 @@ package final class GRPCTransport: RaftTransport {
     private let identity: ServiceIdentity
     private let configuration: Configuration
     private let loop: EventLoop
-    private let onRefusal: @Sendable (ReplicaID, RaftCallError) -> Void
+    private let onFailure: @Sendable (ReplicaID, RaftCallError) -> Void
     private let peers = Mutex(Peers())
     private let dropped = Atomic(0)
 
@@ -55,22 +55,23 @@ package final class GRPCTransport: RaftTransport {
     ///   - identity: Who the node is.
     ///   - loop: Where the delegate is told of unreachable peers.
     ///   - configuration: Limits.
-    ///   - onRefusal: Called on `loop` when a peer refuses this node's stream: for the log.
+    ///   - onFailure: Called on `loop` when a peer refuses this node's stream, or cannot be
+    ///     reached: for the log.
     package init(
         identity: ServiceIdentity,
         loop: EventLoop,
         configuration: Configuration = Configuration(),
-        onRefusal: @escaping @Sendable (ReplicaID, RaftCallError) -> Void = { _, _ in }
+        onFailure: @escaping @Sendable (ReplicaID, RaftCallError) -> Void = { _, _ in }
     ) {
         self.identity = identity
         self.loop = loop
         self.configuration = configuration
-        self.onRefusal = onRefusal
+        self.onFailure = onFailure
     }
 
     /// Tells from now on what becomes of what is sent; arriving frames come by the `RaftService`.
     package func start(delegate: any RaftTransportDelegate) {
-        let events = PeerEvents(delegate: delegate, loop: loop, onRefusal: onRefusal)
+        let events = PeerEvents(delegate: delegate, loop: loop, onFailure: onFailure)
         peers.withLock { peers in
             precondition(peers.events == nil, "a transport started twice")
             peers.events = events
@@ -95,6 +96,16 @@ package final class GRPCTransport: RaftTransport {
     package func setPeers(_ addresses: [ReplicaID: SocketAddress]) {
         let known = peers.withLock { Set($0.addresses.keys) }
         for peer in known.union(addresses.keys) { setAddress(addresses[peer], of: peer) }
+    }
+
+    /// A peer has called: what could not reach it before tries again at once.
+    package func peerIsAlive(_ peer: ReplicaID) {
+        let streams = peers.withLock { peers in
+            PeerFrame.Stream.allCases.compactMap {
+                peers.streams[StreamKey(peer: peer, stream: $0)]
+            }
+        }
+        for stream in streams { stream.peerIsAlive() }
     }
 
     /// Tells where a peer is, or that it is one no more.
@@ -143,15 +154,13 @@ package final class GRPCTransport: RaftTransport {
             let credentials =
                 peers.credentials ?? ChannelCredentials(configuration.credentials)
             peers.credentials = credentials
+            let limit = configuration.maxMessageBytes
             let stream = PeerStream(
                 key.stream,
                 header: identity.header(to: key.peer),
-                channel: GRPCChannel(
-                    to: address,
-                    maxMessageBytes: configuration.maxMessageBytes,
-                    credentials,
-                    completions
-                ),
+                makeChannel: {
+                    GRPCChannel(to: address, maxMessageBytes: limit, credentials, completions)
+                },
                 configuration,
                 events
             )
@@ -167,18 +176,18 @@ final class PeerEvents: Sendable {
     let clock: any Clock
     private let delegate: any RaftTransportDelegate
     private let loop: EventLoop
-    private let onRefusal: @Sendable (ReplicaID, RaftCallError) -> Void
+    private let onFailure: @Sendable (ReplicaID, RaftCallError) -> Void
     /// Peers about to be reported: a report stands for all before it.
     private let pending = Mutex<Set<ReplicaID>>([])
 
     init(
         delegate: any RaftTransportDelegate,
         loop: EventLoop,
-        onRefusal: @escaping @Sendable (ReplicaID, RaftCallError) -> Void
+        onFailure: @escaping @Sendable (ReplicaID, RaftCallError) -> Void
     ) {
         self.delegate = delegate
         self.loop = loop
-        self.onRefusal = onRefusal
+        self.onFailure = onFailure
         clock = loop.clock
     }
 
@@ -190,7 +199,7 @@ final class PeerEvents: Sendable {
         }
     }
 
-    func refused(by peer: ReplicaID, _ error: RaftCallError) {
-        loop.execute { [self] in onRefusal(peer, error) }
+    func failed(_ peer: ReplicaID, _ error: RaftCallError) {
+        loop.execute { [self] in onFailure(peer, error) }
     }
 }

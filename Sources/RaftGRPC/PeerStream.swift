@@ -20,6 +20,9 @@ final class PeerStream: Sendable {
     private struct State: ~Copyable {
         var queue: [ByteRope] = []
         var queuedBytes = 0
+        var channel: GRPCChannel
+        /// Nobody was reached by the channel's last attempt.
+        var isFailing = false
         var call: ClientCall?
         var isSending = false
         var isStopped = false
@@ -32,21 +35,22 @@ final class PeerStream: Sendable {
 
     private let kind: PeerFrame.Stream
     private let header: CallHeader
-    private let channel: GRPCChannel
+    private let makeChannel: @Sendable () -> GRPCChannel
     private let configuration: GRPCTransport.Configuration
     private let events: PeerEvents
-    private let state = Mutex(State())
+    private let state: Mutex<State>
 
     init(
         _ kind: PeerFrame.Stream,
         header: CallHeader,
-        channel: GRPCChannel,
+        makeChannel: @escaping @Sendable () -> GRPCChannel,
         _ configuration: GRPCTransport.Configuration,
         _ events: PeerEvents
     ) {
         self.kind = kind
         self.header = header
-        self.channel = channel
+        self.makeChannel = makeChannel
+        state = Mutex(State(channel: makeChannel()))
         self.configuration = configuration
         self.events = events
     }
@@ -74,6 +78,18 @@ final class PeerStream: Sendable {
         if !isTaken {
             events.dropped.add(1, ordering: .relaxed)
             events.peerIsUnreachable(peer)
+        }
+    }
+
+    /// The peer was heard of.
+    ///
+    /// A channel that has failed refuses calls until it is connected again, which it tries after a
+    /// pause. A new one tries at once, and calls wait for that.
+    func peerIsAlive() {
+        state.withLock { state in
+            guard state.isFailing, !state.isStopped else { return }
+            state.channel = makeChannel()
+            state.isFailing = false
         }
     }
 
@@ -136,14 +152,18 @@ final class PeerStream: Sendable {
 
     private func send(_ batch: [ByteRope], on call: ClientCall) {
         call.send(batch) { [self] succeeded in
-            if !succeeded { lost(call, nil) }
+            if succeeded {
+                state.withLock { $0.isFailing = false }
+            } else {
+                lost(call, nil)
+            }
             pump()
         }
     }
 
     /// A new call; `nil` when the stream was stopped.
     private func openCall() -> ClientCall? {
-        let call = channel.open(.stream)
+        let call = state.withLock { $0.channel }.open(.stream)
         let isStopped = state.withLock { state in
             guard !state.isStopped else { return true }
             state.call = call
@@ -163,11 +183,13 @@ final class PeerStream: Sendable {
 
     /// The call is over: what waited for it is dropped.
     private func lost(_ call: ClientCall, _ result: Result<ByteSlice, RaftCallError>?) {
-        var refusal: RaftCallError?
-        if case .failure(let error) = result, error.isRefusal { refusal = error }
+        var failure: RaftCallError?
+        if case .failure(let error) = result { failure = error }
+        let isRefused = failure?.isRefusal ?? false
         let now = events.clock.monotonicNanoseconds
         let (isFirst, dropped) = state.withLock { state -> (Bool, Int) in
-            if refusal != nil { state.opensAt = now + configuration.refusalPause }
+            if isRefused { state.opensAt = now + configuration.refusalPause }
+            if let failure, failure.isUnreachable { state.isFailing = true }
             guard state.call === call else { return (false, 0) }
             let dropped = state.queue.count
             state.call = nil
@@ -175,7 +197,7 @@ final class PeerStream: Sendable {
             state.queuedBytes = 0
             return (true, dropped)
         }
-        if let refusal { events.refused(by: peer, refusal) }
+        if let failure, isRefused || failure.isUnreachable { events.failed(peer, failure) }
         guard isFirst else { return }
         events.dropped.add(dropped, ordering: .relaxed)
         events.peerIsUnreachable(peer)
@@ -188,6 +210,8 @@ extension StreamRequest {
 }
 
 extension RaftCallError {
+    package var isUnreachable: Bool { if case .unreachable = self { true } else { false } }
+
     /// Whether the peer is there and wants nothing from this node.
     fileprivate var isRefusal: Bool {
         switch self {

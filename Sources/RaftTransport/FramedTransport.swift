@@ -1,4 +1,4 @@
-internal import Bytes
+package import Bytes
 package import Platform
 package import Raft
 package import RaftRuntime
@@ -82,12 +82,13 @@ package final class FramedTransport: RaftTransport {
     ///
     /// - Parameters:
     ///   - delegate: Kept until ``stop()``.
-    ///   - http2: Takes connections that speak HTTP/2, their first bytes unread.
+    ///   - http2: Takes connections that speak HTTP/2, and what was read of them: nothing in the
+    ///     clear. Behind a stage it is those whose TLS is going to; that is the taker's then.
     /// - Returns: Where it listens, with the port the system chose if 0 was asked for.
     /// - Throws: When it cannot listen there.
     package func start(
         delegate: any RaftTransportDelegate,
-        http2: (@Sendable (AcceptedConnection) -> Void)? = nil
+        http2: (@Sendable (AcceptedConnection, ByteSlice) -> Void)? = nil
     ) throws(NetworkError) -> SocketAddress {
         precondition(loops[0].isCurrent, "a transport started outside its first loop")
         let listener = try loops[0].listen(configuration.listenAddress)

@@ -32,19 +32,22 @@ enum NodeSettings {
         )
         settings.cluster?.metadataAcknowledgement =
             configuration.metadataAcks == .leader ? .leader : .quorum
-        if configuration.transport == .framed {
-            settings.cluster?.makeWire = { CallableFramedWire($0) }
-        } else {
-            let files = configuration.tls.map(CredentialFiles.init)
-            settings.cluster?.makeWire = { wire in
-                guard let files else { return GRPCWire(wire) }
-                guard let tls = wire.stage as? NodeTLS else {
-                    preconditionFailure("TLS asked for, and nothing to check certificates with")
-                }
-                return GRPCWire(wire, security: CallSecurity(files, checkedBy: tls))
-            }
+        let files = configuration.tls.map(CredentialFiles.init)
+        let isFramed = configuration.transport == .framed
+        settings.cluster?.makeWire = { wire in
+            let security = files.map { callSecurity($0, wire) }
+            return isFramed
+                ? CallableFramedWire(wire, security: security) : GRPCWire(wire, security: security)
         }
         return settings
+    }
+
+    private static func callSecurity(_ files: CredentialFiles, _ wire: WireSettings) -> CallSecurity
+    {
+        guard let tls = wire.stage as? NodeTLS else {
+            preconditionFailure("TLS asked for, and nothing to check certificates with")
+        }
+        return CallSecurity(files, checkedBy: tls)
     }
 
     private static func raft(_ configuration: ClusterConfiguration) -> RaftConfig {

@@ -134,6 +134,29 @@ import Testing
         #expect(try Self.committed(next) == 42)
     }
 
+    @Test(arguments: 1...8 as ClosedRange<UInt64>)
+    func `what is committed while a coordinator reads its segments is not missed`(
+        seed: UInt64
+    ) throws {
+        let cluster = try PartitionCluster(seed: seed, partition: Self.offsets)
+        let leader = try cluster.leader()
+        let (member, generation) = try Self.form(on: leader)
+        for offset in 0..<20 as Range<Int64> {
+            #expect(try Self.commit(leader, member, generation, offset: offset) == 0)
+        }
+        try cluster.settle()
+        let follower = try #require(cluster.followers(of: leader).first)
+        try follower.flush()
+        follower.cutPower()
+        #expect(try Self.commit(leader, member, generation, offset: 41) == 0)
+        try follower.start()
+        try cluster.settle()
+        let (id, heir) = (cluster.partition, follower.replicaID)
+        try leader.on { try await $0.partition(id)?.replica.transferLeadership(to: heir) }
+        cluster.run(10_000) { follower.epoch != nil }
+        #expect(try Self.committed(follower) == 41)
+    }
+
     @Test func `who waits for a rebalance is told that the coordinator has moved`() throws {
         let cluster = try PartitionCluster(partition: Self.offsets)
         let leader = try cluster.leader()

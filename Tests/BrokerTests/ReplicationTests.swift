@@ -142,6 +142,25 @@ import Testing
         #expect(try leader.produce(.of("2", producer: 5, sequence: 2)).baseOffset == 2)
     }
 
+    @Test func `while leadership is handed over, no batch of a producer is out of order`() throws {
+        let cluster = try PartitionCluster()
+        let leader = try cluster.leader()
+        #expect(try leader.produce(.of("0", producer: 5, sequence: 0)).error == .none)
+        let heir = try #require(cluster.followers(of: leader).first)
+        cluster.wire.passes = { [to = heir.replicaID] message in message.message.to != to }
+        let (id, target) = (cluster.partition, heir.replicaID)
+        try leader.on { try await $0.partition(id)?.replica.transferLeadership(to: target) }
+        for sequence in 1...3 as ClosedRange<Int32> {
+            let answer = try leader.produce(.of("x", producer: 5, sequence: sequence))
+            #expect(answer.error == .notLeaderOrFollower, "sequence \(sequence)")
+        }
+        cluster.wire.passes = nil
+        // It succeeds or is given up.
+        cluster.run(5_000)
+        let next = try cluster.leader()
+        #expect(try next.produce(.of("1", producer: 5, sequence: 1)).baseOffset == 1)
+    }
+
     @Test func `acks of the leader alone do not wait for the others`() throws {
         let cluster = try PartitionCluster()
         let leader = try cluster.leader()

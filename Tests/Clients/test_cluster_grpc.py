@@ -1,5 +1,6 @@
 """Three nodes as their callers know them: gRPC on the Raft port, beside frames and between nodes."""
 
+import itertools
 import pathlib
 import re
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 import uuid
 
 import grpc
@@ -49,7 +51,7 @@ class Node:
                     SERVER, "cluster", "--node-id", str(self.number),
                     "--listen-addr", self.kafka, "--raft-addr", self.raft,
                     "--peers", ",".join(f"{node.number}@{node.raft}" for node in others),
-                    "--data-dir", str(self.directory / "data"), "--admin-addr", "none",
+                    "--data-dir", str(self.directory / "data"), "--admin-addr", "127.0.0.1:0",
                     "--set", f"raft.transport={self.cluster.transport}",
                     "--set", f"cluster.name={NAME}",
                     "--set", "wal.file.bytes=8388608", "--set", "event.loops=2",
@@ -60,6 +62,12 @@ class Node:
     @property
     def log(self):
         return (self.directory / "log").read_text(errors="replace")
+
+    def counted(self, name):
+        address = re.findall(r"ready for Kafka clients.* admin=(\S+)", self.log)[-1]
+        with urllib.request.urlopen(f"http://{address}/metrics", timeout=DEADLINE) as answer:
+            (count,) = re.findall(rf"(?m)^{name} (\S+)$", answer.read().decode())
+        return float(count)
 
     def kill(self):
         self.process.kill()
@@ -352,6 +360,63 @@ def test_calls_of_and_for_strangers_are_refused(pb, stubs, who, where, status, k
     request = pb.ReadIndexRequest(header=header(pb, **who), route=pb.Route(**where))
     code, _, detail = failure(pb, stubs[1].ReadIndex, request)
     assert (code.name, detail.code) == (status, pb.ErrorDetail.Code.Value(kind))
+
+
+MALFORMED, OVERSIZED = "raft_calls_malformed_total", "raft_calls_oversized_total"
+LIMIT = 16 << 20
+
+
+def unary(channel, method):
+    return channel.unary_unary(f"/chronik.raft.RaftService/{method}")
+
+
+def streamed(channel, method):
+    call = channel.stream_unary(f"/chronik.raft.RaftService/{method}")
+    return lambda request, timeout: call(iter([request]), timeout=timeout)
+
+
+CALLS = [
+    (unary, "AppendEntries"), (unary, "RequestVote"), (streamed, "InstallSnapshot"),
+    (unary, "ReadIndex"), (unary, "QueryMetadata"), (unary, "ForwardWrite"), (streamed, "Stream"),
+]
+
+
+@pytest.mark.parametrize("shape, method", CALLS, ids=[method for _, method in CALLS])
+def test_what_is_damaged_or_too_large_is_refused_and_counted(pb, cluster, stubs, shape, method):
+    node = cluster.nodes[0]
+    query(pb, stubs[1])
+    with grpc.insecure_channel(node.raft) as channel:
+        call = shape(channel, method)
+        for name, sent, status in (
+            (MALFORMED, b"\x0a\x7f", grpc.StatusCode.INVALID_ARGUMENT),
+            (OVERSIZED, bytes(LIMIT + 1), grpc.StatusCode.RESOURCE_EXHAUSTED),
+        ):
+            before = node.counted(name)
+            with pytest.raises(grpc.RpcError) as raised:
+                call(sent, timeout=DEADLINE)
+            assert raised.value.code() == status
+            eventually(lambda: node.counted(name) == before + 1, f"{name} counts it once")
+
+
+def test_who_hangs_up_is_not_counted_as_damage(pb, cluster, stubs):
+    node = cluster.nodes[0]
+    before = [node.counted(name) for name in (MALFORMED, OVERSIZED)]
+    with grpc.insecure_channel(node.raft) as channel:
+        silence = threading.Event()
+        for _, method in CALLS:
+            call = channel.stream_unary(f"/chronik.raft.RaftService/{method}")
+            calls = [call.future(iter(silence.wait, True), timeout=DEADLINE) for _ in range(5)]
+            for one in calls:
+                one.cancel()
+        silence.set()
+        # A stream that ends as it should, and one whose sender goes in the middle.
+        beat = pb.StreamRequest(header=header(pb, from_node=2), beat=pb.NodeBeat(sequence=1))
+        assert pb.Stub(channel).Stream(iter([beat]), timeout=DEADLINE).frames == 1
+        gone = pb.Stub(channel).Stream.future(itertools.repeat(beat, 100), timeout=DEADLINE)
+        gone.cancel()
+    for _ in range(20):
+        query(pb, stubs[1])
+    assert [node.counted(name) for name in (MALFORMED, OVERSIZED)] == before
 
 
 def test_framed_nodes_start_grpc_with_the_first_call_only(pb, tmp_path):

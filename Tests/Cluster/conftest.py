@@ -9,6 +9,7 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "Tests/Clients"))
 
+import load  # noqa: E402
 import network as networks  # noqa: E402
 from checker import Checker  # noqa: E402
 from cluster import Cluster, say  # noqa: E402
@@ -92,6 +93,7 @@ def cluster_factory(request, tmp_path, history):
         return cluster
 
     yield make
+    load.stop_all()
     for cluster in made:
         cluster.observer.stop()
         clean = cluster.close()

@@ -15,6 +15,8 @@ import record_batches
 
 SECONDS = 60
 names = itertools.count(1)
+# All that were started since the last `stop_all`.
+begun = []
 # What a client retries by itself and only tells about.
 TRANSIENT = {
     KafkaError._TRANSPORT,
@@ -22,6 +24,15 @@ TRANSIENT = {
     KafkaError._RESOLVE,
     KafkaError._TIMED_OUT,
 }
+
+
+def stop_all():
+    """Ends what a test that failed has left behind."""
+    for load in begun:
+        load.stopping.set()
+    for load in begun:
+        load.thread.join(10)
+    begun.clear()
 
 
 class ProducerLoad:
@@ -61,6 +72,7 @@ class ProducerLoad:
         self.thread = threading.Thread(target=self.run, name=self.name, daemon=True)
 
     def start(self):
+        begun.append(self)
         self.thread.start()
         return self
 
@@ -180,6 +192,7 @@ class ConsumerLoad:
         self.thread = threading.Thread(target=self.run, name=self.name, daemon=True)
 
     def start(self):
+        begun.append(self)
         self.thread.start()
         return self
 
@@ -237,6 +250,7 @@ class SteadyConsumerLoad:
         self.thread = threading.Thread(target=self.run, name=self.name, daemon=True)
 
     def start(self):
+        begun.append(self)
         self.thread.start()
         return self
 

@@ -2,6 +2,7 @@
 
 import itertools
 
+import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from cluster import eventually
@@ -97,6 +98,42 @@ def test_a_group_survives_the_loss_of_its_coordinator(cluster, history, topic, v
     for partition in range(PARTITIONS):
         offsets = sorted(offset for p, offset in read if p == partition)
         assert offsets == list(range(len(offsets)))
+    verify(cluster, topic, PARTITIONS)
+
+
+@pytest.mark.parametrize("transport", ["framed", "grpc"], indirect=True)
+def test_a_new_group_reads_everything_while_a_leader_is_dead_and_once_it_is_back(
+    cluster, history, topic, verify
+):
+    create_topic(cluster, history, topic, PARTITIONS)
+    load = ProducerLoad(cluster, history, topic, PARTITIONS).start()
+    load.wait_acknowledged(100)
+    victim = cluster.wait_leader(topic, 0)
+    history.add("fault", fault="kill", node=victim.number)
+    victim.kill()
+    load.wait_acknowledged(100)
+    total = load.finish()
+
+    def read_all(group):
+        consumer = make_consumer(cluster, group)
+        consumer.subscribe([topic])
+        found = set()
+
+        def enough():
+            for message in consumer.consume(500, timeout=0.2):
+                if message.error():
+                    assert message.error().retriable(), message.error()
+                else:
+                    found.add((message.partition(), message.offset()))
+            return len(found) >= total
+
+        eventually(enough, f"{group} reads {total} records", SECONDS)
+        consumer.close()
+
+    read_all(f"{topic}-first")
+    victim.start().wait_ready()
+    read_all(f"{topic}-second")
+    cluster.wait_healthy()
     verify(cluster, topic, PARTITIONS)
 
 

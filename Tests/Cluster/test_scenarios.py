@@ -7,7 +7,7 @@ import time
 import pytest
 from confluent_kafka import Producer
 
-from cluster import eventually, say
+from cluster import METADATA, eventually, say
 from load import ConsumerLoad, Prober, ProducerLoad, create_topic, setting
 
 PARTITIONS = 3
@@ -217,8 +217,19 @@ def test_a_follower_away_past_the_end_of_the_log_gets_a_snapshot(cluster_factory
     writer.wait_acknowledged(20)
     writer.finish()
     cluster.wait_healthy()
+    # What it got is enough to lead with: offsets, producers, and all of the metadata.
+    status, body = leader.transfer(topic, 0, follower)
+    assert status == 200, body
+    second = ProducerLoad(cluster, history, topic, 1).start()
+    second.wait_acknowledged(20)
+    known = cluster.wait_leader(METADATA)
+    if known is not follower:
+        status, body = known.transfer(METADATA, 0, follower)
+        assert status == 200, body
+    create_topic(cluster, history, f"{topic}-after", 1)
+    second.finish()
     checker = verify(cluster, topic, 1)
-    assert checker.replicas[topic, 0][0].high >= 640
+    assert checker.replicas[topic, 0][0].high >= 660
     after = sum(node.metric("raft_snapshot_transfers_total") for node in cluster.nodes)
     assert after > before
 

@@ -14,7 +14,7 @@ from cluster import say
 from load import ProducerLoad, SteadyConsumerLoad, create_topic, setting
 
 SCHEDULES = setting("CHRONIK_CLUSTER_SCHEDULES", 2)
-SECONDS = setting("CHRONIK_CLUSTER_SECONDS", 10)
+SECONDS = setting("CHRONIK_CLUSTER_SECONDS", 15)
 SEED = setting("CHRONIK_SEED", random.randrange(2**31))
 PARTITIONS = 3
 TRANSPORTS = os.environ.get("CHRONIK_TRANSPORTS", "framed,grpc").split(",")

@@ -16,7 +16,7 @@ import Testing
     private static func node(
         _ id: UInt64,
         _ groups: [ProbeGroup],
-        ticks: Int = 4
+        ticks: Int = 20
     ) async throws -> ProbeNode {
         let loop = platform.loops[Int(id) - 1]
         return try await on(loop) {
@@ -30,6 +30,19 @@ import Testing
                 loop: loop,
                 config: config
             )
+        }
+    }
+
+    /// Whoever comes to lead group 7, and one who follows it.
+    private static func leader(
+        among nodes: [ProbeNode]
+    ) async throws -> (leader: ProbeNode, follower: ProbeNode) {
+        while true {
+            for node in nodes where try await on(node.loop, { node.info(7)?.isLeader ?? false }) {
+                let other = nodes.first { $0.id != node.id }
+                return (node, try #require(other))
+            }
+            await Task.yield()
         }
     }
 
@@ -55,15 +68,15 @@ import Testing
         for node in nodes {
             node.connect(addresses.filter { $0.key != node.id.rawValue })
         }
-        await nodes[1].lead(7)
-        let client = RaftServiceClient(at: try #require(addresses[2]))
+        let (leader, follower) = try await Self.leader(among: nodes)
+        let client = RaftServiceClient(at: try #require(addresses[leader.id.rawValue]))
         var last = ForwardWriteResponse()
         for number in 0..<100 {
             last = try await client.forwardWrite(Self.write("k\(number)"), within: .seconds(10))
         }
         // Who does not lead says who does.
-        let other = RaftServiceClient(at: try #require(addresses[3]))
-        await #expect(throws: RaftCallError.raft(.notLeader(leader: ReplicaID(2)))) {
+        let other = RaftServiceClient(at: try #require(addresses[follower.id.rawValue]))
+        await #expect(throws: RaftCallError.raft(.notLeader(leader: leader.id))) {
             try await other.forwardWrite(Self.write("x"), within: .seconds(10))
         }
         // A later write is committed only with what came before it, and so it is everywhere soon.
@@ -125,6 +138,35 @@ import Testing
     }
 
     @Test(.timeLimit(.minutes(10)))
+    func `the first frame to a peer that has just called arrives, however often it was not there`()
+        async throws
+    {
+        let sink = FrameLog()
+        let (first, port) = try serve(sink)
+        first.stop()
+        let transport = GRPCTransport(identity: Self.identity(2), loop: Self.platform.loops[1])
+        transport.start(delegate: sink)
+        let peer = ReplicaID(1)
+        transport.setPeers([peer: SocketAddress(host: "127.0.0.1", port: port)])
+        let beat = PeerFrame.beat(NodeBeat(sequence: 1, answered: 0, incarnation: 1))
+        for _ in 0..<3 {
+            let known = sink.unreachable.count
+            transport.send(beat, to: peer)
+            while sink.unreachable.count == known { await Task.yield() }
+        }
+        let (second, _) = try serve(sink, port: port)
+        let dropped = transport.droppedFrames
+        transport.peerIsAlive(peer)
+        transport.send(beat, to: peer)
+        while sink.flat(.liveness).isEmpty, transport.droppedFrames == dropped {
+            await Task.yield()
+        }
+        #expect(sink.flat(.liveness) == [beat] && transport.droppedFrames == dropped)
+        transport.stop()
+        second.stop()
+    }
+
+    @Test(.timeLimit(.minutes(10)))
     func `a refused stream names both clusters and is not hammered`() async throws {
         let metrics = MetricsRegistry()
         let sink = FrameLog()
@@ -133,7 +175,7 @@ import Testing
         let transport = GRPCTransport(
             identity: ServiceIdentity(cluster: "another", node: ReplicaID(2)),
             loop: Self.platform.loops[1],
-            onRefusal: { _, error in refusals.withLock { $0.append(error) } }
+            onFailure: { _, error in refusals.withLock { $0.append(error) } }
         )
         transport.start(delegate: sink)
         let peer = ReplicaID(1)

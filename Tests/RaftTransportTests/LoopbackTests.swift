@@ -122,7 +122,8 @@ import Testing
         let (stream, arrivals) = AsyncStream<Void>.makeStream()
         let node = try await RealNode(
             1,
-            http2: { connection in
+            http2: { connection, read in
+                #expect(read.isEmpty)
                 handed.withLock { $0 = connection }
                 arrivals.yield()
             }

@@ -31,6 +31,30 @@ import Testing
         await #expect(throws: PeerCallError.unreachable) { try await one.ask(two) }
         await one.transport.stop()
     }
+
+    @Test func `a peer that hears a call and never answers is waited for no longer than asked`()
+        async throws
+    {
+        let one = try await Asking(1)
+        let two = try await Asking(2)
+        let addresses = [one.id: one.address, two.id: two.address]
+        for node in [one, two] { node.transport.setPeers(addresses) }
+        two.calls.serve { _, call in call.payload }
+        while (try? await one.ask(two)) == nil {}
+        let heard = two.heard
+        two.isSilent = true
+        let clock = ContinuousClock()
+        let waited = await clock.measure {
+            await #expect(throws: PeerCallError.timedOut) {
+                try await one.ask(two, within: .milliseconds(300))
+            }
+        }
+        #expect(waited >= .milliseconds(300) && two.heard == heard + 1)
+        // The connection is as good as before, and what comes too late is nobody's answer.
+        two.isSilent = false
+        #expect(try await one.ask(two, ByteSlice("again")) == ByteSlice("again"))
+        for node in [one, two] { await node.transport.stop() }
+    }
 }
 
 private final class Asking: RaftTransportDelegate {
@@ -38,6 +62,16 @@ private final class Asking: RaftTransportDelegate {
     let transport: FramedTransport
     let calls: PeerCalls
     private let bound = Mutex(SocketAddress(host: "", port: 0))
+    private let silence = Mutex((isKept: false, heard: 0))
+
+    /// Whether calls are heard and left alone.
+    var isSilent: Bool {
+        get { silence.withLock { $0.isKept } }
+        set { silence.withLock { $0.isKept = newValue } }
+    }
+
+    /// Calls that arrived.
+    var heard: Int { silence.withLock { $0.heard } }
 
     var address: SocketAddress { bound.withLock { $0 } }
 
@@ -67,18 +101,24 @@ private final class Asking: RaftTransportDelegate {
     func ask(
         _ peer: Asking,
         _ payload: ByteSlice = ByteSlice(),
-        operation: UInt8 = 1
+        operation: UInt8 = 1,
+        within patience: Int64 = .seconds(30)
     ) async throws -> ByteSlice {
         // From the other loop than that of the calls.
         let (calls, peer) = (calls, peer.id)
         return try await Task(executorPreference: Machine.platform.loops[1]) {
-            try await calls.call(peer, operation, payload, within: .seconds(30))
+            try await calls.call(peer, operation, payload, within: patience)
         }.value
     }
 
     func received(_ frame: PeerFrame, from peer: ReplicaID) {
         switch frame {
-        case .call(let call): calls.received(call, from: peer)
+        case .call(let call):
+            let isIgnored = silence.withLock { silence in
+                silence.heard += 1
+                return silence.isKept
+            }
+            if !isIgnored { calls.received(call, from: peer) }
         case .answer(let answer): calls.received(answer, from: peer)
         case .messages, .beat, .snapshotChunk, .snapshotAnswer: break
         }

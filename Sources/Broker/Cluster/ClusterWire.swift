@@ -1,3 +1,4 @@
+package import Bytes
 package import Platform
 package import Raft
 package import RaftRuntime
@@ -64,10 +65,10 @@ package final class FramedWire: ClusterWire {
         try start(delegate: delegate, http2: nil)
     }
 
-    /// Starts with somebody who takes connections that speak HTTP/2, their first bytes unread.
+    /// Starts with somebody who takes connections that speak HTTP/2, and what was read of them.
     package func start(
         delegate: any RaftTransportDelegate,
-        http2: (@Sendable (AcceptedConnection) -> Void)?
+        http2: (@Sendable (AcceptedConnection, ByteSlice) -> Void)?
     ) throws {
         _ = try frames.start(delegate: delegate, http2: http2)
     }

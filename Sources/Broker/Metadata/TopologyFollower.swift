@@ -25,6 +25,8 @@ actor TopologyFollower {
     /// What the log has of partitions that wait for room on the disk.
     private var waitingForRoom: [UInt64: RecoveredGroup] = [:]
     private var queue: [Step] = []
+    /// What is taken over from the log and not started yet.
+    private var starting: (groupID: UInt64, file: UInt64)?
     /// Until what was there at the start is started, what changes waits.
     private var isRunning = true
 
@@ -94,6 +96,18 @@ actor TopologyFollower {
         Task.immediate(executorPreference: loop) { await self.run() }
     }
 
+    /// Keeps what the log has of groups that are not started yet; call before any of its files may
+    /// go.
+    ///
+    /// Of topics that the metadata's segments do not name, the node learns later.
+    func pinUnstarted() async {
+        var files = recovered.oldestFiles
+        if let starting { files[starting.groupID] = starting.file }
+        for (group, file) in files.sorted(by: { $0.key < $1.key }) {
+            await relief.pin(group, from: file)
+        }
+    }
+
     /// What the log has of the metadata's own group.
     func takeMetadata(voters: [Int32]) throws -> RecoveredGroup? {
         try takeRecovered(MetadataService.groupID, voters)
@@ -135,6 +149,7 @@ actor TopologyFollower {
             group == MetadataService.groupID
                 || image.partition(ofGroup: group)?.assignment.isHosted(on: nodeID) == true
         }
+        for storage in left { await relief.unpin(storage.group) }
         for storage in left where image.partition(ofGroup: storage.group) != nil {
             await shard(of: storage.group).keepTombstone(storage)
         }
@@ -218,9 +233,12 @@ actor TopologyFollower {
             if topic.name == InternalTopic.consumerOffsets.rawValue {
                 start.prepare = groups.prepare(partition: id.partition, on: shard(of: groupID).loop)
             }
+            starting = remembered.map { (groupID, $0.oldestFile) }
             _ = try await shard(of: groupID).start(start)
+            starting = nil
             await relief.unpin(groupID)
         } catch {
+            starting = nil
             await couldNotStart(id, topicID, groupID, remembered, error)
         }
     }

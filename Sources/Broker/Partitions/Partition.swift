@@ -133,7 +133,11 @@ final class Partition: @unchecked Sendable {
         duplicate: (AppendResult) -> Void
     ) throws(AppendProblem) {
         guard !hasFailed else { throw AppendProblem(.kafkaStorageError) }
-        guard let epoch = leaderEpoch else { throw AppendProblem(.notLeaderOrFollower) }
+        // Before the sequence is looked at: of several batches of a producer the first would not be
+        // taken, and the others called out of order.
+        guard let epoch = leaderEpoch, replica.takesProposals(in: Term(UInt64(epoch))) else {
+            throw AppendProblem(.notLeaderOrFollower)
+        }
         guard batch.bytes.count <= maxBytes else {
             throw AppendProblem(
                 .messageTooLarge,

@@ -55,7 +55,13 @@ extension PartitionShard {
         } catch {
             let hasOthers = storage.hasOtherVoters(than: manager.replicaID)
             guard hasOthers, error == .compacted, log.appliedRaftIndex == 0 else {
-                throw StartProblem.missingEntries(start.id, hasOthers: hasOthers)
+                throw StartProblem.missingEntries(
+                    start.id,
+                    found: "the segments end with entry \(log.appliedRaftIndex), the log has "
+                        + "\(storage.firstIndex) to \(storage.lastIndex) and knows "
+                        + "\(storage.hardState.commit) as committed",
+                    hasOthers: hasOthers
+                )
             }
             environment.log.warning(
                 "the data of a partition is gone; it is fetched from another replica",

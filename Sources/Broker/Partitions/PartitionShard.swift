@@ -433,6 +433,17 @@ actor PartitionShard {
         }
         let limit = min(maxBytes, item.maxBytes)
         guard limit > 0 || mustReturnOne else { return outcome }
+        if partition.leaderEpoch != nil, item.offset > partition.log.logEndOffset.rawValue,
+            !partition.replica.isAlone
+        {
+            // Whoever asks may have read more than is here: from another that leads by now, of which
+            // this one has not heard. To be told that the offset is out of range would cost that
+            // consumer its place.
+            guard (try? await partition.replica.readIndex()) != nil else {
+                return ReadOutcome(error: .notLeaderOrFollower)
+            }
+            outcome.highWatermark = partition.log.logEndOffset.rawValue
+        }
         switch partition.log.read(
             from: Offset(item.offset),
             maxBytes: max(0, limit),
@@ -534,13 +545,13 @@ struct PartitionStart: Sendable {
 
 /// Why a partition could not be started.
 enum StartProblem: Error, CustomStringConvertible {
-    case missingEntries(TopicPartition, hasOthers: Bool)
+    case missingEntries(TopicPartition, found: String, hasOthers: Bool)
 
     var description: String {
         switch self {
-        case .missingEntries(let id, let hasOthers):
+        case .missingEntries(let id, let found, let hasOthers):
             "\(id) lacks entries between its segments and the write-ahead log: its directory is"
-                + " gone or incomplete; "
+                + " gone or incomplete (\(found)); "
                 + (hasOthers
                     ? "stop the node and delete the partition's directory, and it is fetched from"
                         + " another replica"

@@ -42,6 +42,7 @@
           reserved))                                                                               \
     ENTRY(void, grpc_call_details_destroy, (grpc_call_details *details), (details))                \
     ENTRY(void, grpc_call_details_init, (grpc_call_details *details), (details))                   \
+    ENTRY(int, grpc_call_failed_before_recv_message, (const grpc_call *c), (c))                    \
     ENTRY(grpc_call_error, grpc_call_start_batch, (grpc_call *call, const grpc_op *ops,            \
           size_t nops, void *tag, void *reserved), (call, ops, nops, tag, reserved))               \
     ENTRY(void, grpc_call_unref, (grpc_call *call), (call))                                        \

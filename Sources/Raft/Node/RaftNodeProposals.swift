@@ -72,6 +72,11 @@ extension RaftNode {
         return ProposalReceipt(first: index, last: index, term: term)
     }
 
+    /// Whether it leads and appends what is proposed, as long as that is not too much.
+    public var takesProposals: Bool {
+        role == .leader && transferee == nil && progress.place(of: id) != nil
+    }
+
     /// Whether this replica may append so much now.
     private mutating func admit(bytes: Int) throws(RaftProposalError) {
         guard role == .leader else { throw .notLeader(leader: leader) }

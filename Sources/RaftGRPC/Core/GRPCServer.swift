@@ -168,7 +168,10 @@ package final class GRPCServer: @unchecked Sendable {
     }
 
     private func requestCall(_ running: Running) {
-        let call = ServerCall { [self] call in released(call) }
+        let call = ServerCall(
+            onOversized: { [service] in service.oversized.increment() },
+            onRelease: { [self] call in released(call) }
+        )
         call.accept(from: running.server, running.completions.queue) { [self] succeeded in
             // Not when the server is being stopped.
             guard succeeded else { return }

@@ -15,16 +15,23 @@ final class ServerCall: @unchecked Sendable {
     private let hasEnded = Atomic(false)
     /// Batches under way, and one more until the call is finished.
     private let uses = Atomic(1)
+    private let onOversized: @Sendable () -> Void
     private let onRelease: @Sendable (ServerCall) -> Void
 
     /// What is called; known once it has begun.
     private(set) var path = ""
     private var deadline = gpr_timespec()
 
-    /// - Parameter onRelease: Called when the call is over and gRPC has forgotten it.
-    init(onRelease: @escaping @Sendable (ServerCall) -> Void) {
+    /// - Parameters:
+    ///   - onOversized: Called when gRPC refuses a message for its length, which ends the call.
+    ///   - onRelease: Called when the call is over and gRPC has forgotten it.
+    init(
+        onOversized: @escaping @Sendable () -> Void,
+        onRelease: @escaping @Sendable (ServerCall) -> Void
+    ) {
         guard let call = cgrpc_call_make() else { preconditionFailure("no memory for a call") }
         self.call = call
+        self.onOversized = onOversized
         self.onRelease = onRelease
     }
 
@@ -69,9 +76,14 @@ final class ServerCall: @unchecked Sendable {
     ///
     /// Nothing happens when the call is finished.
     func receive(_ body: @escaping @Sendable (ByteSlice?) -> Void) {
-        start({ [self] succeeded in body(succeeded ? call.takeMessage() : nil) }) { tag in
-            cgrpc_receive(call, tag)
-        }
+        start(
+            { [self] succeeded in
+                // A message was there, and gRPC itself did not take it.
+                if !succeeded && cgrpc_call_had_message(call) != 0 { onOversized() }
+                body(succeeded ? call.takeMessage() : nil)
+            },
+            from: { tag in cgrpc_receive(call, tag) }
+        )
     }
 
     /// Ends the call; a second time does nothing.

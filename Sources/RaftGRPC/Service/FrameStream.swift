@@ -32,7 +32,7 @@ final class FrameStream: Sendable {
         case .success(let request):
             if let known = header.withLock({ $0 }) {
                 if let again = request.header, again != known {
-                    return fail(.malformed("the header changes within a stream"))
+                    return nonsense("the header changes within a stream")
                 }
                 guard let frame = request.frame else { return receive() }
                 handOver(frame, from: known)
@@ -45,7 +45,7 @@ final class FrameStream: Sendable {
     /// Checks who sends before anything is taken from it; only then reads on.
     private func open(_ request: StreamRequest) {
         guard let header = request.header else {
-            return fail(.malformed("a stream without a header"))
+            return nonsense("a stream without a header")
         }
         let loop = service.loop(of: header.from)
         loop.execute { [self] in
@@ -56,6 +56,7 @@ final class FrameStream: Sendable {
                     return fail(error)
                 }
                 service.lives.opened(header)
+                service.onArrival(ReplicaID(header.from))
                 self.header.withLock { $0 = header }
                 if let frame = request.frame { deliver(frame, from: header) }
                 receive()
@@ -85,6 +86,11 @@ final class FrameStream: Sendable {
             close()
             call.finish(.success(Numbers(frames.load(ordering: .relaxed)).encoded()))
         }
+    }
+
+    private func nonsense(_ what: String) {
+        service.malformed.increment()
+        fail(.malformed(what))
     }
 
     private func fail(_ error: RaftCallError) {

@@ -50,12 +50,15 @@ package final class RaftService: Sendable {
     let answers: CallAnswers
     let delegate: any RaftTransportDelegate
     private let vouch: Vouch?
+    /// Told of a node that has opened a stream.
+    let onArrival: @Sendable (ReplicaID) -> Void
     let lives = NodeLives()
     private let loops: [EventLoop]
     private let nextLoop = Atomic(0)
     private let answerTimeout: Int64
     private let installTimeout: Int64
-    private let malformed: Counter
+    let malformed: Counter
+    let oversized: Counter
     private let refused: Counter
 
     /// Makes the service of a node.
@@ -66,6 +69,7 @@ package final class RaftService: Sendable {
     ///   - answers: What the replicas send through, so that calls hear what they answer.
     ///   - delegate: Whom the transport would tell what arrived.
     ///   - vouch: Asked whether a caller may call itself the node that it does.
+    ///   - onArrival: Told of a node that has opened a stream.
     ///   - metrics: Where refused calls are counted.
     ///   - loops: Where calls are worked on.
     ///   - answerTimeout: How long a replica may take to answer, in nanoseconds; Raft passes over
@@ -77,6 +81,7 @@ package final class RaftService: Sendable {
         answers: CallAnswers,
         delegate: any RaftTransportDelegate,
         vouch: Vouch? = nil,
+        onArrival: @escaping @Sendable (ReplicaID) -> Void = { _ in },
         metrics: MetricsRegistry = MetricsRegistry(),
         loops: [EventLoop],
         answerTimeout: Int64 = .seconds(2),
@@ -88,9 +93,14 @@ package final class RaftService: Sendable {
         self.answers = answers
         self.delegate = delegate
         self.vouch = vouch
+        self.onArrival = onArrival
         malformed = metrics.counter(
             "raft_calls_malformed_total",
             "Messages of calls on the Raft port that made no sense."
+        )
+        oversized = metrics.counter(
+            "raft_calls_oversized_total",
+            "Messages of calls on the Raft port refused for their length."
         )
         refused = metrics.counter(
             "raft_calls_refused_total",
@@ -151,6 +161,7 @@ package final class RaftService: Sendable {
     ) {
         call.receive { [self] bytes in
             guard let bytes else {
+                // Not counted: whoever hangs up before asking looks the same.
                 call.finish(.failure(.malformed("a call without a request")))
                 return
             }

@@ -57,6 +57,7 @@ final class SnapshotStream: Sendable {
                     do throws(RaftCallError) {
                         try await take(request, on: loop)
                     } catch {
+                        if case .malformed = error { service.malformed.increment() }
                         call.finish(.failure(error))
                     }
                 }

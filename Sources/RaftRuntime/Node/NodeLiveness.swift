@@ -77,8 +77,10 @@ struct NodeLiveness {
         guard let place = peers.firstIndex(where: { $0.id == id }) else { return nil }
         let isRestart = peers[place].incarnation.map { $0 != beat.incarnation } ?? false
         if isRestart {
-            // A late beat of an earlier life says nothing.
-            guard beat.incarnation > peers[place].incarnation ?? 0 else { return nil }
+            // A late beat of an earlier life says nothing. One that comes long after the later life
+            // was last heard is of the node itself: the other was not, and is gone.
+            let isLater = beat.incarnation > peers[place].incarnation ?? 0
+            guard isLater || !told.isHeard(id) else { return nil }
             peers[place].received = 0
             peers[place].answered = 0
             restartedPeers.insert(id)

@@ -162,6 +162,12 @@ public final class PartitionReplica: @unchecked Sendable {
     /// Whether proposals are taken: it leads, and everything of earlier terms is applied.
     package var isReadyLeader: Bool { announcedTerm != nil }
 
+    /// Whether it leads in this term and does not hand that over; known at once, where
+    /// ``onLeadership`` comes at the end of the turn.
+    package func takesProposals(in term: Term) -> Bool {
+        node.term == term && node.takesProposals && !isStopped && !hasFailed
+    }
+
     /// Whether nothing is said in its group until something happens.
     package var isQuiescent: Bool { node.isQuiescent }
 

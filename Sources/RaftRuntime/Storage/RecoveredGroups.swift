@@ -71,6 +71,9 @@ package final class RecoveredGroups: @unchecked Sendable {
     /// Groups that were found and not taken over yet.
     package var groups: [UInt64] { storages.keys.sorted() }
 
+    /// The lowest WAL file that each of them needs.
+    package var oldestFiles: [UInt64: UInt64] { storages.mapValues(\.oldestFile) }
+
     /// The lowest WAL file that any of them needs.
     var oldestFile: UInt64 { storages.values.map(\.oldestFile).min() ?? .max }
 

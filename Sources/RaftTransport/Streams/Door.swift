@@ -1,3 +1,4 @@
+internal import Bytes
 internal import Platform
 internal import Raft
 internal import RaftRuntime
@@ -31,15 +32,15 @@ final class Door: Sendable {
     private let identity: NodeIdentity
     private let maxUnfinished: Int
     private let state = Mutex(State())
-    /// Where connections go that speak HTTP/2.
-    let takesHTTP2: (@Sendable (AcceptedConnection) -> Void)?
+    /// Where connections go that speak HTTP/2, and what was read of them.
+    let takesHTTP2: (@Sendable (AcceptedConnection, ByteSlice) -> Void)?
     /// Told of a peer that was let in.
     private let onArrival: @Sendable (ReplicaID) -> Void
 
     init(
         _ identity: NodeIdentity,
         maxUnfinished: Int,
-        takesHTTP2: (@Sendable (AcceptedConnection) -> Void)?,
+        takesHTTP2: (@Sendable (AcceptedConnection, ByteSlice) -> Void)?,
         onArrival: @escaping @Sendable (ReplicaID) -> Void
     ) {
         self.identity = identity

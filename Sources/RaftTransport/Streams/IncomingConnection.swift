@@ -105,21 +105,37 @@ actor IncomingConnection {
     private func isOurs() async throws -> Bool {
         if let stage = context.configuration.stage {
             try await expect(.tls)
+            if let take = door.takesHTTP2 {
+                let hello = try await ClientHello.read(from: socket)
+                if ClientHello.offersHTTP2(hello) {
+                    handOver(hello, to: take)
+                    return false
+                }
+                socket = ReplayedSocket(hello, then: socket)
+            }
             socket = try await stage.accepted(socket)
         }
         guard let first = try await socket.peek() else { throw GreetingError.ended }
         switch ProtocolSniffer.find(first) {
         case .frames: return true
         case .http2:
-            // What comes out of a stage is no descriptor that could be given away.
+            // What comes out of a stage is no descriptor that could be given away: whoever wants
+            // HTTP/2 inside of TLS has to say so in the hello.
             guard context.configuration.stage == nil, let take = door.takesHTTP2 else {
                 throw GreetingError.notChronik
             }
-            isEnding = true
-            take(socket.detach())
+            handOver(ByteSlice(), to: take)
             return false
         case .tls, .unknown: throw GreetingError.notChronik
         }
+    }
+
+    private func handOver(
+        _ read: ByteSlice,
+        to take: @Sendable (AcceptedConnection, ByteSlice) -> Void
+    ) {
+        isEnding = true
+        take(socket.detach(), read)
     }
 
     private func expect(_ wanted: ProtocolSniffer.Found) async throws {

@@ -1,5 +1,8 @@
 import Broker
+import Bytes
+import Glibc
 import Platform
+import Raft
 import RaftGRPC
 import RaftRuntime
 import Synchronization
@@ -12,7 +15,14 @@ import TLS
 final class CallDoor: Sendable {
     private static let log = Logger("raft-calls")
 
+    /// Relayed connections at once; more are closed.
+    private static let maxRelayed = 256
+
     private let server: GRPCServer
+    private let isSecured: Bool
+    /// Where gRPC listens for what is relayed, once it does.
+    private let inner = Mutex<SocketAddress?>(nil)
+    private let relayed = Atomic(0)
     private let limiter: LogLimiter
     private let platform: any HostPlatform
     private let worker = Mutex<Worker?>(nil)
@@ -22,7 +32,8 @@ final class CallDoor: Sendable {
         answers: CallAnswers,
         node: ClusterNode,
         delegate: any RaftTransportDelegate,
-        security: CallSecurity? = nil
+        security: CallSecurity? = nil,
+        onArrival: @escaping @Sendable (ReplicaID) -> Void = { _ in }
     ) {
         platform = settings.platform
         limiter = LogLimiter(every: .seconds(10), clock: settings.platform.clock)
@@ -32,21 +43,31 @@ final class CallDoor: Sendable {
             answers: answers,
             delegate: delegate,
             vouch: security?.vouch,
+            onArrival: onArrival,
             metrics: settings.metrics,
             loops: settings.platform.loops
         )
         var configuration = GRPCServer.Configuration()
         configuration.credentials = security?.files
+        isSecured = security != nil
         server = GRPCServer(service, configuration)
     }
 
     /// Has gRPC listen by itself, as it must where it is to secure connections.
     func listen(on address: SocketAddress) throws { _ = try server.listen(on: address) }
 
-    func enter(_ connection: AcceptedConnection) {
+    /// Serves a connection, of which `read` was read already: nothing in the clear.
+    ///
+    /// TLS is gRPC's own, and gRPC takes it only where it listens: such a connection is relayed to
+    /// a loopback port, where nobody finds more than on the Raft port itself.
+    func enter(_ connection: AcceptedConnection, read: ByteSlice = ByteSlice()) {
         start().execute { [self] in
-            do throws(GRPCLibrary.Missing) {
-                try server.adopt(connection)
+            do {
+                if isSecured {
+                    try relay(connection, read)
+                } else {
+                    try server.adopt(connection)
+                }
             } catch {
                 limiter.limited { suppressed in
                     Self.log.error(
@@ -55,6 +76,39 @@ final class CallDoor: Sendable {
                     )
                 }
             }
+        }
+    }
+
+    private func relay(_ connection: AcceptedConnection, _ read: ByteSlice) throws {
+        let address: SocketAddress
+        do {
+            address = try innerAddress()
+        } catch {
+            Glibc.close(connection.descriptor)
+            throw error
+        }
+        let loop = platform.loops[0]
+        loop.execute { [self] in
+            guard let caller = try? loop.adopt(connection) else { return }
+            guard relayed.add(1, ordering: .relaxed).newValue <= Self.maxRelayed else {
+                relayed.subtract(1, ordering: .relaxed)
+                return caller.close()
+            }
+            Task.immediate(executorPreference: loop) {
+                await CallRelay.run(caller, first: read, to: address, on: loop)
+                relayed.subtract(1, ordering: .relaxed)
+            }
+        }
+    }
+
+    private func innerAddress() throws -> SocketAddress {
+        try inner.withLock { inner throws(any Error) in
+            if let inner { return inner }
+            try GRPCLibrary.load()
+            let any = SocketAddress(host: "127.0.0.1", port: 0)
+            let address = SocketAddress(host: any.host, port: try server.listen(on: any))
+            inner = address
+            return address
         }
     }
 

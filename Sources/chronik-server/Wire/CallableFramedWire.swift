@@ -8,12 +8,14 @@ import Synchronization
 /// Frames between the nodes; on the same port gRPC for whoever speaks that.
 final class CallableFramedWire: ClusterWire {
     private let settings: WireSettings
+    private let security: CallSecurity?
     private let frames: FramedWire
     private let answers: CallAnswers
     private let door = Mutex<CallDoor?>(nil)
 
-    init(_ settings: WireSettings) {
+    init(_ settings: WireSettings, security: CallSecurity? = nil) {
         self.settings = settings
+        self.security = security
         frames = FramedWire(settings)
         answers = CallAnswers(over: frames.transport)
     }
@@ -23,9 +25,15 @@ final class CallableFramedWire: ClusterWire {
     func setPeers(_ addresses: [ReplicaID: SocketAddress]) { frames.setPeers(addresses) }
 
     func start(_ node: ClusterNode, delegate: any RaftTransportDelegate) throws {
-        let door = CallDoor(settings, answers: answers, node: node, delegate: delegate)
+        let door = CallDoor(
+            settings,
+            answers: answers,
+            node: node,
+            delegate: delegate,
+            security: security
+        )
         self.door.withLock { $0 = door }
-        try frames.start(delegate: delegate) { door.enter($0) }
+        try frames.start(delegate: delegate) { door.enter($0, read: $1) }
     }
 
     func stop() async {

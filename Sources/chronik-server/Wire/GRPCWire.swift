@@ -27,7 +27,7 @@ final class GRPCWire: ClusterWire {
         self.settings = settings
         self.security = security
         let loop = settings.platform.loops[0]
-        let refusals = LogLimiter(every: .seconds(10), clock: settings.platform.clock)
+        let failures = LogLimiter(every: .seconds(10), clock: settings.platform.clock)
         var configuration = GRPCTransport.Configuration()
         configuration.credentials = security?.files
         streams = GRPCTransport(
@@ -35,11 +35,15 @@ final class GRPCWire: ClusterWire {
             loop: loop,
             configuration: configuration
         ) { peer, error in
-            refusals.limited { suppressed in
-                Self.log.error(
-                    "another node refuses this one",
-                    ["peer": "\(peer)", "error": "\(error)", "suppressed": "\(suppressed)"]
-                )
+            failures.limited { suppressed in
+                let facts: KeyValuePairs = [
+                    "peer": "\(peer)", "error": "\(error)", "suppressed": "\(suppressed)",
+                ]
+                if error.isUnreachable {
+                    Self.log.warning("another node cannot be reached", facts)
+                } else {
+                    Self.log.error("another node refuses this one", facts)
+                }
             }
         }
         answers = CallAnswers(over: streams)
@@ -57,7 +61,8 @@ final class GRPCWire: ClusterWire {
             answers: answers,
             node: node,
             delegate: delegate,
-            security: security
+            security: security,
+            onArrival: { [streams] in streams.peerIsAlive($0) }
         )
         let listener = security == nil ? try loop.listen(settings.listen) : nil
         if listener == nil { try door.listen(on: settings.listen) }

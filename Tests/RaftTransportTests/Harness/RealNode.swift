@@ -31,7 +31,7 @@ final class RealNode: Sendable {
         cluster: String = "test",
         incarnation: UInt64 = 1,
         port: UInt16 = 0,
-        http2: (@Sendable (AcceptedConnection) -> Void)? = nil,
+        http2: (@Sendable (AcceptedConnection, ByteSlice) -> Void)? = nil,
         _ change: (inout FramedTransportConfiguration) -> Void = { _ in }
     ) async throws {
         id = ReplicaID(number)

@@ -203,6 +203,10 @@ static inline grpc_call_error cgrpc_watch_close(cgrpc_call *call, void *tag) {
     op.data.recv_close_on_server.cancelled = &call->cancelled;
     return grpc_call_start_batch(call->call, &op, 1, tag, NULL);
 }
+/* Whether the last receive failed for the message and not for the connection. */
+static inline int cgrpc_call_had_message(const cgrpc_call *call) {
+    return !grpc_call_failed_before_recv_message(call->call);
+}
 static inline grpc_call_error cgrpc_receive(cgrpc_call *call, void *tag) {
     grpc_op op = {0};
     op.op = GRPC_OP_RECV_MESSAGE;
