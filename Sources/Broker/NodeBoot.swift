@@ -118,6 +118,8 @@ struct NodeBoot {
             ),
             isNew: !recovered.groups.contains(MetadataService.groupID),
             snapshotRecords: settings.broker.metadataSnapshotRecords,
+            acknowledgement: settings.cluster?.metadataAcknowledgement ?? .quorum,
+            early: EarlyAcknowledgements(in: metrics),
             published: published,
             clock: platform.clock,
             generator: platform.makeGenerator()
