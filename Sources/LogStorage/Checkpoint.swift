@@ -50,13 +50,7 @@ struct Checkpoint: Sendable, Equatable {
 
     static func isSegmentDirectory(_ name: String) -> Bool { name.hasPrefix(generationPrefix) }
 
-    /// Replaces the last one; the first makes the directory itself durable, and whose it is.
     func write(to directory: String, _ files: FileSystem) throws(FileError) {
-        if !files.exists(directory + "/" + Self.fileName) {
-            let identity = directory + "/" + PartitionLog.identityName
-            if files.exists(identity) { try files.open(identity, .readWrite).sync() }
-            try files.syncDirectory(FileSystem.parent(of: directory))
-        }
         try files.replaceAtomically(directory + "/" + Self.fileName, with: encoded())
     }
 

@@ -39,10 +39,6 @@ package final class PartitionLog: @unchecked Sendable {
 
     // MARK: Opening
 
-    /// The file beside the log that says whose directory it is; durable from the first checkpoint
-    /// on.
-    package static let identityName = "partition.metadata"
-
     /// Opens the log as its checkpoint describes it; blocks, and looks at no data.
     ///
     /// - Throws: `FileError`, or ``LogDamage`` when the files lack what the checkpoint vouches for.
@@ -54,9 +50,7 @@ package final class PartitionLog: @unchecked Sendable {
     ) throws -> PartitionLog {
         try files.createDirectory(directory)
         // A process that was killed may have left a checkpoint under a name that is not durable.
-        if files.exists(directory + "/" + Checkpoint.fileName) {
-            try files.syncDirectory(directory)
-        }
+        try files.syncDirectory(directory)
         let checkpoint = try Checkpoint.read(from: directory, files) ?? Checkpoint()
         try cutToCheckpoint(checkpoint, directory, files)
         return PartitionLog(

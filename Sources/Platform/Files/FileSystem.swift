@@ -46,10 +46,6 @@ open class FileSystem: @unchecked Sendable {
         preconditionFailure("a file system without an implementation")
     }
 
-    /// Makes a directory in one that there is; it need not survive a power cut before that one is
-    /// synced.
-    open func makeDirectory(_ path: String) throws(FileError) { try createDirectory(path) }
-
     /// Removes a file or an empty directory.
     open func remove(_ path: String) throws(FileError) {
         preconditionFailure("a file system without an implementation")

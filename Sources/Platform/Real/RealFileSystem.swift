@@ -45,14 +45,10 @@ final class RealFileSystem: FileSystem, @unchecked Sendable {
         if path.isEmpty || path == "/" || path == "." || exists(path) { return }
         let parent = Self.parent(of: path)
         try createDirectory(parent)
-        try makeDirectory(path)
-        try syncDirectory(parent)
-    }
-
-    override func makeDirectory(_ path: String) throws(FileError) {
         guard mkdir(path, 0o755) == 0 || errno == EEXIST else {
             throw FileError(errno: errno, operation: "make directory", path: path)
         }
+        try syncDirectory(parent)
     }
 
     override func remove(_ path: String) throws(FileError) {

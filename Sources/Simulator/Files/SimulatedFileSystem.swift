@@ -266,15 +266,10 @@ package final class SimulatedFileSystem: FileSystem, @unchecked Sendable {
         if path.isEmpty || path == "/" || exists(path) { return }
         let parent = Self.parent(of: path)
         try createDirectory(parent)
-        try makeDirectory(path)
-        try syncDirectory(parent)
-    }
-
-    package override func makeDirectory(_ path: String) throws(FileError) {
-        if exists(path) { return }
         let isCut = try begin(.createDirectory, path)
         tree.link(path, .directory)
         try end(isCut, .createDirectory, path)
+        try syncDirectory(parent)
     }
 
     package override func remove(_ path: String) throws(FileError) {
