@@ -238,21 +238,7 @@ private actor Acceptor {
     }
 
     func run(_ listener: Listener) async {
-        while true {
-            do {
-                place(try await listener.accept())
-            } catch .closed {
-                return
-            } catch {
-                context.strangers.limited { suppressed in
-                    context.log.warning(
-                        "a connection could not be accepted; raise the limit on open files",
-                        ["error": "\(error)", "suppressed": "\(suppressed)"]
-                    )
-                }
-                await loop.sleep(nanoseconds: .milliseconds(100))
-            }
-        }
+        await listener.acceptAll(on: loop, log: context.log, context.strangers) { place($0) }
     }
 
     private func place(_ accepted: AcceptedConnection) {
