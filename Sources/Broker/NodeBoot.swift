@@ -61,10 +61,11 @@ struct NodeBoot {
         }
         groups.opened(isNew: wal.isNew && !directory.isNew)
         recovered = groups
-        link = settings.cluster.map { [metrics] cluster in
+        link = settings.cluster.map { [metrics, directory] cluster in
             ClusterLink(
                 cluster,
                 nodeID: settings.broker.nodeID,
+                directoryID: directory.directoryID,
                 platform: platform,
                 metrics: metrics
             )
@@ -117,6 +118,8 @@ struct NodeBoot {
             ),
             isNew: !recovered.groups.contains(MetadataService.groupID),
             snapshotRecords: settings.broker.metadataSnapshotRecords,
+            acknowledgement: settings.cluster?.metadataAcknowledgement ?? .quorum,
+            early: EarlyAcknowledgements(in: metrics),
             published: published,
             clock: platform.clock,
             generator: platform.makeGenerator()

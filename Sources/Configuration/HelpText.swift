@@ -197,6 +197,36 @@ enum HelpText {
         A list of nodes that cannot agree is refused: this node is not in it, two have one id or one
         address, or an address that nobody can connect to. An even number of nodes is warned of.
 
+        ## When changes of the metadata are acknowledged
+
+        Topics, partitions, configurations and everything else the nodes share are decided by one of
+        them, the metadata's leader, and written to a log that all of them keep. With
+        `metadata.acks = "quorum"`, which is the default, a change is acknowledged once a majority
+        has synced it: whatever fails of fewer nodes than that, it stays, and the node that answered
+        knows it already.
+
+        With `metadata.acks = "leader"` these are acknowledged as soon as the leader has synced them
+        itself, and replicated behind that: making topics, adding partitions, and setting the
+        configuration of topics and brokers. Deletions, producer ids, members and terms are always
+        acknowledged by a majority, since others act on them at once. So it is guaranteed, and not:
+
+        - The leader crashes and comes back: nothing acknowledged is lost, unless the others have
+          chosen another leader meanwhile that never heard of the change.
+        - The leader is cut off, or dies and stays away: changes that it acknowledged in its last
+          moments and no other node got are gone, as if they had never been made. Usually that is
+          less than a millisecond of them. A leader that hears no majority for an election timeout
+          ceases to lead and acknowledges nothing more; that bounds what it can lose.
+        - There is never a second truth: changes carry the leader's term, and a change of a former
+          leader is dropped whole when another leader's takes its place. Nothing is done for a topic
+          or a configuration before a majority has it, so what is lost leaves no trace.
+        - For a moment after the answer no node knows the change yet. Clients that use a new topic
+          at once are told to try again, and do.
+
+        `chronik_metadata_early_acknowledgements` says how many changes are acknowledged and not yet
+        known to be kept, `chronik_metadata_lost_acknowledgements_total` how many were lost: the
+        node that acknowledged them counts them when it hears what was decided in their place,
+        unless it was restarted since. Every node should have the same setting, as each may lead.
+
         """
 
     private static func wrapped(_ text: String, indent: Int) -> String {

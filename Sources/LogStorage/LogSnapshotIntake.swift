@@ -4,6 +4,9 @@ package import Platform
 
 /// A ``LogSnapshot`` that arrives: written beside the log it is to replace, and checked on the way.
 ///
+/// What the log has of it already stays: its files get second names, and only what follows is wanted
+/// (``next``). That the first batch to arrive begins where those end shows that they fit.
+///
 /// | a crash | leaves |
 /// |---|---|
 /// | before the checkpoint is replaced | the old log; what has arrived goes when it is opened |
@@ -16,6 +19,9 @@ package final class LogSnapshotIntake: @unchecked Sendable {
     private let membership: ByteSlice
     private let configuration: LogConfiguration
     private let files: FileSystem
+    private let own: LogPrefix
+    /// The place in the content of what is wanted next: behind what has arrived, or what is kept.
+    package private(set) var next: UInt64 = 0
     /// What has arrived and is not yet whole: the header, or a batch.
     private var rest: [UInt8] = []
     private var checkpoint: Checkpoint?
@@ -34,12 +40,14 @@ package final class LogSnapshotIntake: @unchecked Sendable {
         var sinceIndex: Int
     }
 
-    /// Takes in the snapshot as of the Raft entry `raftIndex`, where `membership` is the group's.
+    /// Takes in the snapshot as of the Raft entry `raftIndex`, where `membership` is the group's; of
+    /// the log it replaces, `own` may stay.
     package init(
         directory: String,
         raftIndex: UInt64,
         membership: ByteSlice,
         configuration: LogConfiguration,
+        own: LogPrefix = .none,
         files: FileSystem
     ) {
         precondition(raftIndex > 0, "a snapshot of nothing")
@@ -47,6 +55,7 @@ package final class LogSnapshotIntake: @unchecked Sendable {
         self.membership = membership
         self.configuration = configuration
         self.files = files
+        self.own = own
         generation = raftIndex
         home = Checkpoint.segmentDirectory(directory, generation: raftIndex)
     }
@@ -63,6 +72,7 @@ package final class LogSnapshotIntake: @unchecked Sendable {
             try files.createDirectory(home)
         }
         rest += bytes.array
+        next += UInt64(bytes.count)
         if checkpoint == nil, try !takeHeader() { return }
         try takeBatches()
     }
@@ -103,8 +113,38 @@ package final class LogSnapshotIntake: @unchecked Sendable {
             throw damage("it ends at \(next), not at \(checkpoint.logEndOffset)")
         }
         rest.removeFirst(end)
+        let skipped = try keep(in: &checkpoint)
         self.checkpoint = checkpoint
+        self.next += UInt64(max(0, skipped - rest.count))
+        rest.removeFirst(min(skipped, rest.count))
         return true
+    }
+
+    /// Puts segments of the log that is replaced in the place of those that were promised.
+    ///
+    /// - Returns: How many bytes of the promised ones are not wanted.
+    private func keep(in checkpoint: inout Checkpoint) throws(FileError) -> Int {
+        let kept: LogPrefix.Kept
+        var linked: [Segment] = []
+        do {
+            guard let found = try own.kept(in: checkpoint) else { return 0 }
+            kept = found
+            for segment in kept.segments { linked.append(try segment.linked(into: home, files)) }
+        } catch {
+            // Retention was faster, or the file system has no second names: all of it is wanted.
+            try files.removeTree(home)
+            try files.createDirectory(home)
+            return 0
+        }
+        let promised = checkpoint.segments
+        var segments = linked
+        for (place, segment) in promised.enumerated().dropFirst(kept.passed) {
+            let before = place == kept.passed ? kept.bytesBefore : 0
+            segments.append(segment.rest(from: kept.end, after: before, in: home, files))
+        }
+        checkpoint.segments = segments
+        done = linked.count
+        return promised[..<kept.passed].reduce(kept.bytesBefore) { $0 + $1.size }
     }
 
     private func takeBatches() throws {

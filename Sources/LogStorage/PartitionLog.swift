@@ -364,6 +364,9 @@ package final class PartitionLog: @unchecked Sendable {
     /// What segments and checkpoint hold now, which stays readable whatever the log does next.
     package var snapshot: LogSnapshot { LogSnapshot(checkpoint) }
 
+    /// What of the log may stay when a snapshot takes its place.
+    package var prefix: LogPrefix { LogPrefix(checkpoint) }
+
     /// Who belonged to the group where the log came as a snapshot and nothing has been flushed
     /// since; empty otherwise.
     package var snapshotMembership: ByteSlice { checkpoint.membership }

@@ -18,7 +18,7 @@ package final class GRPCTransport: RaftTransport {
         package var maxMergedBytes = 1 << 20
         package var maxMessageBytes = 16 << 20
         /// With them peers have to show a certificate.
-        package var credentials: GRPCCredentialFiles?
+        package var credentials: CredentialFiles?
         /// How long a peer that refused a stream is left alone, in nanoseconds.
         package var refusalPause = Int64.milliseconds(500)
 

@@ -14,7 +14,7 @@ package final class RaftServiceClient: Sendable {
     package init(
         at address: SocketAddress,
         maxMessageBytes: Int = 16 << 20,
-        credentials: GRPCCredentialFiles? = nil
+        credentials: CredentialFiles? = nil
     ) {
         completions = CompletionThread(name: "grpc-calls")
         channel = GRPCChannel(

@@ -13,7 +13,7 @@ internal import Synchronization
 ///
 /// | call | allowed |
 /// |---|---|
-/// | ``setPeers(_:)`` | at any time, from any thread |
+/// | ``setPeers(_:)``, ``setDirectories(_:)`` | at any time, from any thread |
 /// | ``start(_:delegate:http2:)`` | once |
 /// | ``send(_:to:)`` | from any thread; before the start and after the end nothing is sent |
 /// | ``stop()`` | once, after the start |
@@ -31,6 +31,7 @@ package final class FramedTransport: RaftTransport {
 
     private struct State {
         var addresses: [ReplicaID: SocketAddress] = [:]
+        var directories: [ReplicaID: String] = [:]
         var peers: [ReplicaID: PeerStreams] = [:]
         var generator: SeededGenerator
         var running: Running?
@@ -102,6 +103,7 @@ package final class FramedTransport: RaftTransport {
         let door = Door(
             configuration.identity,
             maxUnfinished: configuration.maxUnfinishedHandshakes,
+            patience: 3 * configuration.keepAliveNanoseconds,
             takesHTTP2: http2,
             onArrival: { [weak self] in self?.peerIsAlive($0) }
         )
@@ -111,6 +113,7 @@ package final class FramedTransport: RaftTransport {
             state.running = running
         }
         setPeers(state.withLock { $0.addresses })
+        setDirectories(state.withLock { $0.directories })
         let acceptor = Acceptor(loops: loops, context: context, door: door)
         Task.immediate(executorPreference: loops[0]) { await acceptor.run(listener) }
         return listener.address
@@ -163,6 +166,16 @@ package final class FramedTransport: RaftTransport {
         for connection in running.door.setPeers(Set(addresses.keys)) {
             Task(executorPreference: connection.loop) { await connection.end() }
         }
+    }
+
+    /// The data directories that the cluster knows the other nodes with: who comes with one of them
+    /// is that node, whoever went by its id before.
+    package func setDirectories(_ directories: [ReplicaID: String]) {
+        let door = state.withLock { state in
+            state.directories = directories
+            return state.running?.door
+        }
+        door?.setDirectories(directories)
     }
 
     /// Makes the streams to a peer and starts them, on loops next to those of the peer before.
@@ -225,21 +238,7 @@ private actor Acceptor {
     }
 
     func run(_ listener: Listener) async {
-        while true {
-            do {
-                place(try await listener.accept())
-            } catch .closed {
-                return
-            } catch {
-                context.strangers.limited { suppressed in
-                    context.log.warning(
-                        "a connection could not be accepted; raise the limit on open files",
-                        ["error": "\(error)", "suppressed": "\(suppressed)"]
-                    )
-                }
-                await loop.sleep(nanoseconds: .milliseconds(100))
-            }
-        }
+        await listener.acceptAll(on: loop, log: context.log, context.strangers) { place($0) }
     }
 
     private func place(_ accepted: AcceptedConnection) {

@@ -2,20 +2,6 @@ internal import Bytes
 internal import COpenSSL
 internal import Platform
 
-/// Where a node's own certificate, its key and the authorities' certificates are, all PEM.
-package struct CredentialFiles: Sendable, Equatable {
-    /// The node's certificate first, then those between it and an authority.
-    package var certificate: String
-    package var key: String
-    package var authority: String
-
-    package init(certificate: String, key: String, authority: String) {
-        self.certificate = certificate
-        self.key = key
-        self.authority = authority
-    }
-}
-
 /// What a node shows of itself and whom it trusts, as one reading of the files found it.
 final class Credentials: @unchecked Sendable {
     // Unchecked: not changed once made; OpenSSL counts references to it atomically.

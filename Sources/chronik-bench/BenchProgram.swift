@@ -26,6 +26,10 @@ enum BenchProgram {
             }
         case .raftWire:
             _ = Task(executorPreference: platform.loops[0]) { await runRaftWire(settings) }
+        case .metadata:
+            _ = Task(executorPreference: platform.loops[0]) {
+                await runMetadata(settings, platform)
+            }
         case .produce, .consume, .roundTrip:
             _ = Task(executorPreference: platform.loops[0]) { await runLoad(settings, platform) }
         }
@@ -90,6 +94,19 @@ enum BenchProgram {
     {
         do {
             let report = try await LoadRun(settings: settings, platform: platform).run()
+            print(settings.isJSON ? report.json.rendered + "\n" : report.table, terminator: "")
+            exit(report.isComplete ? 0 : 1)
+        } catch {
+            fail(error)
+        }
+    }
+
+    private static func runMetadata(
+        _ settings: BenchSettings,
+        _ platform: RealPlatform
+    ) async -> Never {
+        do {
+            let report = try await MetadataRun(settings: settings, platform: platform).run()
             print(settings.isJSON ? report.json.rendered + "\n" : report.table, terminator: "")
             exit(report.isComplete ? 0 : 1)
         } catch {

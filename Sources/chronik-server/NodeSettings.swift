@@ -30,6 +30,8 @@ enum NodeSettings {
             defaultReplicationFactor: Int16(configuration.defaultReplicationFactor),
             raft: raft(configuration)
         )
+        settings.cluster?.metadataAcknowledgement =
+            configuration.metadataAcks == .leader ? .leader : .quorum
         let files = configuration.tls.map(CredentialFiles.init)
         let isFramed = configuration.transport == .framed
         settings.cluster?.makeWire = { wire in

@@ -49,6 +49,23 @@ import Testing
         #expect(read.isJSON)
     }
 
+    @Test func `metadata is written by clients of a number of their own`() throws {
+        let read = try settings(
+            "metadata",
+            "--clients",
+            "8",
+            "--records",
+            "10",
+            "--replication-factor",
+            "3"
+        )
+        #expect(read.mode == .metadata && read.clients == 8 && read.records == 10)
+        #expect(read.replicationFactor == 3 && read.partitions == 1)
+        #expect(problem("metadata", "--clients", "0")?.contains("from 1 to 10000") == true)
+        #expect(problem("produce", "--clients", "8")?.contains("not for produce") == true)
+        #expect(problem("metadata", "--acks", "1")?.contains("not for metadata") == true)
+    }
+
     @Test func `the wire between nodes is measured without a broker`() throws {
         let raft = try settings("raft", "--groups", "100", "--idle", "--duration", "3", "--quiet")
         #expect(raft.groups == 100 && raft.isIdleWanted && !raft.isActiveWanted && raft.isQuiet)

@@ -68,6 +68,18 @@ import Testing
         }
     }
 
+    @Test func `a new partition begins with all of its replicas in sync`() throws {
+        let cluster = try NodeCluster(seed: 4)
+        let witness = cluster.machine(1)
+        for number in 0..<10 {
+            let topic = "orders-\(number)"
+            try cluster.createTopic(topic, on: [[1, 2, 3]])
+            let known = { witness.partition(topic)?.leadership }
+            try cluster.eventually("it is led", seconds: 5) { (known()?.leader ?? -1) > 0 }
+            #expect(known()?.inSync.sorted() == [1, 2, 3])
+        }
+    }
+
     @Test func `replicas in sync are those that have caught up`() throws {
         let cluster = try NodeCluster(seed: 4)
         try cluster.createTopic("orders", on: [[1, 2, 3]])

@@ -18,10 +18,30 @@ import Testing
         }
     }
 
-    private static func makeCluster(seed: UInt64 = 1) throws -> PartitionCluster {
-        try PartitionCluster(
-            seed: seed,
-            configs: ["segment.bytes": "8192", "index.interval.bytes": "512"]
+    /// With `retention`, records are old enough to go with the next look, which each node takes when
+    /// it pleases.
+    private static func makeCluster(
+        seed: UInt64 = 1,
+        retention: Bool = false
+    ) throws -> PartitionCluster {
+        var configs = ["segment.bytes": "8192", "index.interval.bytes": "512"]
+        if !retention { configs["retention.ms"] = "-1" }
+        return try PartitionCluster(seed: seed, configs: configs)
+    }
+
+    /// Two replicas have the same batches, epochs and producers.
+    private static func expectEqual(_ node: PartitionNode, _ other: PartitionNode) throws {
+        #expect(node.partition?.log.logStartOffset == other.partition?.log.logStartOffset)
+        let (content, expected) = (try node.content(), try other.content())
+        let place = zip(content, expected).enumerated().first { $1.0 != $1.1 }?.offset
+        let isEqual = content == expected
+        #expect(
+            isEqual,
+            "\(content.count) and \(expected.count) bytes, which differ from \(place ?? -1) on"
+        )
+        #expect(node.partition?.log.epochs == other.partition?.log.epochs)
+        #expect(
+            node.partition?.log.producers.producers == other.partition?.log.producers.producers
         )
     }
 
@@ -51,8 +71,9 @@ import Testing
         #expect(try late.content() == cluster.leader().content())
     }
 
-    @Test func `a snapshot goes once another loop gives a place back`() throws {
-        let cluster = try Self.makeCluster()
+    @Test(arguments: 1...4 as ClosedRange<UInt64>)
+    func `a snapshot goes once another loop gives a place back`(seed: UInt64) throws {
+        let cluster = try Self.makeCluster(seed: seed)
         let leader = try cluster.leader()
         let late = try #require(cluster.followers(of: leader).first)
         late.cutPower()
@@ -68,6 +89,100 @@ import Testing
         try cluster.settle()
         #expect(late.logEnd == 60)
         #expect(cluster.wire.snapshotBytes > 0)
+        try Self.expectEqual(late, leader)
+    }
+
+    @Test func `what a snapshot brings is kept as long as what the leader has`() throws {
+        let cluster = try Self.makeCluster(retention: true)
+        let leader = try cluster.leader()
+        let late = try #require(cluster.followers(of: leader).first)
+        late.cutPower()
+        try Self.fill(leader, 60)
+        try leader.flush()
+        let limits = try #require(leader.snapshotLimits)
+        var taken = 0
+        while limits.takeSending() { taken += 1 }
+        try late.start()
+        // The snapshot is as of now; while it waits the leader's segments grow too old.
+        cluster.run(5_000)
+        let start = try #require(leader.partition?.log.logStartOffset)
+        #expect(start > .zero)
+        for _ in 0..<taken { limits.giveSending() }
+        try cluster.settle()
+        cluster.run(10_000) { late.partition?.log.logStartOffset == start }
+        try Self.expectEqual(late, leader)
+    }
+
+    @Test(arguments: 1...3 as ClosedRange<UInt64>)
+    func `a follower that has a part is sent the rest`(seed: UInt64) throws {
+        let cluster = try Self.makeCluster(seed: seed)
+        let leader = try cluster.leader()
+        try Self.fill(leader, 80)
+        try cluster.settle()
+        let late = try #require(cluster.followers(of: leader).first)
+        // Its segments begin elsewhere than the leader's.
+        try late.flush()
+        late.cutPower()
+        try Self.fill(leader, 25, from: 80)
+        try leader.flush()
+        try late.start()
+        try cluster.settle()
+        #expect(cluster.wire.snapshotBytes > 25 * 380 && cluster.wire.snapshotBytes < 60 * 380)
+        try Self.expectEqual(late, leader)
+        try Self.fill(leader, 20, from: 105)
+        try cluster.settle()
+        try late.flush()
+        late.cutPower()
+        try late.start()
+        try cluster.settle()
+        try Self.expectEqual(late, cluster.leader())
+    }
+
+    @Test func `a follower that has every record is sent where the log is, and no more`() throws {
+        let cluster = try Self.makeCluster()
+        let old = try cluster.leader()
+        try Self.fill(old, 60)
+        try cluster.settle()
+        let late = try #require(cluster.followers(of: old).first)
+        try late.flush()
+        late.cutPower()
+        // Entries without a record.
+        let leader = try cluster.leader()
+        let id = cluster.partition
+        for start in 1...5 as ClosedRange<Int64> {
+            #expect(try leader.on { await $0.deleteRecords(of: id, before: start) }.error == .none)
+        }
+        try leader.flush()
+        try late.start()
+        // That the records are there says nothing.
+        cluster.run(20_000) {
+            late.partition?.log.appliedRaftIndex == leader.partition?.log.appliedRaftIndex
+        }
+        // One piece: the header, and what came with it.
+        #expect(cluster.wire.snapshotBytes > 0 && cluster.wire.snapshotBytes <= 4 << 10)
+        try Self.expectEqual(late, leader)
+        #expect(late.partition?.log.appliedRaftIndex == leader.partition?.log.appliedRaftIndex)
+    }
+
+    @Test func `what a follower had beyond the commit goes when a snapshot comes`() throws {
+        let cluster = try Self.makeCluster()
+        let old = try cluster.leader()
+        try Self.fill(old, 40)
+        try cluster.settle()
+        try old.flush()
+        // Appended by a leader that is cut off, and never committed.
+        cluster.wire.isolate(old.replicaID, from: cluster.ids)
+        let lost = old.beginProduce(.of("nobody else has this"))
+        cluster.run(100)
+        let leader = try cluster.leader(besides: old)
+        try Self.fill(leader, 60, from: 40)
+        try leader.flush()
+        #expect(lost.value?.error != ErrorCode.none)
+        cluster.wire.heal()
+        try cluster.settle()
+        #expect(cluster.wire.snapshotBytes > 0 && cluster.wire.snapshotBytes < 85 * 380)
+        #expect(lost.value?.error != ErrorCode.none)
+        try Self.expectEqual(old, leader)
     }
 
     @Test func `a snapshot begins where records were deleted`() throws {

@@ -23,6 +23,17 @@ def refusals(node):
                if name == "raft_transport_handshakes_refused_total")
 
 
+def refusals_by_peers(metrics):
+    return sum(value for (name, labels), value in metrics.items()
+               if name == "raft_transport_handshakes_refused_total" and ("by", "peer") in labels)
+
+
+def directory_of(node):
+    """The id of its data directory."""
+    properties = (node.data_dir / "meta.properties").read_text()
+    return re.search(r"directory.id=(\S+)", properties).group(1)
+
+
 def logged(nodes, *parts):
     """Whether one line of one of these nodes has all these parts."""
     return any(all(part in line for part in parts)
@@ -85,16 +96,29 @@ def test_a_second_node_of_the_same_id_is_not_let_in(cluster_factory, history, to
     second = cluster_factory().node(2)
     second.cluster.nodes[0].raft_address = cluster.node(1).raft_address
     second.cluster.nodes[2].raft_address = cluster.node(3).raft_address
+    real = cluster.node(2)
     second.start()
     eventually(
-        lambda: not second.is_running or logged([second, *cluster.nodes], "another process")
-        or logged([second, *cluster.nodes], "node 2", "directory"),
-        "the second node 2 is refused, and the log says why",
+        lambda: all(logged([node], "another process", directory_of(real), directory_of(second))
+                    for node in (cluster.node(1), cluster.node(3))),
+        "the second node 2 is refused, and the log names both",
     )
-    assert not second.is_running or second.ask("/readyz")[0] == 503
+    eventually(lambda: logged([second], "another process", directory_of(real)),
+               "the second is told, too")
+    assert second.ask("/readyz")[0] == 503
     load.wait_acknowledged(50)
-    if second.is_running:
-        assert second.terminate() == 0
+    cluster.wait_healthy()
+    assert refusals_by_peers(real.metrics()) == 0
+    # Nor does the second have the place once the real one was down.
+    real.kill()
+    load.wait_acknowledged(50)
+    eventually(lambda: not alive(cluster.node(1), 2), "its end is noticed")
+    assert second.ask("/readyz")[0] == 503
+    real.start().wait_ready()
+    eventually(lambda: alive(cluster.node(1), 2), "the real one is back")
+    load.wait_acknowledged(50)
+    assert second.is_running and second.ask("/readyz")[0] == 503
+    assert second.terminate() == 0
     cluster.wait_healthy()
     load.wait_acknowledged(50)
     load.finish()

@@ -3,14 +3,15 @@
 import random
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, Producer, TopicCollection
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
 
 from cluster import eventually, say
 from load import create_topic, list_topics, setting
 
+# 2,000 take a few minutes.
 TOPICS = setting("CHRONIK_CLUSTER_TOPICS", 200)
-BATCH = 20
+BATCH = max(20, TOPICS // 20)
 SECONDS = 60
 # Of one attempt to create topics.
 ATTEMPT = 5
@@ -19,6 +20,30 @@ ATTEMPT = 5
 class Only:
     def __init__(self, node):
         self.bootstrap = node.address
+
+
+def retention(name):
+    """A configuration that no other topic of a test has."""
+    return str(10**9 + int(name.rsplit("-", 1)[1]))
+
+
+def image(node, names):
+    """What a node has of topics, apart from who leads: ids, replicas and configuration."""
+    client = AdminClient({"bootstrap.servers": node.address, "log_level": 0})
+    known = {}
+    for begin in range(0, len(names), 500):
+        some = names[begin : begin + 500]
+        described = client.describe_topics(TopicCollection(some), request_timeout=SECONDS)
+        resources = [ConfigResource(ResourceType.TOPIC, name) for name in some]
+        configs = client.describe_configs(resources, request_timeout=SECONDS)
+        for name, resource in zip(some, resources):
+            topic = described[name].result(SECONDS)
+            known[name] = (
+                str(topic.topic_id),
+                [[replica.id for replica in partition.replicas] for partition in topic.partitions],
+                configs[resource].result(SECONDS)["retention.ms"].value,
+            )
+    return known
 
 
 def create_batch(cluster, history, names):
@@ -31,8 +56,8 @@ def create_batch(cluster, history, names):
 
     def created():
         client = AdminClient({"bootstrap.servers": cluster.bootstrap, "log_level": 0})
-        futures = client.create_topics([NewTopic(name, 1, 3) for name in missing],
-                                       operation_timeout=ATTEMPT, request_timeout=ATTEMPT)
+        new = [NewTopic(name, 1, 3, config={"retention.ms": retention(name)}) for name in missing]
+        futures = client.create_topics(new, operation_timeout=ATTEMPT, request_timeout=ATTEMPT)
         for name, future in futures.items():
             try:
                 future.result(2 * ATTEMPT)
@@ -68,15 +93,42 @@ def test_topics_created_while_nodes_restart_are_all_there(cluster, history, topi
         found = list_topics(Only(node))
         history.add("topics", node=node.number, topics=found)
         assert not set(names) - found.keys(), f"{node} lacks topics"
-    # Every node's image says the same of every partition.
-    images = [
-        {place: known for place, known in node.metadata().partitions.items() if place[0] in names}
-        for node in cluster.nodes
-    ]
-    assert len(images[0]) == TOPICS
-    assert images[0] == images[1] == images[2]
+    # Every node's image says the same of every topic, and so it does once they have all crashed and
+    # read their logs again.
+    before = [image(node, names) for node in cluster.nodes]
+    assert {name: known[2] for name, known in before[0].items()} == {
+        name: retention(name) for name in names
+    }
+    assert before[0] == before[1] == before[2]
+    cluster.kill_all()
+    cluster.start()
+    cluster.wait_healthy(120)
+    assert [image(node, names) for node in cluster.nodes] == before
     create_topic(cluster, history, topic, 1)
     verify(cluster, topic, 1)
+
+
+def test_a_new_topic_can_be_used_at_once_through_any_node(cluster, history, topic):
+    """No client has to handle an error for having been too quick."""
+    errors = []
+    producers = {
+        node: Producer({"bootstrap.servers": node.address, "acks": "all", "log_level": 0,
+                        "error_cb": lambda error: errors.append(str(error))})
+        for node in cluster.nodes
+    }
+    for producer in producers.values():
+        producer.list_topics(timeout=SECONDS)
+    delivered = []
+    for number in range(10):
+        for maker in cluster.nodes:
+            name = f"{topic}-{number}-by-{maker.number}"
+            create_topic(Only(maker), history, name, 3)
+            for producer in producers.values():
+                producer.produce(name, b"at once", on_delivery=lambda e, m: delivered.append(e))
+            for producer in producers.values():
+                assert producer.flush(SECONDS) == 0, name
+    assert delivered == [None] * 90
+    assert errors == []
 
 
 def test_metadata_written_at_any_node_is_known_to_all(cluster, history, topic):

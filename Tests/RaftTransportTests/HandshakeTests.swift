@@ -35,12 +35,7 @@ extension Simulations {
             #expect(answer.answering.node == node.id && answer.answering.cluster == "test")
             #expect(rest == [])
             #expect(node.refused(by: "this_node", reason) == 1)
-            let refusal = HandshakeRefusal(
-                reason,
-                of: hello,
-                by: answer.answering,
-                answer.versions
-            )
+            let refusal = HandshakeRefusal(reason, of: hello, by: answer)
             let text = "\(refusal)"
             #expect(text.contains("node \(hello.caller.node)") && text.contains("node 2"))
         }
@@ -66,7 +61,8 @@ extension Simulations {
             let answer = HelloAnswer(
                 versions: 1...2,
                 refusal: .duplicateNode,
-                answering: .init(cluster: "c", node: ReplicaID(7), incarnation: 8)
+                answering: .init(cluster: "c", node: ReplicaID(7), incarnation: 8),
+                rival: NodeLife(incarnation: 9, directory: "d")
             )
             #expect(
                 try HelloAnswer.read(answer.bytes.dropFirst(Envelope.headerBytes)) == answer
@@ -104,35 +100,99 @@ extension Simulations {
             #expect(two.recorder.seen.frames.isEmpty)
         }
 
-        @Test func `an older process under the same id is refused while the newer is there`() {
-            let wire = Wire(seed: 6)
-            let two = wire.boot(2)
-            let new = wire.boot(1, incarnation: 20)
-            #expect(
-                wire.run { two.count("raft_transport_connections{direction=\"incoming\"}") == 4 }
-            )
-            let old = wire.boot(1, incarnation: 10, host: "elsewhere")
-            wire.run(milliseconds: 1_000)
-            #expect(two.refused(by: "this_node", .duplicateNode) > 2)
-            #expect(old.refused(by: "peer", .duplicateNode) > 2)
-            old.transport.send(Numbered.frame(1), to: two.id)
-            new.transport.send(Numbered.frame(2), to: two.id)
-            #expect(wire.run { two.recorder.seen.frames.count == 1 })
-            wire.run(milliseconds: 1_000)
-            #expect(two.recorder.seen.frames(from: new.id) == [Numbered.frame(2)])
+        static let incoming = "raft_transport_connections{direction=\"incoming\"}"
+        static let outgoing = "raft_transport_connections{direction=\"outgoing\"}"
+
+        /// A process of node 1 on the disk `directory`, not where the others look for it.
+        private func bootSecond(_ wire: Wire, incarnation: UInt64, directory: String) -> Wire.Node {
+            wire.boot(1, incarnation: incarnation, host: "elsewhere") {
+                $0.identity.directory = directory
+            }
         }
 
-        @Test func `a newer process under the same id takes the place of the older`() {
+        @Test(arguments: [10, 30] as [UInt64], ["its own", "a copy"])
+        func `who is first under an id stays, whoever else starts, earlier or later`(
+            incarnation: UInt64,
+            disk: String
+        ) {
+            let wire = Wire(seed: 6)
+            let two = wire.boot(2)
+            let first = wire.boot(1, incarnation: 20) { $0.identity.directory = "a copy" }
+            #expect(wire.run { two.count(Self.incoming) == 4 })
+            let second = bootSecond(wire, incarnation: incarnation, directory: disk)
+            wire.run(milliseconds: 20_000)
+            #expect(two.refused(by: "this_node", .duplicateNode) > 20)
+            #expect(second.refused(by: "peer", .duplicateNode) > 20)
+            #expect(first.refused(by: "peer", .duplicateNode) == 0)
+            second.transport.send(Numbered.frame(1), to: two.id)
+            first.transport.send(Numbered.frame(2), to: two.id)
+            #expect(wire.run { two.recorder.seen.frames.count == 1 })
+            wire.run(milliseconds: 1_000)
+            #expect(two.recorder.seen.frames(from: first.id) == [Numbered.frame(2)])
+        }
+
+        @Test func `a refused second process is told of the first, and the first of none`() throws {
+            let wire = Wire(seed: 7)
+            let two = wire.boot(2)
+            wire.boot(1, incarnation: 20) { $0.identity.directory = "known" }
+            #expect(wire.run { two.count(Self.incoming) == 4 })
+            var hello = RawCaller.hello(incarnation: 30)
+            hello.caller.directory = "other"
+            let (sent, answer) = try wire.asStranger { [hello] loop in
+                (hello, try await RawCaller.call(Wire.address(2), on: loop, hello).answer)
+            }
+            #expect(answer.rival == NodeLife(incarnation: 20, directory: "known"))
+            let text = "\(HandshakeRefusal(.duplicateNode, of: sent, by: answer))"
+            #expect(text.contains("node 1 started at 30 with data directory other"))
+            #expect(text.contains("node 1 started at 20 with data directory known"))
+        }
+
+        @Test func `a node that is started again is let in at once`() {
             let wire = Wire(seed: 7)
             let two = wire.boot(2)
             let old = wire.boot(1, incarnation: 10)
-            #expect(
-                wire.run { two.count("raft_transport_connections{direction=\"incoming\"}") == 4 }
-            )
-            let new = wire.boot(1, incarnation: 20, host: "elsewhere")
-            #expect(wire.run { old.refused(by: "peer", .duplicateNode) >= 4 })
+            #expect(wire.run { two.count(Self.incoming) == 4 })
+            old.platform.end()
+            let before = wire.simulation.clock.now
+            let new = wire.boot(1, incarnation: 20)
+            #expect(wire.run { new.count(Self.outgoing) == 4 })
             new.transport.send(Numbered.frame(2), to: two.id)
             #expect(wire.run { two.recorder.seen.frames.count == 1 })
+            #expect(wire.simulation.clock.now - before < .milliseconds(1_500))
+        }
+
+        @Test func `a process that fell silent gives way to the next, whatever its clock says`() {
+            let wire = Wire(seed: 8)
+            let two = wire.boot(2)
+            wire.boot(1, incarnation: 20)
+            #expect(wire.run { two.count(Self.incoming) == 4 })
+            wire.simulation.network.partition("node-1", "node-2")
+            let before = wire.simulation.clock.now
+            let new = bootSecond(wire, incarnation: 10, directory: "")
+            #expect(
+                wire.run { new.count(Self.outgoing) == 4 }
+            )
+            #expect(wire.simulation.clock.now - before < .milliseconds(5_500))
+            wire.simulation.network.heal("node-1", "node-2")
+            new.transport.send(Numbered.frame(2), to: two.id)
+            #expect(wire.run { two.recorder.seen.frames.count == 1 })
+        }
+
+        @Test func `who has the directory the cluster knows takes its place back`() {
+            let wire = Wire(seed: 9)
+            let two = wire.boot(2)
+            two.transport.setDirectories([ReplicaID(1): "known"])
+            // The node is down; meanwhile another goes by its id.
+            let second = bootSecond(wire, incarnation: 30, directory: "other")
+            #expect(wire.run { two.count(Self.incoming) == 4 })
+            let node = wire.boot(1, incarnation: 20) { $0.identity.directory = "known" }
+            #expect(wire.run { second.refused(by: "peer", .duplicateNode) >= 4 })
+            #expect(node.refused(by: "peer", .duplicateNode) == 0)
+            node.transport.send(Numbered.frame(2), to: two.id)
+            second.transport.send(Numbered.frame(1), to: two.id)
+            #expect(wire.run { two.recorder.seen.frames.count == 1 })
+            wire.run(milliseconds: 10_000)
+            #expect(two.recorder.seen.frames(from: node.id) == [Numbered.frame(2)])
         }
 
         @Test func `whoever says nothing is closed when the time for it is over`() throws {

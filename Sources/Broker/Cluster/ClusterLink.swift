@@ -19,11 +19,13 @@ final class ClusterLink: NodeCalls {
     private let log = Logger("cluster")
     private let dispatcher = Mutex<RaftDispatcher?>(nil)
     private let duties = Mutex<ClusterDuties?>(nil)
+    private let published = Mutex<PublishedImage?>(nil)
     private let admin = Mutex<NodeAdmin?>(nil)
 
     init(
         _ settings: ClusterSettings,
         nodeID: Int32,
+        directoryID: KafkaUUID,
         platform: any HostPlatform,
         metrics: MetricsRegistry
     ) {
@@ -37,6 +39,7 @@ final class ClusterLink: NodeCalls {
                 clusterID: settings.clusterID,
                 node: ReplicaID(UInt64(nodeID)),
                 incarnation: incarnation,
+                directory: "\(directoryID)",
                 listen: settings.raftListen,
                 stage: settings.stage,
                 platform: platform,
@@ -153,6 +156,8 @@ final class ClusterLink: NodeCalls {
             published: published
         )
         self.duties.withLock { $0 = duties }
+        self.published.withLock { $0 = published }
+        learnDirectories()
         await duties.begin(leaders)
         let watch = BrokerWatch(
             loop: loop,
@@ -195,8 +200,21 @@ final class ClusterLink: NodeCalls {
         )
     }
 
+    private func learnDirectories() {
+        guard let image = published.withLock({ $0 })?.current else { return }
+        var directories: [ReplicaID: String] = [:]
+        for node in others {
+            guard let broker = image.broker(node.id), !broker.mayBeReplaced,
+                broker.registration.directoryID != .zero
+            else { continue }
+            directories[ReplicaID(UInt64(node.id))] = "\(broker.registration.directoryID)"
+        }
+        wire.setDirectories(directories)
+    }
+
     /// Takes up what has changed in the metadata.
     func changed(_ delta: MetadataDelta) async {
+        if !delta.brokers.isEmpty || !delta.removedBrokers.isEmpty { learnDirectories() }
         await duties.withLock { $0 }?.changed(delta)
     }
 

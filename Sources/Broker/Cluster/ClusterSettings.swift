@@ -24,6 +24,7 @@ package struct ClusterSettings: Sendable {
     package var rack: String?
     package var defaultReplicationFactor: Int16
     package var raft: RaftConfig
+    package var metadataAcknowledgement = MetadataAcknowledgement.quorum
     /// What the nodes speak through, TLS for one; without it they speak in the clear.
     package var stage: (any StreamStage)?
     /// Makes what carries the cluster; frames, unless another is given.

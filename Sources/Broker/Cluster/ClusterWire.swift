@@ -15,6 +15,10 @@ package protocol ClusterWire: AnyObject, Sendable {
     /// Tells where the other nodes are; at any time, from any thread.
     func setPeers(_ addresses: [ReplicaID: SocketAddress])
 
+    /// Tells which data directories the cluster knows the other nodes with; at any time, from any
+    /// thread.
+    func setDirectories(_ directories: [ReplicaID: String])
+
     /// Listens, and brings the node what arrives; once, on the first loop.
     func start(_ node: ClusterNode, delegate: any RaftTransportDelegate) throws
 
@@ -28,6 +32,8 @@ package struct WireSettings: Sendable {
     package let node: ReplicaID
     /// When the process started, in nanoseconds of the wall clock.
     package let incarnation: UInt64
+    /// The id of the data directory.
+    package let directory: String
     package let listen: SocketAddress
     /// What the nodes speak through; `nil` in the clear.
     package let stage: (any StreamStage)?
@@ -44,7 +50,8 @@ package final class FramedWire: ClusterWire {
             identity: NodeIdentity(
                 cluster: settings.clusterID,
                 node: settings.node,
-                incarnation: settings.incarnation
+                incarnation: settings.incarnation,
+                directory: settings.directory
             ),
             listenAddress: settings.listen
         )
@@ -60,6 +67,10 @@ package final class FramedWire: ClusterWire {
     package var transport: any RaftTransport { frames }
 
     package func setPeers(_ addresses: [ReplicaID: SocketAddress]) { frames.setPeers(addresses) }
+
+    package func setDirectories(_ directories: [ReplicaID: String]) {
+        frames.setDirectories(directories)
+    }
 
     package func start(_ node: ClusterNode, delegate: any RaftTransportDelegate) throws {
         try start(delegate: delegate, http2: nil)

@@ -17,7 +17,11 @@ struct InSyncWatch {
     /// Whether every voter has everything.
     private(set) var isComplete = false
 
-    init(mark: LogIndex) { self.mark = mark }
+    /// Goes on from those that were in sync under the leader before, who have a while to show it.
+    init(mark: LogIndex, inSync: [ReplicaID], at now: Int64) {
+        self.mark = mark
+        caughtUp = inSync.map { ($0, now) }
+    }
 
     /// The voters in sync now, by rising id; the leader is one of them.
     mutating func update(

@@ -69,19 +69,28 @@ actor LeaderDuties {
             replica.isReadyLeader
         else { return }
         let status = replica.status
+        let now = loop.clock.monotonicNanoseconds
+        let partition = published.current.partition(ofGroup: groupID)
         led[groupID] = Led(
             term: status.term,
-            since: loop.clock.monotonicNanoseconds,
-            watch: InSyncWatch(mark: status.commit)
+            since: now,
+            watch: InSyncWatch(mark: status.commit, inSync: Self.inSync(partition), at: now)
         )
-        if published.current.partition(ofGroup: groupID)?.assignment.isMoving ?? false {
-            moving.insert(groupID)
-        }
+        if partition?.assignment.isMoving ?? false { moving.insert(groupID) }
         var findings = Findings()
         examine(groupID, status, &findings)
         // Those that have not answered yet will have in a moment.
         schedule(after: Self.movingInterval)
         tell(findings)
+    }
+
+    /// All replicas of one that nobody has led yet: there is nothing that any of them lacks.
+    private static func inSync(_ partition: MetadataImage.Partition?) -> [ReplicaID] {
+        guard let partition else { return [] }
+        let known = partition.leadership
+        return (known.leader < 0 ? partition.replicas : known.inSync).map {
+            ReplicaID(UInt64($0))
+        }
     }
 
     /// The metadata wants other members of a group, or has taken note of those there are.

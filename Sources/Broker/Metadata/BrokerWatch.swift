@@ -59,7 +59,7 @@ actor BrokerWatch {
         let ownIncarnation = incarnation
         let isPatient = looks < Self.patientLooks
         let hasNews = metadata.image.brokers.contains { broker in
-            let isHeard = broker.id == own || heard[broker.id] != nil
+            let isHeard = broker.id == own || Self.isHeard(broker, heard)
             return isHeard == broker.isFenced && !(isPatient && !isHeard)
         }
         if hasNews {
@@ -68,11 +68,11 @@ actor BrokerWatch {
                 for broker in controller.decided.brokers {
                     if broker.id == own {
                         records += controller.brokerIsBack(own, incarnation: ownIncarnation).records
-                    } else if let life = heard[broker.id] {
+                    } else if Self.isHeard(broker, heard) {
                         records +=
                             controller.brokerIsBack(
                                 broker.id,
-                                incarnation: NodeIncarnation.id(of: life)
+                                incarnation: broker.registration.incarnation
                             ).records
                     } else if !isPatient {
                         records += controller.brokerIsSilent(broker.id).records
@@ -82,6 +82,12 @@ actor BrokerWatch {
             }
         }
         if isWatching { schedule() }
+    }
+
+    /// Whether the process that registered is heard, not another under its id.
+    private static func isHeard(_ broker: MetadataImage.Broker, _ heard: [Int32: UInt64]) -> Bool {
+        guard let life = heard[broker.id] else { return false }
+        return broker.registration.incarnation == NodeIncarnation.id(of: life)
     }
 }
 

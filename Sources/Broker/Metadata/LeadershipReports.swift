@@ -5,9 +5,12 @@ import Platform
 /// Tells the metadata which partitions this node leads, which replicas are in sync and who belongs
 /// to the groups, for those who are not of them.
 ///
-/// One report is under way at a time; what changes meanwhile goes into the next.
+/// One report is under way at a time, and the next begins a little later: what changes meanwhile
+/// goes into it. Each is a write of the metadata, and when many topics are made there would be one
+/// for every partition. What changes alone is told at once.
 actor LeadershipReports {
     private static let pause = Int64.milliseconds(100)
+    private static let rest = Int64.milliseconds(20)
 
     nonisolated let loop: EventLoop
     nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
@@ -36,6 +39,7 @@ actor LeadershipReports {
         while !due.isEmpty || !members.isEmpty {
             await reportMembers()
             await reportLeaderships()
+            await loop.sleep(nanoseconds: Self.rest)
         }
         isRunning = false
     }

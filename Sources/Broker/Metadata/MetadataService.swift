@@ -45,6 +45,8 @@ actor MetadataService: MetadataStore {
     private let log = Logger("metadata")
     /// Whether this node starts without a log of the metadata.
     private let isNew: Bool
+    private let acknowledgement: MetadataAcknowledgement
+    private let early: EarlyAcknowledgements
     let snapshotRecords: Int64
     /// Where the log has to end for a snapshot to be tried again; `nil` while one is written.
     var nextSnapshot: Int64? = 0
@@ -61,6 +63,8 @@ actor MetadataService: MetadataStore {
         settings: MetadataController.Settings,
         isNew: Bool,
         snapshotRecords: Int64,
+        acknowledgement: MetadataAcknowledgement,
+        early: EarlyAcknowledgements,
         published: PublishedImage,
         clock: any Clock,
         generator: SeededGenerator
@@ -70,6 +74,8 @@ actor MetadataService: MetadataStore {
         self.wal = wal
         self.isNew = isNew
         self.snapshotRecords = snapshotRecords
+        self.acknowledgement = acknowledgement
+        self.early = early
         nodeID = settings.nodeID
         self.published = published
         self.clock = clock
@@ -146,6 +152,7 @@ actor MetadataService: MetadataStore {
     private func replay(_ batch: RecordBatch) {
         let before = pipeline.committed
         pipeline.replay(Self.records(of: batch))
+        reportLost(early.committed(batch))
         tell(changesSince: before)
         resumeWaiting(end: batch.nextOffset.rawValue)
         if isSnapshotDue {
@@ -162,8 +169,18 @@ actor MetadataService: MetadataStore {
         } catch {
             preconditionFailure("the snapshot the metadata's log begins with: \(error)")
         }
+        reportLost(early.replaced(below: appliedEnd))
         tell(changesSince: before)
         resumeWaiting(end: appliedEnd)
+    }
+
+    private func reportLost(_ count: Int) {
+        guard count > 0 else { return }
+        log.error(
+            "changes of the metadata that this node acknowledged are lost: it ceased to lead before"
+                + " a majority had them",
+            ["count": "\(count)"]
+        )
     }
 
     private static func records(of batch: RecordBatch) -> [MetadataRecord] {
@@ -258,9 +275,7 @@ actor MetadataService: MetadataStore {
         _ command: MetadataCommand,
         _ deadline: Int64
     ) async -> MetadataAttempt {
-        if pipeline.isLeading {
-            return await decide { $0.handle(command) }
-        }
+        if pipeline.isLeading { return await decide(command) }
         guard let calls, let leader, leader != nodeID else {
             return .notLeading(
                 .init(
@@ -294,8 +309,14 @@ actor MetadataService: MetadataStore {
         }
     }
 
-    /// Decides here, and waits until that is committed.
+    private func decide(_ command: MetadataCommand) async -> MetadataAttempt {
+        let isEarly = acknowledgement == .leader && command.mayBeAcknowledgedEarly
+        return await decide(until: isEarly ? .written : .committed) { $0.handle(command) }
+    }
+
+    /// Decides here, and waits until that is committed, or if that suffices, on this node's disk.
     func decide(
+        until point: AppendPoint = .committed,
         _ body: (inout MetadataController) -> Decision<MetadataAnswer>,
         onCommitted: ((_ offset: Int64) -> Void)? = nil
     ) async -> MetadataAttempt {
@@ -307,25 +328,38 @@ actor MetadataService: MetadataStore {
             return error.code == .notController ? .notLeading(error) : .refused(error)
         }
         if !pending.records.isEmpty {
-            let (problem, offset) = await append(pending)
+            let epoch = partition?.leaderEpoch ?? -1
+            let (problem, offset) = await append(pending, until: point)
             if let problem { return problem }
+            if point == .written, pipeline.state(of: pending.ticket) == .waiting {
+                early.add(offset: offset, epoch: epoch)
+                return answer(pending, position: -1)
+            }
             onCommitted?(offset)
         }
         await wait { pipeline, _ in pipeline.state(of: pending.ticket) != .waiting }
         guard pipeline.state(of: pending.ticket) == .committed else {
             return .unknown(.init(.requestTimedOut, "the metadata's leader changed meanwhile"))
         }
+        return answer(pending, position: appliedEnd)
+    }
+
+    private func answer(
+        _ pending: DecisionPipeline.Pending<MetadataAnswer>,
+        position: Int64
+    ) -> MetadataAttempt {
         do {
-            return .answered(try pending.result.get(), position: appliedEnd)
+            return .answered(try pending.result.get(), position: position)
         } catch {
             return .refused(error)
         }
     }
 
-    /// Appends the records of a decision and waits until they are committed, at an offset; what is
-    /// in the way otherwise.
+    /// Appends the records of a decision and waits until they are committed or written, at an
+    /// offset; what is in the way otherwise.
     private func append(
-        _ pending: DecisionPipeline.Pending<MetadataAnswer>
+        _ pending: DecisionPipeline.Pending<MetadataAnswer>,
+        until point: AppendPoint
     ) async -> (problem: MetadataAttempt?, offset: Int64) {
         guard let partition else { preconditionFailure("a decision without a log") }
         var builder = RecordBatchBuilder(baseTimestamp: clock.wallMilliseconds)
@@ -337,6 +371,7 @@ actor MetadataService: MetadataStore {
         partition.append(
             builder.finish(),
             maxBytes: partition.configuration.maxMessageBytes,
+            until: point,
             to: wait,
             slot: 0
         )
@@ -448,7 +483,7 @@ actor MetadataService: MetadataStore {
                     .init(.invalidRequest, "the command cannot be read; are all nodes upgraded?")
                 ).encoded()
             }
-            return await decide { $0.handle(command) }.encoded()
+            return await decide(command).encoded()
         case .queryMetadata:
             do {
                 try await confirmLeading()

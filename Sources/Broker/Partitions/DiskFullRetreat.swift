@@ -36,9 +36,15 @@ struct DiskFullRetreat {
 
     /// Who can lead at once: of the voters that keep up, the one that has most.
     static func heir(of status: RaftStatus) -> ReplicaID? {
-        status.peers.filter { peer in
-            peer.id != status.id && !peer.isLearner && peer.isRecentlyActive
-                && peer.state == .replicate
-        }.max { ($0.match, $1.id) < ($1.match, $0.id) }?.id
+        status.followersThatKeepUp.max { ($0.match, $1.id) < ($1.match, $0.id) }?.id
+    }
+}
+
+extension RaftStatus {
+    /// The voters besides this replica that take what it sends, as its leader sees them.
+    var followersThatKeepUp: [PeerStatus] {
+        peers.filter { peer in
+            peer.id != id && !peer.isLearner && peer.isRecentlyActive && peer.state == .replicate
+        }
     }
 }

@@ -472,9 +472,8 @@ actor PartitionShard {
         let own = Int32(truncatingIfNeeded: environment.replicaID.rawValue)
         guard rackOf(own) != rack else { return nil }
         let status = partition.replica.status
-        let near = status.peers.filter { peer in
-            peer.isRecentlyActive && !peer.isLearner && peer.state == .replicate
-                && peer.match >= status.commit && peer.id != status.id
+        let near = status.followersThatKeepUp.filter { peer in
+            peer.match >= status.commit
                 && rackOf(Int32(truncatingIfNeeded: peer.id.rawValue)) == rack
         }
         return near.map { Int32(truncatingIfNeeded: $0.id.rawValue) }.min()

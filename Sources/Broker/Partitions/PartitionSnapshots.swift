@@ -71,6 +71,7 @@ final class PartitionSnapshotSink: SnapshotSink, @unchecked Sendable {
             raftIndex: metadata.index.rawValue,
             membership: MembershipCoding.encoded(metadata.membership),
             configuration: stateMachine.log.configuration,
+            own: stateMachine.wantsWholeSnapshots ? .none : stateMachine.log.prefix,
             files: place.files
         )
     }
@@ -80,10 +81,18 @@ final class PartitionSnapshotSink: SnapshotSink, @unchecked Sendable {
         _ completion: @escaping @Sendable (Result<Void, any Error>) -> Void
     ) {
         place.writer.execute { [self] in
-            let result = Result { try intake.write(bytes) }
+            let result = Result { () throws -> UInt64 in
+                try intake.write(bytes)
+                return intake.next
+            }
             place.loop.execute { [self] in
-                if case .success = result { received += UInt64(bytes.count) }
-                completion(result)
+                switch result {
+                case .success(let next): received = next
+                case .failure(let error):
+                    // It may be that what was kept does not fit.
+                    if error is LogDamage { stateMachine.wantsWholeSnapshots = true }
+                }
+                completion(result.map { _ in })
             }
         }
     }

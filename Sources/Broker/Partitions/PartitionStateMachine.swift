@@ -18,6 +18,8 @@ final class PartitionStateMachine: StateMachine, @unchecked Sendable {
     /// Told of the whole log when another took its place: who follows it starts over with these.
     var onRestored: (([RecordBatch]) -> Void)?
 
+    /// What was kept of the log for a snapshot did not fit: the next comes whole.
+    var wantsWholeSnapshots = false
     private let clock: any Clock
     private let place: SnapshotPlace
 
@@ -77,6 +79,7 @@ final class PartitionStateMachine: StateMachine, @unchecked Sendable {
     }
 
     func restored(to replacement: LogReplacement, _ batches: [RecordBatch]) {
+        wantsWholeSnapshots = false
         log.finishReplacing(with: replacement)
         begin()
         onRestored?(batches)

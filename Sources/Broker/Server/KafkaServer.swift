@@ -52,22 +52,7 @@ actor KafkaServer {
     }
 
     private func acceptConnections(_ listener: Listener) async {
-        while true {
-            do {
-                let accepted = try await listener.accept()
-                open(accepted)
-            } catch .closed {
-                return
-            } catch {
-                limiter.limited { suppressed in
-                    log.warning(
-                        "a connection could not be accepted; raise the limit on open files",
-                        ["error": "\(error)", "suppressed": "\(suppressed)"]
-                    )
-                }
-                await loop.sleep(nanoseconds: .milliseconds(100))
-            }
-        }
+        await listener.acceptAll(on: loop, log: log, limiter) { open($0) }
     }
 
     private func open(_ accepted: AcceptedConnection) {

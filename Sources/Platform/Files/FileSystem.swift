@@ -56,6 +56,11 @@ open class FileSystem: @unchecked Sendable {
         preconditionFailure("a file system without an implementation")
     }
 
+    /// Gives the file `from` a second name; there is no file `to`.
+    open func link(_ from: String, to: String) throws(FileError) {
+        preconditionFailure("a file system without an implementation")
+    }
+
     open func syncDirectory(_ path: String) throws(FileError) {
         preconditionFailure("a file system without an implementation")
     }

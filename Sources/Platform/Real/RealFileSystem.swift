@@ -63,6 +63,12 @@ final class RealFileSystem: FileSystem, @unchecked Sendable {
         }
     }
 
+    override func link(_ from: String, to: String) throws(FileError) {
+        guard Glibc.link(from, to) == 0 else {
+            throw FileError(errno: errno, operation: "link", path: from)
+        }
+    }
+
     override func syncDirectory(_ path: String) throws(FileError) {
         let descriptor = clinux_open(path, O_RDONLY | O_DIRECTORY, 0)
         guard descriptor >= 0 else { throw FileError(errno: errno, operation: "open", path: path) }

@@ -72,9 +72,9 @@ extension RaftNode {
         return ProposalReceipt(first: index, last: index, term: term)
     }
 
-    /// Whether it leads and appends what is proposed, as long as that is not too much.
-    public var takesProposals: Bool {
-        role == .leader && transferee == nil && progress.place(of: id) != nil
+    /// Whether it leads in that term and appends what is proposed, as long as that is not too much.
+    public func takesProposals(in term: Term) -> Bool {
+        self.term == term && role == .leader && transferee == nil && progress.place(of: id) != nil
     }
 
     /// Whether this replica may append so much now.

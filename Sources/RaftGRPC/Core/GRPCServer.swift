@@ -21,7 +21,7 @@ package final class GRPCServer: @unchecked Sendable {
         package var keepaliveTimeoutMilliseconds = 10_000
         package var keepaliveIntervalMilliseconds = 10_000
         /// With them callers of a port of its own have to show a certificate.
-        package var credentials: GRPCCredentialFiles?
+        package var credentials: CredentialFiles?
 
         package init() {}
     }

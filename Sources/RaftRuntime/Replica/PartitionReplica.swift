@@ -165,7 +165,7 @@ public final class PartitionReplica: @unchecked Sendable {
     /// Whether it leads in this term and does not hand that over; known at once, where
     /// ``onLeadership`` comes at the end of the turn.
     package func takesProposals(in term: Term) -> Bool {
-        node.term == term && node.takesProposals && !isStopped && !hasFailed
+        !isStopped && !hasFailed && node.takesProposals(in: term)
     }
 
     /// Whether nothing is said in its group until something happens.

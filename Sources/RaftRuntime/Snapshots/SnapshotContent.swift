@@ -23,10 +23,13 @@ public protocol SnapshotSource: AnyObject {
 ///
 /// Called on the replica's event loop, one call at a time; completions come back to that loop.
 public protocol SnapshotSink: AnyObject {
-    /// Bytes it has; more than 0 at first if an earlier transfer of the same snapshot broke off.
+    /// Bytes it has: what follows is wanted next.
+    ///
+    /// More than 0 at first if an earlier transfer of the same snapshot broke off. A write may raise
+    /// it beyond what was written, by what the state machine has in another way.
     var received: UInt64 { get }
 
-    /// Takes the bytes that follow those it has.
+    /// Takes the bytes that follow those it has; none at the end of a content that it has already.
     func write(
         _ bytes: ByteSlice,
         _ completion: @escaping @Sendable (Result<Void, any Error>) -> Void

@@ -83,10 +83,14 @@ final class SnapshotReceiver: @unchecked Sendable {
 
     func received(_ chunk: SnapshotChunk, from peer: ReplicaID, for replica: PartitionReplica) {
         guard let current = transfer, current.message.from == peer,
-            current.metadata.index == chunk.index, current.metadata.term == chunk.term,
-            !current.isWriting
+            current.metadata.index == chunk.index, current.metadata.term == chunk.term
         else { return }
         transfer?.lastActivity = replica.manager.ticks
+        guard !current.isWriting else {
+            // A slow disk: the sender is not to give up.
+            answer(replica, current.metadata, to: peer, received: current.sink.received)
+            return
+        }
         guard chunk.offset == current.sink.received else {
             answer(replica, current.metadata, to: peer, received: current.sink.received)
             return
@@ -110,12 +114,13 @@ final class SnapshotReceiver: @unchecked Sendable {
     ) {
         guard let current = transfer else { return }
         let peer = current.message.from
-        guard case .success = result, current.sink.received == end else {
+        // More than it was sent, if the sink had what follows already.
+        guard case .success = result, current.sink.received >= end else {
             abandon(in: replica.manager)
             answer(replica, current.metadata, to: peer, received: 0, isRefused: true)
             return
         }
-        answer(replica, current.metadata, to: peer, received: end)
+        answer(replica, current.metadata, to: peer, received: current.sink.received)
         guard isLast else { return }
         transfer = nil
         arrived = (current.metadata, current.sink)

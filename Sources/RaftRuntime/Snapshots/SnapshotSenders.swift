@@ -10,8 +10,9 @@ import Raft
 /// | content | sends the piece that begins there | answers how much it has now |
 /// | end | reports the snapshot to the core | takes the offered message |
 ///
-/// The follower's answers alone say what comes next, so a break in between costs one piece. What is
-/// not answered is sent again; a follower that has no room or cannot take it refuses.
+/// The follower's answers alone say what comes next, so a break in between costs one piece, and what
+/// it has in another way is passed over. What is not answered is sent again; an answer that asks for
+/// the same again says that it is at work. A follower that has no room or cannot take it refuses.
 final class SnapshotSenders: @unchecked Sendable {
     // Unchecked: confined to the manager's loop.
     private final class Transfer: @unchecked Sendable {
@@ -128,12 +129,13 @@ final class SnapshotSenders: @unchecked Sendable {
             return
         }
         transfer.replica.snapshotAdvances(peer)
+        let isNews = transfer.received != answer.received
         transfer.received = answer.received
         if transfer.hasSentLast && answer.received == transfer.source.byteCount {
             end(transfer)
             manager.metrics.snapshotsSent.increment()
             transfer.replica.snapshotEnded(peer, success: true)
-        } else {
+        } else if isNews {
             sendPiece(of: transfer, at: answer.received)
         }
     }

@@ -19,6 +19,8 @@ enum ProtocolVersion {
 /// | 19 | 8 | incarnation of the caller |
 /// | 27 | 1 | length of the cluster id |
 /// | 28 | … | cluster id, UTF-8 |
+/// | … | 1 | length of the id of the caller's data directory, 0 if it does not say |
+/// | … | … | that id, UTF-8 |
 ///
 /// Later versions may add fields behind, and keep these.
 struct Hello: Equatable {
@@ -36,7 +38,8 @@ struct Hello: Equatable {
         writer.write(caller.node.rawValue)
         writer.write(called.rawValue)
         writer.write(caller.incarnation)
-        writer.write(cluster: caller.cluster)
+        writer.write(short: caller.cluster)
+        writer.write(short: caller.directory)
         return Envelope.seal(Envelope.hello, writer.finishContiguous())
     }
 
@@ -48,11 +51,16 @@ struct Hello: Equatable {
             let node = ReplicaID(try reader.read(UInt64.self))
             let called = ReplicaID(try reader.read(UInt64.self))
             let incarnation = try reader.read(UInt64.self)
-            let cluster = try reader.readCluster()
+            let cluster = try reader.readShort()
             return Hello(
                 versions: versions,
                 stream: stream,
-                caller: NodeIdentity(cluster: cluster, node: node, incarnation: incarnation),
+                caller: NodeIdentity(
+                    cluster: cluster,
+                    node: node,
+                    incarnation: incarnation,
+                    directory: try reader.readShort()
+                ),
                 called: called
             )
         } catch {
@@ -72,10 +80,14 @@ struct Hello: Equatable {
 /// | 11 | 8 | its incarnation |
 /// | 19 | 1 | length of its cluster id |
 /// | 20 | … | cluster id, UTF-8 |
+/// | … | 8 | of a duplicate: the incarnation of the other that goes by the caller's id, or 0 |
+/// | … | 1 | length of the id of that other's data directory |
+/// | … | … | that id, UTF-8 |
 struct HelloAnswer: Equatable {
     var versions: ClosedRange<UInt8>
     var refusal: HandshakeRefusal.Reason?
     var answering: NodeIdentity
+    var rival: NodeLife?
 
     var bytes: ByteSlice {
         var writer = ByteWriter(capacity: 64)
@@ -84,7 +96,9 @@ struct HelloAnswer: Equatable {
         writer.write(refusal?.rawValue ?? 0)
         writer.write(answering.node.rawValue)
         writer.write(answering.incarnation)
-        writer.write(cluster: answering.cluster)
+        writer.write(short: answering.cluster)
+        writer.write(rival?.incarnation ?? 0)
+        writer.write(short: rival?.directory ?? "")
         return Envelope.seal(Envelope.answer, writer.finishContiguous())
     }
 
@@ -97,11 +111,16 @@ struct HelloAnswer: Equatable {
             guard number == 0 || refusal != nil else { throw GreetingError.malformed }
             let node = ReplicaID(try reader.read(UInt64.self))
             let incarnation = try reader.read(UInt64.self)
-            let cluster = try reader.readCluster()
+            let cluster = try reader.readShort()
+            let rival = NodeLife(
+                incarnation: try reader.read(),
+                directory: try reader.readShort()
+            )
             return HelloAnswer(
                 versions: versions,
                 refusal: refusal,
-                answering: NodeIdentity(cluster: cluster, node: node, incarnation: incarnation)
+                answering: NodeIdentity(cluster: cluster, node: node, incarnation: incarnation),
+                rival: rival == NodeLife() ? nil : rival
             )
         } catch {
             throw .malformed
@@ -113,16 +132,16 @@ extension HandshakeRefusal {
     init(
         _ reason: Reason,
         of hello: Hello,
-        by answering: NodeIdentity,
-        _ versions: ClosedRange<UInt8>
+        by answer: HelloAnswer
     ) {
         self.init(
             reason: reason,
             caller: hello.caller,
             called: hello.called,
-            answering: answering,
+            answering: answer.answering,
             callerVersions: hello.versions,
-            answeringVersions: versions
+            answeringVersions: answer.versions,
+            rival: answer.rival
         )
     }
 }
@@ -145,9 +164,9 @@ extension Hello {
 }
 
 extension ByteWriter {
-    fileprivate mutating func write(cluster: String) {
-        write(UInt8(truncatingIfNeeded: cluster.utf8.count))
-        write(utf8: cluster)
+    fileprivate mutating func write(short text: String) {
+        write(UInt8(truncatingIfNeeded: text.utf8.count))
+        write(utf8: text)
     }
 }
 
@@ -159,7 +178,7 @@ extension ByteReader {
         return oldest...newest
     }
 
-    fileprivate mutating func readCluster() throws(MalformedBytes) -> String {
+    fileprivate mutating func readShort() throws(MalformedBytes) -> String {
         try readUTF8(Int(try read(UInt8.self)))
     }
 }

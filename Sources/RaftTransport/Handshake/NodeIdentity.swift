@@ -1,21 +1,51 @@
 package import Raft
 
-/// Who a node is: which cluster, which node of it, and which life of that node.
+/// Who a node is: which cluster, which node of it, and which life of that node on which disk.
 package struct NodeIdentity: Hashable, Sendable, CustomStringConvertible {
     /// At most 255 bytes of UTF-8.
     package var cluster: String
     package var node: ReplicaID
     /// When the process started, in nanoseconds of the wall clock.
     package var incarnation: UInt64
+    /// The id of its data directory, at most 255 bytes of UTF-8; empty if it does not say.
+    package var directory: String
 
-    package init(cluster: String, node: ReplicaID, incarnation: UInt64) {
+    package init(
+        cluster: String,
+        node: ReplicaID,
+        incarnation: UInt64,
+        directory: String = ""
+    ) {
         precondition(cluster.utf8.count <= 255, "a cluster id of \(cluster.utf8.count) bytes")
+        precondition(directory.utf8.count <= 255, "an id of \(directory.utf8.count) bytes")
         self.cluster = cluster
         self.node = node
         self.incarnation = incarnation
+        self.directory = directory
     }
 
+    var life: NodeLife { NodeLife(incarnation: incarnation, directory: directory) }
+
     package var description: String { "node \(node) of cluster \(cluster)" }
+}
+
+/// One process of a node: when it started, and on which disk.
+package struct NodeLife: Hashable, Sendable, CustomStringConvertible {
+    /// 0 if it is not known.
+    package var incarnation: UInt64
+    /// Empty if it is not known.
+    package var directory: String
+
+    package init(incarnation: UInt64 = 0, directory: String = "") {
+        self.incarnation = incarnation
+        self.directory = directory
+    }
+
+    package var description: String {
+        let start = incarnation == 0 ? nil : "started at \(incarnation)"
+        let disk = directory.isEmpty ? nil : "with data directory \(directory)"
+        return [start, disk].compactMap(\.self).joined(separator: " ")
+    }
 }
 
 /// Why a node does not take a connection; both sides know both.
@@ -27,7 +57,8 @@ package struct HandshakeRefusal: Error, Equatable, Sendable, CustomStringConvert
         case wrongNode = 2
         /// The node that answers does not know the caller.
         case unknownPeer = 3
-        /// Another process, begun later, goes by the caller's id, or the node that answers does.
+        /// Another process goes by the caller's id: one that came first and is heard, the one whose
+        /// data directory the cluster knows, or the node that answers.
         case duplicateNode = 4
         case unsupportedVersion = 5
         case unknownStream = 6
@@ -41,6 +72,8 @@ package struct HandshakeRefusal: Error, Equatable, Sendable, CustomStringConvert
     /// Versions of the protocol that the caller and the answering node speak.
     package var callerVersions: ClosedRange<UInt8>
     package var answeringVersions: ClosedRange<UInt8>
+    /// Of a duplicate, whom the answering node knows under the caller's id.
+    package var rival: NodeLife?
 
     package var description: String {
         switch reason {
@@ -53,8 +86,8 @@ package struct HandshakeRefusal: Error, Equatable, Sendable, CustomStringConvert
             "node \(caller.node) is not known to node \(answering.node) of cluster "
                 + answering.cluster
         case .duplicateNode:
-            "node \(caller.node), started at \(caller.incarnation), called node "
-                + "\(answering.node), but another process goes by its id"
+            "node \(caller.node) \(caller.life) called node \(answering.node), but another process "
+                + "goes by its id" + (rival.map { ": node \(caller.node) \($0)" } ?? "")
         case .unsupportedVersion:
             "node \(caller.node) speaks versions \(callerVersions) of the protocol, node "
                 + "\(answering.node) \(answeringVersions)"

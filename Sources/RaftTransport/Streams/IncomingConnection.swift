@@ -2,6 +2,7 @@ internal import Bytes
 internal import Platform
 internal import Raft
 internal import RaftRuntime
+internal import Synchronization
 
 /// A connection that a peer made, to be read from.
 ///
@@ -13,6 +14,8 @@ internal import RaftRuntime
 actor IncomingConnection {
     nonisolated let loop: EventLoop
     nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
+    /// When something arrived, to within the time between two looks; for the door.
+    nonisolated let lastHeard = Atomic<Int64>(0)
 
     private let context: TransportContext
     private let door: Door
@@ -85,16 +88,17 @@ actor IncomingConnection {
                 try await reader.greeting(Envelope.hello, from: socket)
             )
             try context.configuration.stage?.check(socket, isOf: hello.caller.node)
-            let refusal = await admit(hello)
+            let (refusal, rival) = await admit(hello)
             guard !isEnding else { return nil }
             let answer = HelloAnswer(
                 versions: ProtocolVersion.spoken,
                 refusal: refusal,
-                answering: context.identity
+                answering: context.identity,
+                rival: rival
             )
             try await socket.write(ByteRope(answer.bytes))
             guard let refusal else { return hello }
-            report(HandshakeRefusal(refusal, of: hello, by: context.identity, answer.versions))
+            report(HandshakeRefusal(refusal, of: hello, by: answer))
             return nil
         } catch {
             throw hasTimedOut ? GreetingError.timedOut : error
@@ -143,17 +147,19 @@ actor IncomingConnection {
         guard ProtocolSniffer.find(first) == wanted else { throw GreetingError.notChronik }
     }
 
-    private func admit(_ hello: Hello) async -> HandshakeRefusal.Reason? {
-        switch door.admit(self, hello) {
-        case .refused(let reason): return reason
+    private func admit(_ hello: Hello) async -> (HandshakeRefusal.Reason?, rival: NodeLife?) {
+        let now = loop.clock.monotonicNanoseconds
+        lastHeard.store(now, ordering: .relaxed)
+        switch door.admit(self, hello, now: now) {
+        case .refused(let reason, let rival): return (reason, rival)
         case .closed:
             isEnding = true
-            return nil
+            return (nil, nil)
         case .admitted(let replaced):
             predecessors = replaced
             for connection in replaced { await connection.end() }
             predecessors = []
-            return nil
+            return (nil, nil)
         }
     }
 
@@ -204,6 +210,7 @@ actor IncomingConnection {
         if reader.arrived != lastArrived {
             lastArrived = reader.arrived
             silentSince = now
+            lastHeard.store(now, ordering: .relaxed)
         } else if now - silentSince >= context.configuration.stallNanoseconds {
             context.metrics.stalls.increment()
             socket.close()

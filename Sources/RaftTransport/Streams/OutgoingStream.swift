@@ -218,7 +218,7 @@ actor OutgoingStream {
             let content = try await link.reader.greeting(Envelope.answer, from: socket)
             let answer = try HelloAnswer.read(content)
             if let reason = answer.refusal {
-                throw HandshakeRefusal(reason, of: hello, by: answer.answering, answer.versions)
+                throw HandshakeRefusal(reason, of: hello, by: answer)
             }
             return link
         } catch {

@@ -15,7 +15,7 @@ package final class SimulatedFileSystem: FileSystem, @unchecked Sendable {
     package enum Operation: String, Sendable {
         case open, read, write, sync, truncate, allocate
         case createDirectory = "make directory"
-        case remove, rename
+        case remove, rename, link
         case syncDirectory = "sync directory"
     }
 
@@ -303,6 +303,14 @@ package final class SimulatedFileSystem: FileSystem, @unchecked Sendable {
         let isCut = try begin(.rename, from)
         tree.rename(from, to: to)
         try end(isCut, .rename, from)
+    }
+
+    package override func link(_ from: String, to: String) throws(FileError) {
+        guard let entry = tree.entry(from) else { throw error(.notFound, .link, from) }
+        guard tree.entry(to) == nil else { throw error(.other(errno: EEXIST), .link, to) }
+        let isCut = try begin(.link, from)
+        tree.link(to, entry)
+        try end(isCut, .link, from)
     }
 
     package override func syncDirectory(_ path: String) throws(FileError) {

@@ -12,7 +12,7 @@ struct BenchOption: Sendable {
     let set: @Sendable (inout BenchSettings, String) -> Bool
 
     private static let all = Set(BenchMode.allCases)
-    private static let network: Set<BenchMode> = [.produce, .consume, .roundTrip]
+    private static let network: Set<BenchMode> = [.produce, .consume, .roundTrip, .metadata]
     private static let producing: Set<BenchMode> = [.produce, .roundTrip]
     private static let consuming: Set<BenchMode> = [.consume, .roundTrip]
 
@@ -86,7 +86,7 @@ struct BenchOption: Sendable {
         }
     }
 
-    static let table = connection + load + reading + raft + output
+    static let table = connection + load + reading + metadata + raft + output
 
     private static let connection: [BenchOption] = [
         BenchOption(
@@ -104,7 +104,7 @@ struct BenchOption: Sendable {
             "--topic",
             "NAME",
             network,
-            "Topic; made if it is missing [chronik-bench].",
+            "Topic; made if it is missing [chronik-bench]; metadata: what names begin with.",
             allowed: "a name"
         ) { settings, text in
             settings.topic = text
@@ -238,6 +238,16 @@ struct BenchOption: Sendable {
         ),
     ]
 
+    private static let metadata: [BenchOption] = [
+        number(
+            "--clients",
+            \.clients,
+            1...10_000,
+            [.metadata],
+            "Connections that write at once [64]."
+        )
+    ]
+
     private static let raft: [BenchOption] = [
         number(
             "--entries",
@@ -272,7 +282,7 @@ struct BenchOption: Sendable {
             "--records",
             "N",
             network,
-            "Stop after that many records.",
+            "Stop after that many records; metadata: topics made one after another [1000].",
             allowed: "a whole number above 0"
         ) { settings, text in
             settings.records = Int(text)

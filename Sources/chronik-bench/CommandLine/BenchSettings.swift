@@ -5,6 +5,7 @@ enum BenchMode: String, CaseIterable, Sendable {
     case produce
     case consume
     case roundTrip = "round-trip"
+    case metadata
     case limits
     case raft
     case raftRecovery = "raft-recovery"
@@ -15,6 +16,7 @@ enum BenchMode: String, CaseIterable, Sendable {
         case .produce: "send records and measure how soon they are acknowledged"
         case .consume: "read records and measure how many a second"
         case .roundTrip: "do both at once and measure how soon a record reaches a consumer"
+        case .metadata: "make topics and change configurations, and measure how soon that is done"
         case .limits: "measure what this machine's disk and loopback can do at best"
         case .raft:
             "measure what the Raft library does by itself, with three replicas of each group"
@@ -43,6 +45,7 @@ struct BenchSettings: Sendable {
     var rate: Double?
     var compression = "none"
     var consumers = 1
+    var clients = 64
     var from = ConsumePlan.Place.earliest
     var maxBytes = 16 << 20
     var entries = 1_000_000

@@ -131,15 +131,11 @@ final class CallDoor: Sendable {
 
 /// How callers prove who they are.
 struct CallSecurity: Sendable {
-    let files: GRPCCredentialFiles
+    let files: CredentialFiles
     let vouch: RaftService.Vouch
 
     init(_ files: CredentialFiles, checkedBy tls: NodeTLS) {
-        self.files = GRPCCredentialFiles(
-            certificate: files.certificate,
-            key: files.key,
-            authority: files.authority
-        )
+        self.files = files
         vouch = { try tls.check(certificate: $0, isOf: $1) }
     }
 }

@@ -24,6 +24,8 @@ final class CallableFramedWire: ClusterWire {
 
     func setPeers(_ addresses: [ReplicaID: SocketAddress]) { frames.setPeers(addresses) }
 
+    func setDirectories(_ directories: [ReplicaID: String]) { frames.setDirectories(directories) }
+
     func start(_ node: ClusterNode, delegate: any RaftTransportDelegate) throws {
         let door = CallDoor(
             settings,

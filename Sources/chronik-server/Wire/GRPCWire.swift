@@ -53,6 +53,9 @@ final class GRPCWire: ClusterWire {
 
     func setPeers(_ addresses: [ReplicaID: SocketAddress]) { streams.setPeers(addresses) }
 
+    // Its calls do not name a directory; see `NodeLives`.
+    func setDirectories(_ directories: [ReplicaID: String]) {}
+
     func start(_ node: ClusterNode, delegate: any RaftTransportDelegate) throws {
         try GRPCLibrary.load()
         let loop = settings.platform.loops[0]
@@ -69,22 +72,9 @@ final class GRPCWire: ClusterWire {
         running.withLock { $0 = Running(door: door, listener: listener) }
         streams.start(delegate: delegate)
         guard let listener else { return }
-        Task.immediate(executorPreference: loop) { await Self.accept(listener, door, on: loop) }
-    }
-
-    private static func accept(_ listener: Listener, _ door: CallDoor, on loop: EventLoop) async {
-        while true {
-            do throws(NetworkError) {
-                door.enter(try await listener.accept())
-            } catch .closed {
-                return
-            } catch {
-                log.warning(
-                    "a connection could not be accepted; raise the limit on open files",
-                    ["error": "\(error)"]
-                )
-                await loop.sleep(nanoseconds: .milliseconds(100))
-            }
+        let strangers = LogLimiter(every: .seconds(10), clock: settings.platform.clock)
+        Task.immediate(executorPreference: loop) {
+            await listener.acceptAll(on: loop, log: Self.log, strangers) { door.enter($0) }
         }
     }
 

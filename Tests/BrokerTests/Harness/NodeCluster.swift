@@ -20,7 +20,12 @@ final class NodeCluster: @unchecked Sendable {
     let clients: SimulatedPlatform
     private(set) var machines: [Machine] = []
 
-    init(_ count: Int = 3, seed: UInt64, metadataSnapshotRecords: Int64 = 10_000) throws {
+    init(
+        _ count: Int = 3,
+        seed: UInt64,
+        metadataSnapshotRecords: Int64 = 10_000,
+        metadataAcknowledgement: MetadataAcknowledgement = .quorum
+    ) throws {
         Logger.configure(level: .error, format: .text)
         simulation = Simulation(seed: seed)
         clients = SimulatedPlatform(simulation, host: "clients")
@@ -29,7 +34,8 @@ final class NodeCluster: @unchecked Sendable {
                 Int32($0),
                 of: count,
                 simulation,
-                metadataSnapshotRecords: metadataSnapshotRecords
+                metadataSnapshotRecords: metadataSnapshotRecords,
+                metadataAcknowledgement: metadataAcknowledgement
             )
         }
         for machine in machines { machine.start() }
@@ -257,7 +263,8 @@ final class Machine: @unchecked Sendable {
         _ id: Int32,
         of count: Int,
         _ simulation: Simulation,
-        metadataSnapshotRecords: Int64
+        metadataSnapshotRecords: Int64,
+        metadataAcknowledgement: MetadataAcknowledgement
     ) {
         self.id = id
         self.simulation = simulation
@@ -276,7 +283,7 @@ final class Machine: @unchecked Sendable {
         )
         wal.firstFileBytes = 64 << 10
         let raft = { (id: Int) in SocketAddress(host: "node\(id)", port: 5001) }
-        settings = Node.Settings(
+        var settings = Node.Settings(
             broker: broker,
             wal: wal,
             groups: GroupSettings(),
@@ -289,6 +296,8 @@ final class Machine: @unchecked Sendable {
                 raft: RaftConfig()
             )
         )
+        settings.cluster?.metadataAcknowledgement = metadataAcknowledgement
+        self.settings = settings
     }
 
     var address: SocketAddress { settings.broker.listen }

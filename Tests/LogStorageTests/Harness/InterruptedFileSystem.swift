@@ -13,6 +13,9 @@ final class InterruptedFileSystem: FileSystem, @unchecked Sendable {
     /// One operation that fails, and those after it do not.
     var failsAt = Int.max
 
+    /// Whether a file may have a second name.
+    var hasLinks = true
+
     init(_ files: FileSystem) { self.files = files }
 
     fileprivate func begin(_ operation: String, _ path: String) throws(FileError) {
@@ -48,6 +51,14 @@ final class InterruptedFileSystem: FileSystem, @unchecked Sendable {
     override func rename(_ from: String, to: String) throws(FileError) {
         try begin("rename", from)
         try files.rename(from, to: to)
+    }
+
+    override func link(_ from: String, to: String) throws(FileError) {
+        try begin("link", from)
+        guard hasLinks else {
+            throw FileError(.other(errno: 95), operation: "link", path: from)
+        }
+        try files.link(from, to: to)
     }
 
     override func syncDirectory(_ path: String) throws(FileError) {
