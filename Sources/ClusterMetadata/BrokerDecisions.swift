@@ -210,6 +210,20 @@ extension MetadataController {
     }
 }
 
+extension MetadataProblem {
+    /// Whether a node that registers is refused for what it is, and will be however often it asks.
+    ///
+    /// Everything else passes: no leader, no majority, a leader whose disk is full.
+    package var rejectsRegistration: Bool {
+        switch code {
+        case .inconsistentClusterId, .duplicateBrokerRegistration, .invalidRegistration,
+            .invalidRequest:
+            true
+        default: false
+        }
+    }
+}
+
 extension MetadataImage.Broker {
     fileprivate func state(isFenced: Bool? = nil, isStopping: Bool? = nil) -> MetadataRecord {
         .brokerState(

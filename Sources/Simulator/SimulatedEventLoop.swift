@@ -18,8 +18,6 @@ package final class SimulatedEventLoop: EventLoop, @unchecked Sendable {
     private var timers = TimerQueue()
     private var hasTurn = false
     private var isInTurn = false
-    /// The end of its last turn.
-    private var busyUntil: Int64 = 0
 
     init(index: Int, _ simulation: Simulation, _ life: MachineLife, _ clock: any Clock) {
         self.simulation = simulation
@@ -34,7 +32,14 @@ package final class SimulatedEventLoop: EventLoop, @unchecked Sendable {
         submit(.closure(body))
     }
 
-    package override func enqueue(_ job: consuming ExecutorJob) { submit(.job(UnownedJob(job))) }
+    package override func enqueue(_ job: consuming ExecutorJob) {
+        let job = UnownedJob(job)
+        if simulation.running?.isSame(as: job) == true {
+            simulation.running?.next = self
+        } else {
+            submit(.job(job))
+        }
+    }
 
     private func submit(_ work: Work) {
         simulation.checkThread()
@@ -46,7 +51,7 @@ package final class SimulatedEventLoop: EventLoop, @unchecked Sendable {
     private func planTurn(after nanoseconds: Int64) {
         guard !hasTurn else { return }
         hasTurn = true
-        simulation.after(max(nanoseconds, busyUntil - simulation.clock.now)) { [self] in
+        simulation.after(max(nanoseconds, life.busyUntil - simulation.clock.now)) { [self] in
             hasTurn = false
             turn()
         }
@@ -67,9 +72,8 @@ package final class SimulatedEventLoop: EventLoop, @unchecked Sendable {
 
     private func turn() {
         guard life.isOn else { return }
-        if life.pausedUntil > simulation.clock.now {
-            return planTurn(after: life.pausedUntil - simulation.clock.now)
-        }
+        let now = simulation.clock.now
+        if life.busyUntil > now { return planTurn(after: life.busyUntil - now) }
         simulation.note(strand, ready.count)
         isInTurn = true
         defer { isInTurn = false }
@@ -78,7 +82,7 @@ package final class SimulatedEventLoop: EventLoop, @unchecked Sendable {
         // Sometimes what was handed over last has not arrived yet.
         let rounds = simulation.generator.chance(1, in: 6) ? 1 : Self.roundsPerTurn
         runReady(rounds: rounds)
-        busyUntil = simulation.clock.now
+        life.busyUntil = max(life.busyUntil, simulation.clock.now)
         if life.isOn && !ready.isEmpty { planTurn(after: simulation.drawWakeDelay()) }
     }
 
@@ -101,23 +105,38 @@ package final class SimulatedEventLoop: EventLoop, @unchecked Sendable {
         if life.isOn { endTurn() }
     }
 
-    /// Runs a job for as long as it goes on here.
+    /// Runs a job until it waits for something or ends, on whichever loops it goes on.
     ///
-    /// A task that prefers another loop is handed over again whenever a function it called on an
-    /// actor of this one returns, even to the same actor; how often, depends on what the optimizer
-    /// made of those functions. It goes on at once, so that every build has the same order.
+    /// How often a task changes loops between two waits is the optimizer's to say: it leaves out
+    /// changes to where there is nothing to do. So that every build has the same history a change
+    /// takes no time, draws nothing, and lets nobody else in between; a wait does all three.
     private func run(_ job: UnownedJob) {
-        let serial = asUnownedSerialExecutor()
-        let task = asUnownedTaskExecutor()
-        let identity = unsafeBitCast(job, to: UnsafeRawPointer.self)
-        while life.isOn {
-            let before = ready.count
-            job.runSynchronously(isolatedTo: serial, taskExecutor: task)
-            guard ready.count > before, case .job(let last)? = ready.last,
-                unsafeBitCast(last, to: UnsafeRawPointer.self) == identity
-            else { return }
-            ready.removeLast()
+        var here = self
+        var visited: [SimulatedEventLoop] = []
+        while here.life.isOn {
+            simulation.running = RunningJob(job)
+            here.isInTurn = true
+            job.runSynchronously(
+                isolatedTo: here.asUnownedSerialExecutor(),
+                taskExecutor: here.asUnownedTaskExecutor()
+            )
+            here.isInTurn = false
+            guard let next = simulation.running?.next else { break }
+            here = next
+            if here !== self && !visited.contains(where: { $0 === here }) { visited.append(here) }
         }
+        simulation.running = nil
+        for loop in visited.sorted(by: { $0.index < $1.index }) { loop.endVisit() }
+        isInTurn = true
+    }
+
+    /// What the job of another loop did here is followed by the end of a turn of its own.
+    private func endVisit() {
+        guard life.isOn else { return }
+        isInTurn = true
+        endTurn()
+        isInTurn = false
+        if !ready.isEmpty { planTurn(after: simulation.drawWakeDelay()) }
     }
 
     // MARK: The network
@@ -137,5 +156,17 @@ package final class SimulatedEventLoop: EventLoop, @unchecked Sendable {
         _ address: SocketAddress
     ) async throws(NetworkError) -> Socket {
         try await simulation.network.connect(to: address, from: life, loop: self)
+    }
+}
+
+/// The job that runs, and the loop on which it goes on.
+struct RunningJob {
+    private let identity: UnsafeRawPointer
+    var next: SimulatedEventLoop?
+
+    init(_ job: UnownedJob) { identity = unsafeBitCast(job, to: UnsafeRawPointer.self) }
+
+    func isSame(as job: UnownedJob) -> Bool {
+        identity == unsafeBitCast(job, to: UnsafeRawPointer.self)
     }
 }

@@ -39,6 +39,7 @@ package final class SimulatedPlatform: HostPlatform, @unchecked Sendable {
     /// The process stands still for so long, and then goes on with what has gathered.
     package func pause(for nanoseconds: Int64) {
         life.pausedUntil = max(life.pausedUntil, simulation.clock.now + nanoseconds)
+        life.busyUntil = max(life.busyUntil, life.pausedUntil)
     }
 
     /// What the wall clock shows beyond the time of the simulation.
@@ -65,6 +66,8 @@ final class MachineLife {
     var isOn = true
     /// Nothing of it runs before this time.
     var pausedUntil: Int64 = 0
+    /// Its loops, which take turns, have none before this time.
+    var busyUntil: Int64 = 0
     private var strands: UInt64 = 0
 
     init(host: String) { self.host = host }

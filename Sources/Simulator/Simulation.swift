@@ -22,6 +22,7 @@ package final class Simulation: @unchecked Sendable {
     private var events = TimerQueue()
     private let thread = pthread_self()
     private var isRunning = false
+    var running: RunningJob?
 
     package init(seed: UInt64) {
         self.seed = seed

@@ -20,6 +20,7 @@ actor MetadataService: MetadataStore {
     static let groupID: UInt64 = 0
     static let patience = Int64.seconds(30)
     private static let pause = Int64.milliseconds(20)
+    private static let registrationPause = Int64.milliseconds(500)
 
     nonisolated let loop: EventLoop
     nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
@@ -503,7 +504,7 @@ actor MetadataService: MetadataStore {
 
     // MARK: This node as a broker
 
-    /// Registers this node; again and again until the metadata's leader has answered.
+    /// Registers this node; again and again, unless the cluster will never take it.
     func register(
         _ registration: BrokerRegistration,
         clusterID: String
@@ -516,10 +517,9 @@ actor MetadataService: MetadataStore {
                 brokerEpoch = epoch
                 return
             } catch {
-                // Until enough nodes are there, nobody can say yes or no.
-                guard error.code == .coordinatorNotAvailable || error.code == .requestTimedOut
-                else { throw error }
+                if error.rejectsRegistration || partition?.hasFailed == true { throw error }
                 log.warning("the node waits to be taken into the cluster: \(error.message)")
+                await loop.sleep(nanoseconds: Self.registrationPause)
             }
         }
     }

@@ -1,3 +1,4 @@
+internal import Glibc
 internal import Platform
 
 /// The bytes of a simulated file: what readers see, what the disk holds for certain, and what was
@@ -91,13 +92,13 @@ final class FileImage {
     /// Whether what a power cut leaves in any case has these bytes somewhere.
     func durablyHolds(_ needle: [UInt8]) -> Bool {
         guard let first = needle.first else { return true }
-        return durable.withUnsafeBytes { hay in
-            var rest = hay[...]
-            while rest.count >= needle.count, let start = rest.firstIndex(of: first),
-                hay.count - start >= needle.count
-            {
-                if hay[start..<start + needle.count].elementsEqual(needle) { return true }
-                rest = hay[(start + 1)...]
+        return durable.withUnsafeBytes { (hay: UnsafeRawBufferPointer) -> Bool in
+            guard var place = hay.baseAddress else { return false }
+            let end = place + hay.count
+            while let found = memchr(place, Int32(first), end - place) {
+                guard end - UnsafeRawPointer(found) >= needle.count else { return false }
+                if memcmp(found, needle, needle.count) == 0 { return true }
+                place = UnsafeRawPointer(found) + 1
             }
             return false
         }
