@@ -17,20 +17,13 @@ import Testing
 
     @Test(arguments: 1...10 as ClosedRange<UInt64>)
     func `a cluster becomes whole again and has lost nothing`(seed: UInt64) {
-        let outcome = Self.play(ClusterPlan(seed: seed, seconds: 6))
+        let outcome = Self.play(ClusterPlan(seed: seed, seconds: 3))
         #expect(outcome.produced > 0)
     }
 
-    @Test func `seeds that have never been run find nothing`() {
-        var fresh = SystemRandomNumberGenerator()
-        for _ in 0..<5 {
-            _ = Self.play(ClusterPlan(seed: fresh.next() >> 32, seconds: 4))
-        }
-    }
-
-    @Test(arguments: [11, 12] as [UInt64])
+    @Test(arguments: [11] as [UInt64])
     func `two runs of one seed are the same to the last event`(seed: UInt64) {
-        let plan = ClusterPlan(seed: seed, seconds: 4)
+        let plan = ClusterPlan(seed: seed, seconds: 3)
         let (first, second) = (Self.play(plan), Self.play(plan))
         #expect(first.trace == second.trace)
         #expect(first.steps == second.steps)

@@ -20,7 +20,6 @@ final class GroupMember: @unchecked Sendable {
     private var memberID = ""
     private var generation: Int32 = -1
     private var readers: [PartitionReader] = []
-    private var committed: [Int64] = []
     private(set) var hasEnded = false
 
     private var world: ClusterWorld { client.world }
@@ -203,10 +202,7 @@ final class GroupMember: @unchecked Sendable {
             return false
         }
         for (place, offset) in found {
-            readers.append(
-                PartitionReader("\(name)", client, of: place, from: max(0, offset))
-            )
-            committed.append(offset)
+            readers.append(PartitionReader(name, client, of: place, from: max(0, offset)))
         }
         return true
     }

@@ -200,12 +200,11 @@ package final class ClusterRun {
         }
         for node in expected where troubles.mustRestart(node) { node.kill() }
         for node in expected where node.state == .down { node.start() }
+        // With everything mended, nothing is a reason not to start.
         return wait("all nodes are up", seconds: 60) {
             for node in expected where node.state == .down {
-                if let problem = node.problem {
-                    // As long as the disk of who leads the metadata has just been full.
-                    world.tell("node \(node.id) does not start: \(problem)")
-                }
+                let problem = node.problem ?? "its process is gone"
+                world.report(.notConverged, "node \(node.id) does not start: \(problem)")
                 node.start()
             }
             return expected.allSatisfy { $0.isUp }

@@ -1,0 +1,31 @@
+import ClusterSimulation
+import Testing
+
+/// Simulated clusters in processes of their own, as `chronik-sim cluster` plays them.
+@Suite struct ClusterProcessTests {
+    @Test func `fifty seeds that have never been run find nothing`() async throws {
+        let first = UInt64.random(in: 1_000..<1 << 40)
+        let lines = try await ChronikSim.said(
+            by: [
+                "cluster", "--seeds", "\(first)-\(first + 49)", "--seconds", "3", "--processes",
+                "2",
+            ]
+        )
+        #expect(lines.last == "nothing was found")
+    }
+
+    @Test func `a seed is the same run in every process`() async throws {
+        let arguments = ["cluster", "--seeds", "1-4", "--seconds", "2", "--tally"]
+        let lines = try await ChronikSim.said(by: arguments).prefix(4)
+        let alike = try await ChronikSim.said(by: arguments, hashesAlike: true).prefix(4)
+        #expect(lines == alike)
+        // In this process, backwards.
+        let here = (1...4 as ClosedRange<UInt64>).reversed().map { seed in
+            "\(seed) \(ClusterRun.play(ClusterPlan(seed: seed, seconds: 2)).trace)"
+        }
+        let traces = lines.map {
+            $0.split(separator: " ").prefix(2).joined(separator: " ")
+        }
+        #expect(traces == here.reversed())
+    }
+}
