@@ -64,7 +64,9 @@ package final class SimulatedEventLoop: EventLoop, @unchecked Sendable {
         precondition(isCurrent, "a timer set from outside the loop")
         let timer = LoopTimer(deadline: clock.monotonicNanoseconds + nanoseconds, body: body)
         timers.insert(timer)
-        simulation.after(max(0, nanoseconds)) { [self] in planTurn(after: 0) }
+        simulation.after(max(0, nanoseconds)) { [self] in
+            if timer.body != nil && !hasTurn { turn() }
+        }
         return timer
     }
 
