@@ -52,10 +52,12 @@ test-clients: ## real client libraries against a real broker
 test-cluster: ## clusters of real processes: killed, cut off, restarted; their logs compared
 	@scripts/setup --tests
 	swift build $(SWIFT_FLAGS) --product chronik-server
+	swift build $(SWIFT_FLAGS) --product chronik-sim
 	CHRONIK_TRANSPORTS=$${CHRONIK_TRANSPORTS:-framed} $(PYTEST) Tests/Cluster
 
 test-cluster-long: build ## the same over each transport, and 50 minutes of random faults
 	@scripts/setup --tests
+	swift build $(SWIFT_FLAGS) --product chronik-sim
 	CHRONIK_SERVER=$(CURDIR)/.build/release/chronik-server CHRONIK_CLUSTER_ROUNDS=10 \
 		CHRONIK_CLUSTER_FAILOVERS=100 CHRONIK_CLUSTER_TOPICS=2000 \
 		CHRONIK_CLUSTER_SCHEDULES=50 CHRONIK_CLUSTER_SECONDS=60 $(PYTEST) Tests/Cluster

@@ -2,6 +2,7 @@ import itertools
 import os
 import pathlib
 import re
+import subprocess
 import sys
 
 import pytest
@@ -16,6 +17,7 @@ from cluster import Cluster, say  # noqa: E402
 from history import History  # noqa: E402
 from observer import Observer  # noqa: E402
 
+SIM = os.environ.get("CHRONIK_SIM", ROOT / ".build/debug/chronik-sim")
 # What a failure leaves behind: logs of the nodes and the history.
 KEPT = ROOT / ".build/cluster-failures"
 NO_NAMESPACES = None
@@ -134,7 +136,7 @@ def far_cluster(cluster_factory, transport, network):
 
 @pytest.fixture
 def verify(history):
-    """Ends a scenario: reads all replicas and has the history checked; the checker."""
+    """Ends a scenario: reads all replicas and has both checkers look at the history."""
 
     def verify(cluster, topic, partitions):
         cluster.read_replicas(history, topic, partitions)
@@ -142,6 +144,10 @@ def verify(history):
         checker = Checker(history.events)
         found = checker.check()
         assert not found, f"{len(found)} violations:\n" + "\n".join(map(str, found[:10]))
+        # The one that simulated clusters are held to.
+        history.flush()
+        said = subprocess.run([SIM, "check", history.path], capture_output=True, text=True)
+        assert said.returncode == 0, said.stdout[-4_000:] + said.stderr
         return checker
 
     return verify

@@ -18,6 +18,7 @@ class History:
     def __init__(self, path=None):
         self.events = []
         self.lock = threading.Lock()
+        self.path = path
         self.file = open(path, "a", encoding="utf-8") if path else None
 
     def add(self, op, **fields):
@@ -27,6 +28,11 @@ class History:
             if self.file:
                 self.file.write(json.dumps(event) + "\n")
         return event
+
+    def flush(self):
+        with self.lock:
+            if self.file:
+                self.file.flush()
 
     def close(self):
         with self.lock:
