@@ -142,7 +142,7 @@ struct ClusterShape {
         broker.offsetsPartitions = offsetsPartitions
         broker.memoryBytes = memoryBytes
         broker.autoCreateTopics = false
-        broker.retentionCheckMilliseconds = 5_000
+        broker.retentionCheckMilliseconds = 2_000
         var wal = WALConfiguration(
             directory: "/data/wal",
             fileBytes: walFileBytes,

@@ -144,6 +144,12 @@ final class Troubles {
             guard node.isRunning else { return }
             tell("node \(node.id) is killed")
             node.kill()
+            // Whoever watches the process may be quick: it comes back into the same election.
+            if generator.chance(1, in: 3) {
+                after(draw(.milliseconds(1), .milliseconds(100))) {
+                    if node.state == .down { node.start() }
+                }
+            }
         case .powerCuts: cutPower(of: [node])
         case .blackouts: cutPower(of: world.nodes.filter { $0.state != .lost })
         case .restarts:
@@ -170,7 +176,9 @@ final class Troubles {
     private func troubleDisk(_ fault: ClusterFaults) {
         let node = someNode
         switch fault {
-        case .syncErrors: failSync(node)
+        case .syncErrors:
+            // One disk; or a fault that all of them have in common.
+            for node in generator.chance(1, in: 4) ? world.nodes : [node] { failSync(node) }
         case .fullDisks:
             guard node.isUp, node.disk.capacity == .max else { return }
             tell("node \(node.id)'s disk is full")

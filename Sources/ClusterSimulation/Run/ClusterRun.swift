@@ -106,7 +106,7 @@ package final class ClusterRun {
         if generator.chance(2, in: 3) {
             configs.append(("segment.bytes", "\([16_384, 65_536, 262_144][generator.below(3)])"))
         }
-        if generator.chance(1, in: 5) { configs.append(("retention.bytes", "100000")) }
+        if generator.chance(1, in: 3) { configs.append(("retention.bytes", "40000")) }
         return configs
     }
 

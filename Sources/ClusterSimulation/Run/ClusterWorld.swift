@@ -149,7 +149,7 @@ final class ClusterWorld: @unchecked Sendable {
         _ place: TopicPartition
     ) {
         counts.acknowledged += 1
-        guard producer.acks == .all, probeGenerator.chance(1, in: 50), !faults.contains(.wipes),
+        guard producer.acks == .all, probeGenerator.chance(1, in: 10), !faults.contains(.wipes),
             !faults.contains(.damage),
             staysPut(place.topic), topics.contains(where: { $0.name == place.topic })
         else { return }
