@@ -34,7 +34,10 @@ package final class SimulatedEventLoop: EventLoop, @unchecked Sendable {
 
     package override func enqueue(_ job: consuming ExecutorJob) {
         let job = UnownedJob(job)
-        if simulation.running?.isSame(as: job) == true {
+        // What was handed to this loop before comes first, as on a real one.
+        if let running = simulation.running, running.isSame(as: job),
+            ready.isEmpty || running.hasVisited(self)
+        {
             simulation.running?.next = self
         } else {
             submit(.job(job))
@@ -111,24 +114,23 @@ package final class SimulatedEventLoop: EventLoop, @unchecked Sendable {
     ///
     /// How often a task changes loops between two waits is the optimizer's to say: it leaves out
     /// changes to where there is nothing to do. So that every build has the same history a change
-    /// takes no time, draws nothing, and lets nobody else in between; a wait does all three.
+    /// takes no time, draws nothing, and lets nobody else in between, but those who were handed to
+    /// that loop before; a wait does all three.
     private func run(_ job: UnownedJob) {
-        var here = self
-        var visited: [SimulatedEventLoop] = []
-        while here.life.isOn {
-            simulation.running = RunningJob(job)
+        simulation.running = RunningJob(job)
+        while let here = simulation.running?.goOn(from: self), here.life.isOn {
             here.isInTurn = true
             job.runSynchronously(
                 isolatedTo: here.asUnownedSerialExecutor(),
                 taskExecutor: here.asUnownedTaskExecutor()
             )
             here.isInTurn = false
-            guard let next = simulation.running?.next else { break }
-            here = next
-            if here !== self && !visited.contains(where: { $0 === here }) { visited.append(here) }
         }
+        let visited = simulation.running?.visited ?? []
         simulation.running = nil
-        for loop in visited.sorted(by: { $0.index < $1.index }) { loop.endVisit() }
+        for loop in visited.sorted(by: { $0.index < $1.index }) where loop !== self {
+            loop.endVisit()
+        }
         isInTurn = true
     }
 
@@ -161,14 +163,25 @@ package final class SimulatedEventLoop: EventLoop, @unchecked Sendable {
     }
 }
 
-/// The job that runs, and the loop on which it goes on.
+/// The job that runs, and the loops it runs on before it waits or ends.
 struct RunningJob {
     private let identity: UnsafeRawPointer
     var next: SimulatedEventLoop?
+    private(set) var visited: [SimulatedEventLoop] = []
 
     init(_ job: UnownedJob) { identity = unsafeBitCast(job, to: UnsafeRawPointer.self) }
 
     func isSame(as job: UnownedJob) -> Bool {
         identity == unsafeBitCast(job, to: UnsafeRawPointer.self)
+    }
+
+    func hasVisited(_ loop: SimulatedEventLoop) -> Bool { visited.contains { $0 === loop } }
+
+    /// Where it goes on, `first` to begin with; `nil` when it waits or has ended.
+    mutating func goOn(from first: SimulatedEventLoop) -> SimulatedEventLoop? {
+        let loop = visited.isEmpty ? first : next
+        next = nil
+        if let loop, !hasVisited(loop) { visited.append(loop) }
+        return loop
     }
 }

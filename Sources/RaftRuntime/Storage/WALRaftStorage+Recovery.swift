@@ -194,8 +194,8 @@ extension WALRaftStorage {
     /// - Parameters:
     ///   - index: The last entry applied.
     ///   - term: Its term.
-    ///   - membership: The membership as of there, if the state machine keeps it; else it is what
-    ///     the log knows.
+    ///   - membership: That of the last snapshot the state machine took. It counts only where the
+    ///     log does not know of the snapshot: else the log has every change up to `index`.
     /// - Throws: when entries that were acknowledged are nowhere and there was no damage to explain
     ///   it: `.compacted` if they should lie between there and the first that was found,
     ///   `.beyondLastIndex` if after the last.
@@ -209,12 +209,15 @@ extension WALRaftStorage {
         // A snapshot was installed that the log knows nothing of, or contradicts.
         if window.base < index || (window.baseTerm != .zero && window.baseTerm != term) {
             startOver(
-                at: SnapshotMetadata(index: index, term: term, membership: base.membership)
+                at: SnapshotMetadata(
+                    index: index,
+                    term: term,
+                    membership: membership ?? base.membership
+                )
             )
         }
         window.setBaseTerm(term)
         base.term = term
-        if let membership { base.membership = membership }
         settleDoubt()
         if abstention != nil { hardState.commit = min(hardState.commit, lastIndex) }
         guard hardState.commit <= lastIndex else { throw .beyondLastIndex }
