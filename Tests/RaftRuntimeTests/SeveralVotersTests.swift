@@ -133,7 +133,7 @@ import Testing
         try recovered.finishRecovery(
             applied: LogIndex(13),
             term: Term(5),
-            membership: snapshot.membership
+            snapshotMembership: snapshot.membership
         )
         #expect(recovered.base.membership.learners == [ReplicaID(4)])
     }

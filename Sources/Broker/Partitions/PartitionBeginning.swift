@@ -42,14 +42,14 @@ extension PartitionShard {
             )
         }
         // A snapshot may have taken the log's place, and the WAL not know of it yet.
-        let membership =
+        let snapshotMembership =
             log.snapshotMembership.isEmpty
             ? nil : try MembershipCoding.decoded(log.snapshotMembership)
         do {
             try storage.finishRecovery(
                 applied: LogIndex(log.appliedRaftIndex),
                 term: Term(UInt64(log.appliedTerm.rawValue)),
-                membership: membership
+                snapshotMembership: snapshotMembership
             )
         } catch {
             let hasOthers = storage.hasOtherVoters(than: manager.replicaID)

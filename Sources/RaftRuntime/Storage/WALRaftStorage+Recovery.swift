@@ -194,15 +194,18 @@ extension WALRaftStorage {
     /// - Parameters:
     ///   - index: The last entry applied.
     ///   - term: Its term.
-    ///   - membership: That of the last snapshot the state machine took. It counts only where the
-    ///     log does not know of the snapshot: else the log has every change up to `index`.
+    ///   - membership: The membership as of there, if the state machine keeps it; else it is what
+    ///     the log knows.
+    ///   - snapshotMembership: That of the last snapshot the state machine took. It counts only
+    ///     where the log does not know of the snapshot: else the log has every change since.
     /// - Throws: when entries that were acknowledged are nowhere and there was no damage to explain
     ///   it: `.compacted` if they should lie between there and the first that was found,
     ///   `.beyondLastIndex` if after the last.
     package func finishRecovery(
         applied index: LogIndex,
         term: Term,
-        membership: Membership? = nil
+        membership: Membership? = nil,
+        snapshotMembership: Membership? = nil
     ) throws(RaftLogReadError) {
         guard index >= window.base else { throw .compacted }
         dropPrefix(through: min(index, lastIndex))
@@ -212,12 +215,13 @@ extension WALRaftStorage {
                 at: SnapshotMetadata(
                     index: index,
                     term: term,
-                    membership: membership ?? base.membership
+                    membership: snapshotMembership ?? base.membership
                 )
             )
         }
         window.setBaseTerm(term)
         base.term = term
+        if let membership { base.membership = membership }
         settleDoubt()
         if abstention != nil { hardState.commit = min(hardState.commit, lastIndex) }
         guard hardState.commit <= lastIndex else { throw .beyondLastIndex }
