@@ -46,7 +46,6 @@ enum ChronikServer {
     /// this version does not do.
     private static func refuseWhatIsMissing(_ configuration: ClusterConfiguration) {
         let missing: [(Bool, String)] = [
-            (configuration.producesAreProxied, "produce.proxy = true"),
             (
                 configuration.minInSyncReplicas > configuration.defaultReplicationFactor / 2 + 1,
                 "min.insync.replicas above a majority"

@@ -32,6 +32,7 @@ enum NodeSettings {
         )
         settings.cluster?.metadataAcknowledgement =
             configuration.metadataAcks == .leader ? .leader : .quorum
+        settings.cluster?.proxiesProduces = configuration.producesAreProxied
         let files = configuration.tls.map(CredentialFiles.init)
         let isFramed = configuration.transport == .framed
         settings.cluster?.makeWire = { wire in
