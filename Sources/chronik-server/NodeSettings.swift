@@ -30,6 +30,7 @@ enum NodeSettings {
             defaultReplicationFactor: Int16(configuration.defaultReplicationFactor),
             raft: raft(configuration)
         )
+        settings.broker.brokerConfigs["min.insync.replicas"] = "\(configuration.minInSyncReplicas)"
         settings.cluster?.metadataAcknowledgement =
             configuration.metadataAcks == .leader ? .leader : .quorum
         settings.cluster?.proxiesProduces = configuration.producesAreProxied

@@ -249,7 +249,7 @@ private enum Delivery: Sendable {
             return await shard.append(
                 items,
                 waits: acks != 0,
-                until: acks == 1 ? .written : .committed,
+                until: acks == -1 ? .committed : .written,
                 timeoutMilliseconds: timeout
             )
         case .pass(let request, let node, let proxy):
