@@ -2,7 +2,7 @@ import KafkaProtocol
 
 /// What requests change in configurations.
 extension MetadataController {
-    /// - Parameter replicas: How many the topic has, at least.
+    /// The topic has so many replicas, at least.
     func checkTopicConfig(
         _ key: String,
         _ value: String,

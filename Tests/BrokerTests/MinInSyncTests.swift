@@ -155,7 +155,9 @@ import Testing
         cluster.run(100)
         cluster.wire.isolate(leader.replicaID, from: cluster.ids)
         cluster.run(5_000) { answer.value != nil }
-        #expect([.notLeaderOrFollower, .notEnoughReplicasAfterAppend].contains(answer.value?.error))
+        #expect(
+            [.notLeaderOrFollower, .notEnoughReplicasAfterAppend].contains(answer.value?.error)
+        )
     }
 
     @Test func `a lower value lets go of those who wait`() throws {

@@ -92,7 +92,8 @@ import Testing
         try Self.expectEqual(late, leader)
     }
 
-    @Test func `a snapshot that waits its turn keeps no files, and goes as what there is then`() throws
+    @Test func `a snapshot that waits its turn keeps no files, and goes as what there is then`()
+        throws
     {
         let cluster = try Self.makeCluster()
         let leader = try cluster.leader()
@@ -108,7 +109,9 @@ import Testing
         let id = cluster.partition
         #expect(try leader.on { await $0.deleteRecords(of: id, before: 55) }.error == .none)
         try leader.flush()
-        let files = { try leader.disk.list("/data/topics/orders-0").filter { $0.hasSuffix(".log") } }
+        let files = {
+            try leader.disk.list("/data/topics/orders-0").filter { $0.hasSuffix(".log") }
+        }
         cluster.run(5_000)
         let left = try files()
         #expect(left.count < 4, "\(left)")

@@ -131,7 +131,8 @@ import Testing
         #expect(answers.map(\.errorCode) == [ErrorCode.notLeaderOrFollower.rawValue])
     }
 
-    @Test func `a leader that falls silent leaves the outcome open, and for the time given`() throws {
+    @Test func `a leader that falls silent leaves the outcome open, and for the time given`() throws
+    {
         let cluster = try Self.cluster()
         let network = cluster.simulation.network
         let request = Self.request([(1, .of("under way"))], timeout: 100)

@@ -43,10 +43,7 @@ actor ProduceProxy {
     private let metrics: ProxyMetrics
     private var lanes: [Int32: Lane] = [:]
 
-    /// - Parameters:
-    ///   - loop: Where calls are made from.
-    ///   - calls: Reaches the other nodes.
-    ///   - hears: Whether a node is heard of.
+    /// Calls are made on `loop`; `hears` tells whether a node is heard of.
     init(
         loop: EventLoop,
         calls: any NodeCalls,
