@@ -54,7 +54,7 @@ struct AppendPlan {
         for index in targets.indices {
             let data = request.topicData[targets[index].topic]
             let part = data.partitionData[targets[index].partition]
-            guard let topic = image.topics[data.name], part.index >= 0,
+            guard let topic = image.topic(data.name), part.index >= 0,
                 Int(part.index) < topic.partitions.count
             else {
                 targets[index].result = AppendResult(error: .unknownTopicOrPartition)
