@@ -14,7 +14,7 @@
 /// | candidate | leader | a majority has voted, its own vote durable among them |
 /// | any | follower | a higher term; a leader of this term; a majority refuses |
 /// | leader | follower | no majority heard (check-quorum); removed from the group |
-public struct RaftNode: ~Copyable {
+public struct RaftNode {
     public let configuration: Configuration
     public internal(set) var role = RaftRole.follower
     public internal(set) var term: Term
@@ -113,7 +113,7 @@ public struct RaftNode: ~Copyable {
         // The commit index need not be durable: what was applied is committed all the same.
         var commit = max(hardState.commit, applied)
         guard commit <= last else { throw .invalid("commit \(commit) is beyond last \(last)") }
-        let log: RaftLog
+        self.configuration = configuration
         do throws(RaftLogReadError) {
             if !configuration.disableChangeValidation {
                 commit = try reader.lastChangeKnownCommitted(after: commit)
@@ -122,8 +122,6 @@ public struct RaftNode: ~Copyable {
         } catch {
             throw .log(error)
         }
-        self.configuration = configuration
-        self.log = log
         // Entries are written before the hard state. If a crash came between them, no vote of the
         // entries' term was ever durable, so none was sent.
         let isBehind = hardState.term != .zero && log.lastTerm > hardState.term

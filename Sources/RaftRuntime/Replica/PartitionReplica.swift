@@ -121,7 +121,7 @@ public final class PartitionReplica: @unchecked Sendable {
 
     init(
         group: UInt64,
-        node: consuming RaftNode,
+        node: RaftNode,
         storage: WALRaftStorage,
         stateMachine: any StateMachine,
         manager: RaftReplicaManager
@@ -131,7 +131,7 @@ public final class PartitionReplica: @unchecked Sendable {
         self.storage = storage
         self.stateMachine = stateMachine
         self.manager = manager
-        memberships = [(self.node.applied, self.node.membership)]
+        memberships = [(node.applied, node.membership)]
         followMembership()
         storage.fetch = { [unowned self] range, positions in
             self.manager.fetch(range, positions, for: self)

@@ -47,7 +47,7 @@ private final class InstantReplica {
     var node: RaftNode
     let disk: InstantDisk
 
-    init(_ node: consuming RaftNode, _ disk: InstantDisk) {
+    init(_ node: RaftNode, _ disk: InstantDisk) {
         self.node = node
         self.disk = disk
     }
