@@ -164,7 +164,8 @@ import Testing
         #expect(Self.code(first) == ErrorCode.none && Self.code(long) == nil)
     }
 
-    @Test func `a node that is not heard of is not asked, nor is anybody who waits for it`() throws {
+    @Test func `a node that is not heard of is not asked, nor is anybody who waits for it`() throws
+    {
         let world = World(calls: 1)
         let first = world.pass("first")
         let waiting = (0..<3).map { world.pass("\($0)") }
