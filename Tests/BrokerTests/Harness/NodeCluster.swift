@@ -24,7 +24,8 @@ final class NodeCluster: @unchecked Sendable {
         _ count: Int = 3,
         seed: UInt64,
         metadataSnapshotRecords: Int64 = 10_000,
-        metadataAcknowledgement: MetadataAcknowledgement = .quorum
+        metadataAcknowledgement: MetadataAcknowledgement = .quorum,
+        proxiesProduces: Bool = false
     ) throws {
         Logger.configure(level: .error, format: .text)
         simulation = Simulation(seed: seed)
@@ -35,7 +36,8 @@ final class NodeCluster: @unchecked Sendable {
                 of: count,
                 simulation,
                 metadataSnapshotRecords: metadataSnapshotRecords,
-                metadataAcknowledgement: metadataAcknowledgement
+                metadataAcknowledgement: metadataAcknowledgement,
+                proxiesProduces: proxiesProduces
             )
         }
         for machine in machines { machine.start() }
@@ -264,7 +266,8 @@ final class Machine: @unchecked Sendable {
         of count: Int,
         _ simulation: Simulation,
         metadataSnapshotRecords: Int64,
-        metadataAcknowledgement: MetadataAcknowledgement
+        metadataAcknowledgement: MetadataAcknowledgement,
+        proxiesProduces: Bool
     ) {
         self.id = id
         self.simulation = simulation
@@ -297,6 +300,7 @@ final class Machine: @unchecked Sendable {
             )
         )
         settings.cluster?.metadataAcknowledgement = metadataAcknowledgement
+        settings.cluster?.proxiesProduces = proxiesProduces
         self.settings = settings
     }
 
