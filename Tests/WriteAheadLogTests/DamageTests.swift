@@ -1,3 +1,4 @@
+import Bytes
 import Foundation
 import Platform
 import Testing
@@ -83,9 +84,9 @@ import Testing
     ) throws -> Survival {
         let files = image.files.duplicate()
         let path = files.paths[generator.below(files.paths.count)]
-        let before = files.contents(path)
+        let before = ByteSlice(files.contents(path))
         let kind = damage(files, path, image, &generator)
-        let after = files.contents(path)
+        let after = ByteSlice(files.contents(path))
         let isHeadTouched =
             path.hasSuffix("clean-shutdown")
             ? after != before : after.prefix(36) != before.prefix(36)
@@ -113,7 +114,8 @@ import Testing
             return .refused
         }
         #expect(harness.found == expected, note)
-        let missing = image.records.filter { !Set(expected).contains($0) }
+        let kept = Set(expected)
+        let missing = image.records.filter { !kept.contains($0) }
         // Of a tail that is gone altogether nothing tells, but for a clean shutdown.
         let isCut = Array(image.records.suffix(missing.count)) == missing && !image.isClean
         #expect(harness.damage.count <= 1, note)
@@ -209,9 +211,9 @@ import Testing
         } else {
             path = files.paths[generator.below(files.paths.count)]
         }
-        let before = files.contents(path)
+        let before = ByteSlice(files.contents(path))
         let kind = damage(files, path, image, &generator)
-        let after = files.contents(path)
+        let after = ByteSlice(files.contents(path))
         let touched = image.batches.map {
             $0.path == path
                 && (after.count < $0.range.upperBound
