@@ -267,7 +267,9 @@ import Testing
             return "bit flip"
         case 1:
             let length = min(size - at, 1 + generator.below(9_000))
-            files.change(path) { for index in at..<at + length { $0[index] = 0 } }
+            files.change(path) {
+                $0.replaceSubrange(at..<at + length, with: repeatElement(0, count: length))
+            }
             return "zeroing"
         case 2:
             files.change(path) { $0.removeLast(size - at) }
@@ -287,10 +289,8 @@ import Testing
             let from = generator.below(size) & ~4_095
             let to = at & ~4_095
             files.change(path) { bytes in
-                let block = Array(bytes[from..<min(from + 4_096, size)])
-                for (index, byte) in block.enumerated() where to + index < bytes.count {
-                    bytes[to + index] = byte
-                }
+                let length = min(4_096, size - max(from, to))
+                bytes.replaceSubrange(to..<to + length, with: Array(bytes[from..<from + length]))
             }
             return "misplaced block"
         default:
