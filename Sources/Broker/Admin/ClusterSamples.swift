@@ -12,6 +12,7 @@ final class ClusterSamples: Sendable {
         var fencedBrokers = 0
         var leaderless = 0
         var underReplicated = 0
+        var awake = 0
         /// By topic and partition.
         var proposals: [(id: TopicPartition, count: Int)] = []
         var lags: [(id: TopicPartition, nanoseconds: Int64)] = []
@@ -44,6 +45,9 @@ final class ClusterSamples: Sendable {
             "chronik_under_replicated_partitions",
             "Partitions with replicas that are not in sync."
         ) { $0.underReplicated }
+        gauge("chronik_raft_awake_groups", "Raft groups of this node that are not silent.") {
+            $0.awake
+        }
         registry.collected(
             "raft_proposals_total",
             "Entries this node took into a partition's log as its leader.",
@@ -79,6 +83,7 @@ extension NodeAdmin {
             if status.leader == nil { values.leaderless += 1 }
             if link != nil && !status.missingReplicas.isEmpty { values.underReplicated += 1 }
         }
+        values.awake = readings.values.count { $0.isAwake }
         let sorted = readings.sorted {
             ($0.key.topic, $0.key.partition) < ($1.key.topic, $1.key.partition)
         }

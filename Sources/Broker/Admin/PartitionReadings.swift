@@ -15,6 +15,8 @@ struct PartitionReading: Sendable {
     let logStartOffset: Int64
     let highWatermark: Int64
     let proposals: Int
+    /// Whether its group talks: after a while without anything to do it falls silent.
+    let isAwake: Bool
     /// The end of its Raft log, and how much of it the slowest voter is known to have; of a leader.
     let replication: (end: UInt64, slowest: UInt64)?
 }
@@ -38,6 +40,7 @@ extension PartitionReading {
         logStartOffset = partition.log.logStartOffset.rawValue
         highWatermark = partition.log.logEndOffset.rawValue
         proposals = replica.proposals
+        isAwake = !info.isQuiescent && !replica.isAlone
         replication =
             leaderEpoch == nil
             ? nil : (info.lastIndex.rawValue, replica.slowestVoterMatch(info).rawValue)

@@ -53,6 +53,7 @@ final class ClusterDuties: Sendable {
     /// Takes up what this node leads, and from now on what it begins to lead.
     func begin(_ leaders: LeaderTable) async {
         let duties = duties
+        for place in duties { await place.follow() }
         leaders.observe(
             LeaderTable.Observer { leading in
                 let place = duties[Placement.loop(of: leading.groupID, of: duties.count)]

@@ -5,8 +5,9 @@ import RaftRuntime
 /// Which voters of a group are in sync, as its leader sees it from one look to the next.
 ///
 /// A replica has caught up when it has all that the leader had at the look before; it stays in
-/// sync for a while without that, so that load does not make it come and go, but not once its
-/// node is silent.
+/// sync for a while without that, so that load does not make it come and go. That does not hold for
+/// one whose node was away since, nor for one that needs a snapshot: those lag until they are seen
+/// to have caught up.
 struct InSyncWatch {
     private static let patience = Int64.seconds(2)
 
@@ -24,9 +25,12 @@ struct InSyncWatch {
     }
 
     /// The voters in sync now, by rising id; the leader is one of them.
+    ///
+    /// `cameBack` tells when the node of a replica last was there again, after it was not.
     mutating func update(
         _ status: RaftStatus,
         linked peers: PeerView,
+        cameBack: (ReplicaID) -> Int64?,
         at now: Int64
     ) -> [ReplicaID] {
         var current: [(id: ReplicaID, at: Int64)] = []
@@ -39,7 +43,8 @@ struct InSyncWatch {
             if isOwn || peer.match >= mark {
                 current.append((peer.id, now))
             } else if let before = caughtUp.first(where: { $0.id == peer.id }),
-                now - before.at < Self.patience
+                !peer.isSentSnapshot, now - before.at < Self.patience,
+                before.at > cameBack(peer.id) ?? .min
             {
                 current.append(before)
             }

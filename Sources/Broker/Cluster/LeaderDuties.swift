@@ -6,8 +6,8 @@ import RaftRuntime
 /// What this node does for the groups that it leads on one loop: watches how far their replicas
 /// are, changes their members as the metadata wants them, and hands them over.
 ///
-/// It looks at them twice a second, and ten times while members change. A silent group whose
-/// replicas all have everything is passed over.
+/// It looks at them twice a second, ten times while members change, and at once when nodes come or
+/// go. A silent group whose replicas all have everything is passed over.
 actor LeaderDuties {
     /// What is to be told of one look at the groups.
     struct Findings: Sendable {
@@ -93,6 +93,14 @@ actor LeaderDuties {
         }
     }
 
+    /// Has this be told when nodes come and go; until then they are only looked at.
+    func follow() {
+        manager.onPeersChanged = { [weak self] in
+            // Once for all that changed together.
+            self?.assumeIsolated { if !$0.led.isEmpty { $0.schedule(after: 0) } }
+        }
+    }
+
     /// The metadata wants other members of a group, or has taken note of those there are.
     func assignmentChanged(_ groupID: UInt64) {
         guard led[groupID] != nil else { return }
@@ -156,6 +164,7 @@ actor LeaderDuties {
         let inSync = known.watch.update(
             status,
             linked: manager.peers,
+            cameBack: manager.cameBack,
             at: loop.clock.monotonicNanoseconds
         ).map { Int32(truncatingIfNeeded: $0.rawValue) }
         if inSync != known.told {

@@ -48,3 +48,11 @@ extension RaftStatus {
         }
     }
 }
+
+extension PeerStatus {
+    /// Whether what it lacks is no longer in the leader's log.
+    var isSentSnapshot: Bool {
+        if case .snapshot = state { return true }
+        return false
+    }
+}

@@ -160,6 +160,7 @@ extension RaftNode {
         heartbeatElapsed = 0
         if configuration.readMode == .lease { reads.beginRound(at: tickCount) }
         broadcastHeartbeats()
+        repeatTransfer()
     }
 
     /// Steps down unless a majority has been heard from since the last time (6.2).

@@ -30,6 +30,8 @@ package final class RaftReplicaManager: @unchecked Sendable {
 
     /// Messages of a group this node has no replica of; without it they are only counted.
     package var onUnknownGroup: ((_ group: UInt64, _ message: Message) -> Void)?
+    /// Called when nodes have come or gone, after the replicas have been told.
+    package var onPeersChanged: (() -> Void)?
     /// Called once when the WAL can no longer be written.
     package var onLogPoisoned: ((any Error) -> Void)?
 
@@ -37,6 +39,7 @@ package final class RaftReplicaManager: @unchecked Sendable {
     private var elections: Elections
     private var resignations = Resignations()
     package private(set) var peers = PeerView()
+    private var lastReturns: [ReplicaID: Int64] = [:]
     let sending = SnapshotSenders()
     private var receivingSnapshots: [PartitionReplica] = []
     let snapshotLimits: SnapshotLimits
@@ -457,7 +460,14 @@ package final class RaftReplicaManager: @unchecked Sendable {
             for peer in unlinked { replica.peerIsGone(peer) }
             for peer in back { replica.peerIsBack(peer) }
         }
+        let now = loop.clock.monotonicNanoseconds
+        for peer in view.linked where !before.isLinked(peer) { lastReturns[peer] = now }
+        for peer in restarted { lastReturns[peer] = now }
+        onPeersChanged?()
     }
+
+    /// When a node last was there again after it was gone, or was another process than before.
+    package func cameBack(_ peer: ReplicaID) -> Int64? { lastReturns[peer] }
 
     /// What was sent to a peer may be lost.
     package func peerIsUnreachable(_ peer: ReplicaID) {

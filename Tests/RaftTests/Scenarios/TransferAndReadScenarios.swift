@@ -80,6 +80,22 @@ import Testing
         #expect(cluster.invariants.violations == [])
     }
 
+    @Test func `39f a request to take over that is lost is made again`() throws {
+        let cluster = try SimulatedCluster(voters: 3)
+        cluster.elect(1)
+        cluster.stabilize()
+        transfer(cluster, to: 2)
+        cluster.network.removeAll { message in
+            if case .timeoutNow = message.body { return true }
+            return false
+        }
+        cluster.stabilize()
+        #expect(cluster.node(1).role == .leader)
+        cluster.run(ticks: cluster[1].configuration.heartbeatTicks)
+        #expect(cluster.node(2).role == .leader)
+        #expect(cluster.invariants.violations == [])
+    }
+
     // MARK: - Reads
 
     @Test func `40 a new leader answers no read before it has committed in its term`() throws {
