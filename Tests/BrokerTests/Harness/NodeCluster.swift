@@ -50,14 +50,19 @@ final class NodeCluster: @unchecked Sendable {
 
     var up: [Machine] { machines.filter { $0.node != nil && $0.platform?.isOn == true } }
 
+    /// Runs until a condition holds, which is looked at after each millisecond.
     func eventually(
         _ what: String,
         seconds: Int64 = 60,
         at location: SourceLocation = #_sourceLocation,
         _ isDone: () -> Bool
     ) throws {
-        let done = simulation.run(for: .seconds(seconds), until: isDone)
-        if done { return }
+        let deadline = simulation.clock.monotonicNanoseconds + .seconds(seconds)
+        while simulation.clock.monotonicNanoseconds < deadline {
+            if isDone() { return }
+            _ = simulation.run(for: .milliseconds(1))
+        }
+        let done = isDone()
         let view = up.map { "\($0.id): \($0.summary)" } + ((try? groups()) ?? [])
         try #require(done, "not within \(seconds) s: \(what); \(view)", sourceLocation: location)
     }
