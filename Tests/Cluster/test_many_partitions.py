@@ -13,7 +13,7 @@ from cluster import eventually, say
 from load import create_topic, setting
 
 PARTITIONS = setting("CHRONIK_CLUSTER_PARTITIONS", 100)
-IDLE_SECONDS = setting("CHRONIK_CLUSTER_IDLE_SECONDS", 10)
+IDLE_SECONDS = setting("CHRONIK_CLUSTER_IDLE_SECONDS", 5)
 TICKS = os.sysconf("SC_CLK_TCK")
 IS_RELEASE = "release" in pathlib.Path(SERVER).parts
 
@@ -112,6 +112,7 @@ def test_many_idle_partitions_cost_little_and_fail_over_together(cluster_factory
 
     victim.start().wait_ready()
     cluster.wait_healthy()
+    eventually(is_even, "every node leads its share again", 120)
     eventually(lambda: silent(cluster), "nothing is said any more", 60)
     again = idle_cost(cluster.nodes)
     say("after its return: " + ", ".join(f"{node} {100 * again[node]:.2f} %, "
