@@ -138,7 +138,7 @@ struct NodeBoot {
             leader: { [leaders = environment.leaders, published] id in
                 if let known = leaders.leader(of: id)?.id { return known }
                 let image = published.current
-                guard let partition = image.topics[id.topic]?.partitions[checked: id.partition]
+                guard let partition = image.topic(id.topic)?.partitions[checked: id.partition]
                 else { return nil }
                 let view = image.clientView(of: partition)
                 return view.leader < 0 ? nil : view.leader

@@ -40,6 +40,8 @@ package struct MetadataImage: Sendable {
 
     // MARK: Reading
 
+    package func topic(_ name: String) -> Topic? { topics[name] }
+
     package func topic(_ id: KafkaUUID) -> Topic? { topicNames[id].flatMap { topics[$0] } }
 
     /// Sorted by name.

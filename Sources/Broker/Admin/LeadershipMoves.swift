@@ -67,7 +67,7 @@ extension NodeAdmin {
         let group =
             id == MetadataService.partitionID
             ? MetadataService.groupID
-            : published.current.topics[id.topic].flatMap { topic in
+            : published.current.topic(id.topic).flatMap { topic in
                 topic.partitions.indices.contains(Int(id.partition))
                     ? topic.partitions[Int(id.partition)].groupID : nil
             }

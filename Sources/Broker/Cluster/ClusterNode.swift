@@ -88,7 +88,7 @@ package final class ClusterNode: Sendable {
         guard let partition = image.partition(place) else {
             throw MetadataProblem(.unknownTopicOrPartition, "\(place.topic)-\(place.index)")
         }
-        guard image.topics[place.topic]?.isInternal == false else {
+        guard image.topic(place.topic)?.isInternal == false else {
             throw MetadataProblem(
                 .invalidTopicException,
                 "'\(place.topic)' is the broker's own topic"

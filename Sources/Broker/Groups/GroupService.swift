@@ -47,7 +47,7 @@ final class GroupService: Sendable {
     }
 
     private func locate(_ group: String) -> (partition: Int32, loop: CoordinatorLoop)? {
-        guard let topic = published.current.topics[Self.topic], !topic.partitions.isEmpty else {
+        guard let topic = published.current.topic(Self.topic), !topic.partitions.isEmpty else {
             return nil
         }
         let partition = OffsetsPartitioner.partition(

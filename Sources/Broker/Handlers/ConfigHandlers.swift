@@ -40,7 +40,7 @@ struct DescribeConfigsHandler: RequestHandler {
         _ request: DescribeConfigsRequest,
         _ result: inout DescribeConfigsResponse.DescribeConfigsResult
     ) {
-        guard let topic = broker.image.topics[resource.resourceName] else {
+        guard let topic = broker.image.topic(resource.resourceName) else {
             result.errorCode = ErrorCode.unknownTopicOrPartition.rawValue
             return
         }

@@ -40,7 +40,7 @@ struct CreatePartitionsHandler: RequestHandler {
         try await broker.metadata.write(
             MetadataCommand(.createPartitions([growth], validateOnly: validateOnly))
         ).requireDone()
-        guard !validateOnly, let grown = broker.image.topics[topic.name] else { return }
+        guard !validateOnly, let grown = broker.image.topic(topic.name) else { return }
         await broker.waitForLeaders(of: grown)
     }
 }

@@ -33,7 +33,7 @@ struct DeleteTopicsHandler: RequestHandler {
         result.name = name
         result.topicId = id
         let image = broker.image
-        guard let topic = name.map({ image.topics[$0] }) ?? image.topic(id) else {
+        guard let topic = name.map({ image.topic($0) }) ?? image.topic(id) else {
             let code: ErrorCode = name == nil ? .unknownTopicId : .unknownTopicOrPartition
             result.errorCode = code.rawValue
             return result

@@ -102,7 +102,7 @@ private struct FetchReader {
     ) -> Result<(name: String, groupID: UInt64), Unknown> {
         let topic =
             partition.topicID == .zero
-            ? image.topics[partition.topic] : image.topic(partition.topicID)
+            ? image.topic(partition.topic) : image.topic(partition.topicID)
         guard let topic else {
             return .failure(
                 Unknown(

@@ -73,7 +73,7 @@ struct FindCoordinatorHandler: RequestHandler {
             return .init(.invalidRequest, "this broker coordinates consumer groups only")
         }
         let name = InternalTopic.consumerOffsets.rawValue
-        if broker.image.topics[name] != nil { return nil }
+        if broker.image.topic(name) != nil { return nil }
         do {
             _ = try await TopicCreation(broker: broker).create(
                 .init(

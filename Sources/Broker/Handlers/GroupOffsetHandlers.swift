@@ -16,7 +16,7 @@ struct OffsetCommitHandler: RequestHandler {
         let image = broker.image
         var refused: [TopicPartition: ErrorCode] = [:]
         for topic in request.topics {
-            let count = image.topics[topic.name]?.partitions.count ?? 0
+            let count = image.topic(topic.name)?.partitions.count ?? 0
             for partition in topic.partitions
             where partition.partitionIndex < 0 || Int(partition.partitionIndex) >= count {
                 refused[TopicPartition(topic: topic.name, partition: partition.partitionIndex)] =

@@ -57,7 +57,7 @@ struct MetadataHandler: RequestHandler {
             answer.errorCode = ErrorCode.unknownTopicId.rawValue
             return answer
         }
-        if let topic = broker.image.topics[name] { return describe(topic) }
+        if let topic = broker.image.topic(name) { return describe(topic) }
         var answer = MetadataResponse.MetadataResponseTopic()
         answer.name = name
         guard mayCreate && broker.settings.autoCreateTopics else {
@@ -73,7 +73,7 @@ struct MetadataHandler: RequestHandler {
                 return answer
             }
         }
-        if let topic = broker.image.topics[name] { return describe(topic) }
+        if let topic = broker.image.topic(name) { return describe(topic) }
         answer.errorCode = ErrorCode.unknownTopicOrPartition.rawValue
         return answer
     }
@@ -126,7 +126,7 @@ struct TopicCreation {
         )
         guard case .topics(let made) = answer, made.count == 1 else { throw answer.problem }
         guard made[0].outcome.code == .none else { throw MetadataProblem(made[0].outcome) }
-        if !validateOnly, let topic = broker.image.topics[topic.name] {
+        if !validateOnly, let topic = broker.image.topic(topic.name) {
             await broker.waitForLeaders(of: topic)
         }
         return made[0]

@@ -18,7 +18,7 @@ struct ListOffsetsHandler: RequestHandler {
             answer.name = topic.name
             for partition in topic.partitions {
                 answer.partitions.append(
-                    await look(up: partition, in: image.topics[topic.name])
+                    await look(up: partition, in: image.topic(topic.name))
                 )
             }
             response.topics.append(answer)
@@ -66,7 +66,7 @@ struct OffsetForLeaderEpochHandler: RequestHandler {
             for asked in topic.partitions {
                 var entry = OffsetForLeaderEpochResponse.EpochEndOffset()
                 entry.partition = asked.partition
-                if let partition = image.topics[topic.topic]?.partitions[checked: asked.partition] {
+                if let partition = image.topic(topic.topic)?.partitions[checked: asked.partition] {
                     let found = await broker.shard(of: partition).endOffset(
                         of: TopicPartition(topic: topic.topic, partition: asked.partition),
                         epoch: asked.leaderEpoch,
@@ -104,7 +104,7 @@ struct DeleteRecordsHandler: RequestHandler {
                 var entry = DeleteRecordsResponse.DeleteRecordsPartitionResult()
                 entry.partitionIndex = asked.partitionIndex
                 entry.lowWatermark = -1
-                let found = image.topics[topic.name]
+                let found = image.topic(topic.name)
                 if found?.isInternal == true {
                     entry.errorCode = ErrorCode.invalidTopicException.rawValue
                 } else if let partition = found?.partitions[checked: asked.partitionIndex] {

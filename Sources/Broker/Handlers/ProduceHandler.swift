@@ -74,7 +74,7 @@ private struct AppendPlan {
         for index in targets.indices {
             let data = request.topicData[targets[index].topic]
             let part = data.partitionData[targets[index].partition]
-            guard let topic = image.topics[data.name], part.index >= 0,
+            guard let topic = image.topic(data.name), part.index >= 0,
                 Int(part.index) < topic.partitions.count
             else {
                 targets[index].result = AppendResult(error: .unknownTopicOrPartition)
@@ -119,9 +119,9 @@ private struct AppendPlan {
         let point = point ?? .committed
         let live = targets.indices.filter { targets[$0].item != nil }
         guard let first = live.first else { return }
-        let loops = Set(live.map { targets[$0].loop }).sorted()
-        if loops.count == 1 {
-            let results = await broker.shards[targets[first].loop].append(
+        let firstLoop = targets[first].loop
+        if live.allSatisfy({ targets[$0].loop == firstLoop }) {
+            let results = await broker.shards[firstLoop].append(
                 live.compactMap { targets[$0].item },
                 waits: waits,
                 until: point,
@@ -130,6 +130,7 @@ private struct AppendPlan {
             for (slot, index) in live.enumerated() { targets[index].result = results[slot] }
             return
         }
+        let loops = Set(live.map { targets[$0].loop }).sorted()
         let groups = loops.map { loop in live.filter { targets[$0].loop == loop } }
         // Each shard is asked before this suspends, and so before the connection's next request:
         // others by a hop that is under way at once, this loop's own without one.

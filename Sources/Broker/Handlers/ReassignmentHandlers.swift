@@ -85,7 +85,7 @@ struct ListPartitionReassignmentsHandler: RequestHandler {
         }
         if let asked = request.topics {
             response.topics = asked.compactMap { wanted in
-                image.topics[wanted.name].flatMap { topic in
+                image.topic(wanted.name).flatMap { topic in
                     Self.answer(
                         topic,
                         wanted.partitionIndexes.compactMap { index in

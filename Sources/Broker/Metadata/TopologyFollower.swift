@@ -157,7 +157,7 @@ actor TopologyFollower {
         for shard in shards { running.formUnion(await shard.partitions.keys) }
         for id in await shards[0].directories() where !running.contains(id) {
             // By then it may have come here again; its start is in the queue.
-            let partition = published.current.topics[id.topic]?.partitions[checked: id.partition]
+            let partition = published.current.topic(id.topic)?.partitions[checked: id.partition]
             guard partition?.assignment.isHosted(on: nodeID) != true else { continue }
             await shards[0].removeLeft(id)
         }
@@ -190,7 +190,7 @@ actor TopologyFollower {
             waitingForRoom[groupID] = nil
             await relief.unpin(groupID)
         case .forget(let groupID): await shard(of: groupID).dropTombstone(of: groupID)
-        case .configure(let topic): await configure(published.current.topics[topic])
+        case .configure(let topic): await configure(published.current.topic(topic))
         case .configureAll:
             for topic in published.current.sortedTopics { await configure(topic) }
         case .sweep: await sweepLeft()

@@ -2,6 +2,7 @@
 #include "clinux.h"
 #include <fcntl.h>
 #include <linux/falloc.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
@@ -22,3 +23,6 @@ int clinux_o_direct(void) { return O_DIRECT; }
 int clinux_set_thread_name(const char *name) { return pthread_setname_np(pthread_self(), name); }
 int clinux_prefetch(int fd, off_t offset, size_t length) { return (int)readahead(fd, offset, length); }
 int clinux_eventfd(void) { return eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK); }
+int clinux_keep_freed_memory(size_t kept, size_t mapped) {
+    return mallopt(M_TRIM_THRESHOLD, (int)kept) && mallopt(M_MMAP_THRESHOLD, (int)mapped);
+}

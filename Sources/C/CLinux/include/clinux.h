@@ -14,3 +14,6 @@ int clinux_o_direct(void);
 int clinux_set_thread_name(const char *name);
 int clinux_prefetch(int fd, off_t offset, size_t length);
 int clinux_eventfd(void);
+/* Bytes of freed memory at the end of each heap that malloc keeps, and of the least block that it
+   maps by itself. 0 on failure. */
+int clinux_keep_freed_memory(size_t kept, size_t mapped);
