@@ -112,6 +112,32 @@ import Testing
 
     // MARK: Snapshots
 
+    @Test func `a change of membership after a snapshot is not forgotten for the snapshot's`()
+        throws
+    {
+        let snapshot = SnapshotMetadata(
+            index: LogIndex(10),
+            term: Term(5),
+            membership: Membership(voters: [ReplicaID(1)])
+        )
+        storage.reset(to: snapshot)
+        append(11...12, term: 5)
+        change(13, term: 5, adds: 4)
+        state(5, commit: 13)
+        let recovered = try written.recover().storage(
+            of: 1,
+            membership: Self.membership,
+            isNew: false
+        )
+        // The state machine holds the change, and remembers who belonged to the group before it.
+        try recovered.finishRecovery(
+            applied: LogIndex(13),
+            term: Term(5),
+            snapshotMembership: snapshot.membership
+        )
+        #expect(recovered.base.membership.learners == [ReplicaID(4)])
+    }
+
     @Test func `a snapshot replaces the log, and nothing that conflicts with it comes back`() throws
     {
         append(1...20, term: 3)

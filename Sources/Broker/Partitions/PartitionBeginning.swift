@@ -41,16 +41,15 @@ extension PartitionShard {
                 term: .init(Int32(truncatingIfNeeded: base.term.rawValue))
             )
         }
-        // A snapshot took the log's place, and the WAL does not know of it yet.
-        var membership: Membership?
-        if !log.snapshotMembership.isEmpty, LogIndex(log.appliedRaftIndex) > storage.base.index {
-            membership = try MembershipCoding.decoded(log.snapshotMembership)
-        }
+        // A snapshot may have taken the log's place, and the WAL not know of it yet.
+        let snapshotMembership =
+            log.snapshotMembership.isEmpty
+            ? nil : try MembershipCoding.decoded(log.snapshotMembership)
         do {
             try storage.finishRecovery(
                 applied: LogIndex(log.appliedRaftIndex),
                 term: Term(UInt64(log.appliedTerm.rawValue)),
-                membership: membership
+                snapshotMembership: snapshotMembership
             )
         } catch {
             let hasOthers = storage.hasOtherVoters(than: manager.replicaID)

@@ -196,20 +196,27 @@ extension WALRaftStorage {
     ///   - term: Its term.
     ///   - membership: The membership as of there, if the state machine keeps it; else it is what
     ///     the log knows.
+    ///   - snapshotMembership: That of the last snapshot the state machine took. It counts only
+    ///     where the log does not know of the snapshot: else the log has every change since.
     /// - Throws: when entries that were acknowledged are nowhere and there was no damage to explain
     ///   it: `.compacted` if they should lie between there and the first that was found,
     ///   `.beyondLastIndex` if after the last.
     package func finishRecovery(
         applied index: LogIndex,
         term: Term,
-        membership: Membership? = nil
+        membership: Membership? = nil,
+        snapshotMembership: Membership? = nil
     ) throws(RaftLogReadError) {
         guard index >= window.base else { throw .compacted }
         dropPrefix(through: min(index, lastIndex))
         // A snapshot was installed that the log knows nothing of, or contradicts.
         if window.base < index || (window.baseTerm != .zero && window.baseTerm != term) {
             startOver(
-                at: SnapshotMetadata(index: index, term: term, membership: base.membership)
+                at: SnapshotMetadata(
+                    index: index,
+                    term: term,
+                    membership: snapshotMembership ?? base.membership
+                )
             )
         }
         window.setBaseTerm(term)
