@@ -60,6 +60,7 @@ test-cluster-long: build ## the same over each transport, and 50 minutes of rand
 	swift build $(SWIFT_FLAGS) --product chronik-sim
 	CHRONIK_SERVER=$(CURDIR)/.build/release/chronik-server CHRONIK_CLUSTER_ROUNDS=10 \
 		CHRONIK_CLUSTER_FAILOVERS=100 CHRONIK_CLUSTER_TOPICS=2000 \
+		CHRONIK_CLUSTER_PARTITIONS=1000 \
 		CHRONIK_CLUSTER_SCHEDULES=50 CHRONIK_CLUSTER_SECONDS=60 $(PYTEST) Tests/Cluster
 
 test-embedding: ## a package of its own that has nothing but the product Raft

@@ -179,6 +179,7 @@ struct NodeBoot {
                 )
             },
             published: published,
+            proxy: link?.makeProxy(metrics),
             isCutOff: { [link] in link?.isCutOff ?? false }
         )
         let router = RequestRouter(
@@ -212,6 +213,7 @@ struct NodeBoot {
             metrics: metrics
         )
         link?.serve(admin)
+        link?.serve(ForwardedProduces(broker, gate: gate, budget: environment.budget, on: loop))
         await server.start(listener)
         return make(
             listener.address,

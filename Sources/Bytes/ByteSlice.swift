@@ -1,3 +1,5 @@
+import Glibc
+
 /// Immutable bytes shared by reference: a copy is a retain, a slice of a slice costs the same.
 ///
 /// What arrives in one read may be handed on in many slices; the memory lives until the last one
@@ -90,7 +92,9 @@ public struct ByteSlice: @unchecked Sendable {
 extension ByteSlice: Equatable {
     public static func == (left: ByteSlice, right: ByteSlice) -> Bool {
         guard left.count == right.count else { return false }
-        if left.start == right.start { return true }
-        return left.withUnsafeBytes { mine in right.withUnsafeBytes { mine.elementsEqual($0) } }
+        guard left.start != right.start, let mine = left.start, let other = right.start else {
+            return true
+        }
+        return memcmp(mine, other, left.count) == 0
     }
 }

@@ -2,11 +2,33 @@ import KafkaProtocol
 
 /// What requests change in configurations.
 extension MetadataController {
-    func checkTopicConfig(_ key: String, _ value: String) throws(MetadataProblem) {
+    /// The topic has so many replicas, at least.
+    func checkTopicConfig(
+        _ key: String,
+        _ value: String,
+        replicas: Int
+    ) throws(MetadataProblem) {
         guard let known = TopicConfigurationKey.named(key) else {
             throw .init(.invalidConfig, "unknown topic configuration '\(key)'")
         }
         if let problem = known.problem(with: value) { throw .init(.invalidConfig, problem) }
+        try checkMinInSync(key, value, replicas: replicas, "the replicas that the topic has")
+    }
+
+    /// More replicas in sync than there are would refuse every write.
+    private func checkMinInSync(
+        _ key: String,
+        _ value: String?,
+        replicas: Int,
+        _ what: String
+    ) throws(MetadataProblem) {
+        guard key == TopicConfigurationKey.minInSyncReplicas, let value, let least = Int(value),
+            least > replicas
+        else { return }
+        throw .init(
+            .invalidConfig,
+            "min.insync.replicas is \(least); expected at most \(replicas), \(what)"
+        )
     }
 
     /// One change of one key (KIP-339).
@@ -32,6 +54,13 @@ extension MetadataController {
                 throw .init(.invalidConfig, "unknown topic configuration '\(key)'")
             }
             let value = try changed(known, change, old: topic.configs[key])
+            let replicas = topic.partitions.map(\.assignment.target.count).min() ?? 0
+            try checkMinInSync(
+                key,
+                value,
+                replicas: replicas,
+                "the replicas that the topic has"
+            )
             records.append(.topicConfig(topicID: topic.id, key: key, value: value))
         }
         return validateOnly ? Decision(records: [], answer: ()) : decide(records, ())
@@ -50,6 +79,12 @@ extension MetadataController {
                 )
             }
             let value = try changed(known, change, old: decided.brokerConfigs[key])
+            try checkMinInSync(
+                key,
+                value,
+                replicas: Int(settings.defaultReplicationFactor),
+                "which is default.replication.factor; set it higher for single topics"
+            )
             records.append(.brokerConfig(key: key, value: value))
         }
         return validateOnly ? Decision(records: [], answer: ()) : decide(records, ())

@@ -25,6 +25,14 @@ extension MetadataController {
         let new: ReplicaAssignment
         if let target {
             try checkReplicas(target)
+            let key = TopicConfigurationKey.minInSyncReplicas
+            if let least = topic.configs[key].flatMap(Int.init), least > target.count {
+                throw .init(
+                    .invalidReplicaAssignment,
+                    "\(target.count) replicas for \(name)-\(index), whose topic has min.insync.replicas"
+                        + " = \(least); set that lower first"
+                )
+            }
             new = old.retargeted(target)
         } else {
             guard old.isReassigning else {

@@ -38,6 +38,8 @@ package struct TopicConfigurationKey: Sendable {
         self.whyFixed = whyFixed
     }
 
+    package static let minInSyncReplicas = "min.insync.replicas"
+
     package static func named(_ name: String) -> TopicConfigurationKey? {
         all.first { $0.name == name }
     }
@@ -88,7 +90,8 @@ extension TopicConfigurationKey {
         "nothing is compacted yet; use retention.ms and retention.bytes"
     private static let nothingCompresses =
         "batches are kept as they were sent; set the compression of the producers"
-    private static let noReplicas = "topics have one replica"
+    private static let noThrottle =
+        "replicas are not throttled one by one; raft.snapshot.bytes.per.second bounds catching up"
     private static let noTiers = "there is no tiered storage yet"
 
     private static let positiveLong: Kind = .long(0...Int64.max)
@@ -167,7 +170,7 @@ extension TopicConfigurationKey {
             "follower.replication.throttled.replicas",
             .list([]),
             "",
-            fixed: noReplicas,
+            fixed: noThrottle,
             "Replicas whose following is throttled."
         ),
         .init(
@@ -181,7 +184,7 @@ extension TopicConfigurationKey {
             "leader.replication.throttled.replicas",
             .list([]),
             "",
-            fixed: noReplicas,
+            fixed: noThrottle,
             "Replicas whose leading is throttled."
         ),
         .init(
@@ -251,12 +254,11 @@ extension TopicConfigurationKey {
             "The shortest a record stays uncompacted."
         ),
         .init(
-            "min.insync.replicas",
+            minInSyncReplicas,
             .int(1...Int64(Int32.max)),
             "1",
-            broker: "min.insync.replicas",
-            fixed: noReplicas,
-            "Replicas that must have a batch before acks=all is answered."
+            broker: minInSyncReplicas,
+            "Replicas that must have a batch before acks=all is answered; a majority always must."
         ),
         .init(
             "preallocate",
@@ -354,6 +356,7 @@ package struct EffectiveTopicConfiguration: Sendable, Equatable {
     package var timestampBeforeMaxMilliseconds: Int64
     package var timestampAfterMaxMilliseconds: Int64
     package var indexBytes: Int
+    package var minInSyncReplicas: Int
 
     package init(_ lookup: (TopicConfigurationKey) -> String) {
         let values = Dictionary(
@@ -370,5 +373,6 @@ package struct EffectiveTopicConfiguration: Sendable, Equatable {
         timestampBeforeMaxMilliseconds = long("message.timestamp.before.max.ms")
         timestampAfterMaxMilliseconds = long("message.timestamp.after.max.ms")
         indexBytes = Int(long("segment.index.bytes"))
+        minInSyncReplicas = Int(long(TopicConfigurationKey.minInSyncReplicas))
     }
 }

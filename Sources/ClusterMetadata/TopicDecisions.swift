@@ -50,7 +50,11 @@ extension MetadataController {
         records += partitionRecords(placement, of: id, from: 0)
         for config in topic.configs {
             guard let value = config.value else { continue }
-            try checkTopicConfig(config.key, value)
+            try checkTopicConfig(
+                config.key,
+                value,
+                replicas: placement.map(\.count).min() ?? 0
+            )
             records.append(.topicConfig(topicID: id, key: config.key, value: value))
         }
         var preview = self

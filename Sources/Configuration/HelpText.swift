@@ -227,6 +227,57 @@ enum HelpText {
         node that acknowledged them counts them when it hears what was decided in their place,
         unless it was restarted since. Every node should have the same setting, as each may lead.
 
+        ## How many replicas have what acks=all has acknowledged
+
+        A majority of a partition's replicas, at least: a batch is committed, acknowledged and shown
+        to consumers once a majority has synced it. `min.insync.replicas`, of a topic or as the
+        default of all, can ask for more than a majority; up to a majority it changes nothing.
+
+        - With fewer replicas in sync than that, acks=all is answered `NOT_ENOUGH_REPLICAS`, and
+          nothing is appended. In sync is a replica whose node is heard of, and that had everything
+          within the last 2 seconds.
+        - What is appended is acknowledged once so many have synced it. If one of them falls out
+          before, the answer is `NOT_ENOUGH_REPLICAS_AFTER_APPEND`: the batch is in the log, and an
+          idempotent producer that sends it again has it there once. When the request's time is
+          over first, it is `REQUEST_TIMED_OUT`.
+        - Consumers read what a majority has, as ever, and `acks=1` and `acks=0` wait for no more
+          than they did.
+        - A topic may ask for as many replicas as it has, and may not be left with fewer than it
+          asks for; the default may ask for `default.replication.factor`. For a topic with fewer
+          replicas the default means all of them. The broker's own topics are content with a
+          majority.
+
+        Three of three means that a partition takes no acks=all while any node that has a replica of
+        it is away.
+
+        ## Producers that cannot reach every node
+
+        A node that does not lead a partition answers a produce with `NOT_LEADER_OR_FOLLOWER` and
+        says who does, and the client goes there. Where clients can reach one node alone, or a load
+        balancer that chooses one, set `produce.proxy = true` on the nodes they reach: such a node
+        passes that part of the request on to the leader, and answers with the leader's own answer.
+
+        - Metadata names the real leaders, under the addresses that the nodes advertise. For a client
+          to send everything to the one address it can reach, every node has to advertise that one,
+          with `advertised.addr`.
+        - `acks` means what it always does, and the leader's errors are passed word for word. A
+          leader that is not known or not heard of makes it `NOT_LEADER_OR_FOLLOWER`, as without the
+          proxy. When no answer comes within the request's time, or the connection to the leader
+          breaks, it is `REQUEST_TIMED_OUT`: the batch is appended or is not. Clients send again in
+          either case, and what an idempotent producer sends is there once.
+        - The order of one producer's batches to a partition stays. A request is passed on once: a
+          node that does not lead any more refuses what was passed to it.
+        - To each other node 8 MiB in 128 requests are under way at a time; what comes on top waits
+          in its order, for as long as its request gives, and its clients send no more meanwhile. A
+          batch of more than 8 MiB is not passed on: `MESSAGE_TOO_LARGE`.
+        - Only produces are passed on. Consumers read what the node they reach has a replica of;
+          consumer groups need their coordinator, which may be any node.
+
+        `chronik_produce_proxied_requests_total` and `chronik_produce_proxied_bytes_total` say how
+        much a node has passed on, `chronik_produce_proxied_failures_total` how often nothing came
+        of it. Every record then crosses the network once more, so let clients that can reach all
+        nodes do that.
+
         """
 
     private static func wrapped(_ text: String, indent: Int) -> String {

@@ -32,7 +32,6 @@ enum ChronikServer {
             let server = configuration.server
             Logger.configure(level: server.logLevel, format: server.logFormat)
             for warning in warnings { log.warning(warning) }
-            refuseWhatIsMissing(configuration)
             run(server, NodeSettings.make(configuration), securedBy: NodeSecurity(configuration))
         }
     }
@@ -40,22 +39,6 @@ enum ChronikServer {
     private static func printError(_ text: String) {
         var line = text + "\n"
         line.withUTF8 { _ = write(STDERR_FILENO, $0.baseAddress, $0.count) }
-    }
-
-    /// Ends the process if it is asked for something that the configuration knows and the node of
-    /// this version does not do.
-    private static func refuseWhatIsMissing(_ configuration: ClusterConfiguration) {
-        let missing: [(Bool, String)] = [
-            (configuration.producesAreProxied, "produce.proxy = true"),
-            (
-                configuration.minInSyncReplicas > configuration.defaultReplicationFactor / 2 + 1,
-                "min.insync.replicas above a majority"
-            ),
-        ]
-        for (isAsked, what) in missing where isAsked {
-            printError("chronik-server: this version does not have \(what); remove it")
-            exit(ConfigurationError.exitCode)
-        }
     }
 
     /// Runs until SIGTERM or SIGINT.

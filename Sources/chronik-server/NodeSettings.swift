@@ -30,8 +30,10 @@ enum NodeSettings {
             defaultReplicationFactor: Int16(configuration.defaultReplicationFactor),
             raft: raft(configuration)
         )
+        settings.broker.brokerConfigs["min.insync.replicas"] = "\(configuration.minInSyncReplicas)"
         settings.cluster?.metadataAcknowledgement =
             configuration.metadataAcks == .leader ? .leader : .quorum
+        settings.cluster?.proxiesProduces = configuration.producesAreProxied
         let files = configuration.tls.map(CredentialFiles.init)
         let isFramed = configuration.transport == .framed
         settings.cluster?.makeWire = { wire in

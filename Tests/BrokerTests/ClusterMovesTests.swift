@@ -40,7 +40,10 @@ import Testing
         let cluster = try NodeCluster(seed: seed)
         try cluster.createTopic("orders", on: Self.spread)
         try Self.waitEven(cluster, "orders")
-        let loads = (0..<6).map { NodeLoad(cluster, "orders", Int32($0)) }
+        // Together they write a record every ten milliseconds.
+        let loads = (0..<6).map {
+            NodeLoad(cluster, "orders", Int32($0), pause: .milliseconds(60))
+        }
         for load in loads { try load.waitAcknowledged(5) }
         for machine in cluster.machines {
             let took = try machine.stop()

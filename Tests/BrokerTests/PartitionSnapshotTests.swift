@@ -92,6 +92,36 @@ import Testing
         try Self.expectEqual(late, leader)
     }
 
+    @Test func `a snapshot that waits its turn keeps no files, and goes as what there is then`()
+        throws
+    {
+        let cluster = try Self.makeCluster()
+        let leader = try cluster.leader()
+        let late = try #require(cluster.followers(of: leader).first)
+        late.cutPower()
+        try Self.fill(leader, 60)
+        try leader.flush()
+        let limits = try #require(leader.snapshotLimits)
+        var taken = 0
+        while limits.takeSending() { taken += 1 }
+        try late.start()
+        cluster.run(5_000)
+        let id = cluster.partition
+        #expect(try leader.on { await $0.deleteRecords(of: id, before: 55) }.error == .none)
+        try leader.flush()
+        let files = {
+            try leader.disk.list("/data/topics/orders-0").filter { $0.hasSuffix(".log") }
+        }
+        cluster.run(5_000)
+        let left = try files()
+        #expect(left.count < 4, "\(left)")
+        for _ in 0..<taken { limits.giveSending() }
+        try cluster.settle()
+        #expect(late.partition?.log.logStartOffset.rawValue == 55)
+        #expect(cluster.wire.snapshotBytes > 0 && cluster.wire.snapshotBytes < 10_000)
+        try Self.expectEqual(late, leader)
+    }
+
     @Test func `what a snapshot brings is kept as long as what the leader has`() throws {
         let cluster = try Self.makeCluster(retention: true)
         let leader = try cluster.leader()

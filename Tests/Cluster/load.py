@@ -7,6 +7,7 @@ import threading
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka import TopicPartition as AioTopicPartition
+from aiokafka.errors import KafkaConnectionError
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
@@ -260,13 +261,25 @@ class SteadyConsumerLoad:
         except Exception as error:
             self.problem = error
 
+    async def connect(self):
+        """A consumer that has met the cluster: one that begins during a power cut gives up."""
+        while True:
+            consumer = AIOKafkaConsumer(
+                bootstrap_servers=self.bootstrap, client_id=self.name, group_id=None,
+                auto_offset_reset="none", enable_auto_commit=False, fetch_max_wait_ms=100,
+                request_timeout_ms=10_000, retry_backoff_ms=20, metadata_max_age_ms=5_000,
+            )
+            try:
+                await consumer.start()
+                return consumer
+            except KafkaConnectionError:
+                await consumer.stop()
+                if self.stopping.is_set():
+                    raise
+                await asyncio.sleep(0.1)
+
     async def consume(self):
-        consumer = AIOKafkaConsumer(
-            bootstrap_servers=self.bootstrap, client_id=self.name, group_id=None,
-            auto_offset_reset="none", enable_auto_commit=False, fetch_max_wait_ms=100,
-            request_timeout_ms=10_000, retry_backoff_ms=20, metadata_max_age_ms=5_000,
-        )
-        await consumer.start()
+        consumer = await self.connect()
         try:
             consumer.assign(self.places)
             for place in self.places:

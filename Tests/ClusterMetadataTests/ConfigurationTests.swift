@@ -80,6 +80,24 @@ import Testing
         #expect(configs.isEmpty)
     }
 
+    @Test mutating func `no more replicas in sync are asked for than there are`() {
+        #expect(alter([("min.insync.replicas", .set("1"))]) == nil)
+        #expect(alter([("min.insync.replicas", .set("2"))]) == .invalidConfig)
+        #expect(alter([("min.insync.replicas", .set("0"))]) == .invalidConfig)
+        #expect(alterBroker([("min.insync.replicas", .set("2"))]) == .invalidConfig)
+        let problem = #expect(throws: MetadataProblem.self) {
+            try controller.createTopic(
+                .init(name: "u", configs: [("min.insync.replicas", "4")]),
+                id: KafkaUUID(high: 1, low: 2)
+            )
+        }
+        #expect(problem?.code == .invalidConfig)
+        #expect(
+            problem?.message
+                == "min.insync.replicas is 4; expected at most 1, the replicas that the topic has"
+        )
+    }
+
     @Test mutating func `broker-wide values go by the broker's names`() {
         #expect(alterBroker([("log.retention.ms", .set("5"))]) == nil)
         #expect(controller.decided.brokerConfigs == ["log.retention.ms": "5"])

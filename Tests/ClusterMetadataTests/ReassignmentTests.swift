@@ -30,6 +30,22 @@ import Testing
         ).code
     }
 
+    @Test mutating func `a topic keeps as many replicas as it wants in sync`() throws {
+        var controller = MetadataController(
+            settings: .init(nodeID: 1, defaultReplicationFactor: 3),
+            committed: cluster.image
+        )
+        let key = TopicConfigurationKey.minInSyncReplicas
+        _ = try controller.alterTopicConfigs("t", [(key, .set("3"))], validateOnly: false)
+        let problem = #expect(throws: MetadataProblem.self) {
+            try controller.reassign("t", 0, to: [1, 2])
+        }
+        #expect(problem?.code == .invalidReplicaAssignment)
+        _ = try controller.reassign("t", 0, to: [4, 5, 6])
+        _ = try controller.alterTopicConfigs("t", [(key, .set("2"))], validateOnly: false)
+        _ = try controller.reassign("t", 0, to: [4, 5])
+    }
+
     @Test mutating func `a reassignment adds, then takes away, and is done when reported`() {
         #expect(reassign([4, 1, 5]) == ErrorCode.none)
         let assignment = cluster.partition("t")?.assignment

@@ -19,7 +19,14 @@ struct RandomFrames {
     mutating func slice() -> ByteSlice {
         let counts = [0, 1, 30, 3_000]
         let count = counts[number(counts.count)]
-        return ByteSlice((0..<count).map { _ in UInt8(number(256)) })
+        return ByteSlice(
+            [UInt8](unsafeUninitializedCapacity: count) { bytes, filled in
+                for index in 0..<count {
+                    bytes[index] = UInt8(truncatingIfNeeded: generator.next())
+                }
+                filled = count
+            }
+        )
     }
 
     mutating func frame() -> PeerFrame {

@@ -52,7 +52,7 @@ import Testing
         node.calls?.serve { peer, call in
             seen.calls.append(call)
             guard call.operation == operation else { return nil }
-            return ByteSlice([call.operation, UInt8(peer.rawValue)] + call.payload.array)
+            return ByteSlice([call.operation, UInt8(peer.rawValue)] + call.wholePayload.array)
         }
     }
 

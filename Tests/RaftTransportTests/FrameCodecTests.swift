@@ -169,7 +169,7 @@ import Testing
             let read = try Self.decoded(received)
             #expect(read == frame)
             switch read {
-            case .call(let call): #expect(call.payload.owner === received.owner)
+            case .call(let call): #expect(call.wholePayload.owner === received.owner)
             case .answer(let answer): #expect(answer.payload.owner === received.owner)
             default: Issue.record("\(String(describing: read))")
             }

@@ -16,7 +16,7 @@ import Testing
         for node in [one, two] { node.transport.setPeers(addresses) }
         two.calls.serve { peer, call in
             guard call.operation == 1 else { return nil }
-            return ByteSlice([UInt8(peer.rawValue)] + call.payload.array)
+            return ByteSlice([UInt8(peer.rawValue)] + call.wholePayload.array)
         }
         // What waits for a first attempt that fails is lost.
         while (try? await one.ask(two, ByteSlice("first"))) == nil {}
@@ -39,7 +39,7 @@ import Testing
         let two = try await Asking(2)
         let addresses = [one.id: one.address, two.id: two.address]
         for node in [one, two] { node.transport.setPeers(addresses) }
-        two.calls.serve { _, call in call.payload }
+        two.calls.serve { _, call in call.wholePayload }
         while (try? await one.ask(two)) == nil {}
         let heard = two.heard
         two.isSilent = true

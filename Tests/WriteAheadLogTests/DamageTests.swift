@@ -1,3 +1,4 @@
+import Bytes
 import Foundation
 import Platform
 import Testing
@@ -83,9 +84,9 @@ import Testing
     ) throws -> Survival {
         let files = image.files.duplicate()
         let path = files.paths[generator.below(files.paths.count)]
-        let before = files.contents(path)
+        let before = ByteSlice(files.contents(path))
         let kind = damage(files, path, image, &generator)
-        let after = files.contents(path)
+        let after = ByteSlice(files.contents(path))
         let isHeadTouched =
             path.hasSuffix("clean-shutdown")
             ? after != before : after.prefix(36) != before.prefix(36)
@@ -113,7 +114,8 @@ import Testing
             return .refused
         }
         #expect(harness.found == expected, note)
-        let missing = image.records.filter { !Set(expected).contains($0) }
+        let kept = Set(expected)
+        let missing = image.records.filter { !kept.contains($0) }
         // Of a tail that is gone altogether nothing tells, but for a clean shutdown.
         let isCut = Array(image.records.suffix(missing.count)) == missing && !image.isClean
         #expect(harness.damage.count <= 1, note)
@@ -209,9 +211,9 @@ import Testing
         } else {
             path = files.paths[generator.below(files.paths.count)]
         }
-        let before = files.contents(path)
+        let before = ByteSlice(files.contents(path))
         let kind = damage(files, path, image, &generator)
-        let after = files.contents(path)
+        let after = ByteSlice(files.contents(path))
         let touched = image.batches.map {
             $0.path == path
                 && (after.count < $0.range.upperBound
@@ -265,7 +267,9 @@ import Testing
             return "bit flip"
         case 1:
             let length = min(size - at, 1 + generator.below(9_000))
-            files.change(path) { for index in at..<at + length { $0[index] = 0 } }
+            files.change(path) {
+                $0.replaceSubrange(at..<at + length, with: repeatElement(0, count: length))
+            }
             return "zeroing"
         case 2:
             files.change(path) { $0.removeLast(size - at) }
@@ -285,10 +289,8 @@ import Testing
             let from = generator.below(size) & ~4_095
             let to = at & ~4_095
             files.change(path) { bytes in
-                let block = Array(bytes[from..<min(from + 4_096, size)])
-                for (index, byte) in block.enumerated() where to + index < bytes.count {
-                    bytes[to + index] = byte
-                }
+                let length = min(4_096, size - max(from, to))
+                bytes.replaceSubrange(to..<to + length, with: Array(bytes[from..<from + length]))
             }
             return "misplaced block"
         default:

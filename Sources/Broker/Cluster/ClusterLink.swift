@@ -21,6 +21,7 @@ final class ClusterLink: NodeCalls {
     private let duties = Mutex<ClusterDuties?>(nil)
     private let published = Mutex<PublishedImage?>(nil)
     private let admin = Mutex<NodeAdmin?>(nil)
+    private let produces = Mutex<ForwardedProduces?>(nil)
 
     init(
         _ settings: ClusterSettings,
@@ -89,11 +90,14 @@ final class ClusterLink: NodeCalls {
             switch operation {
             case .nodeStatus, .transferLeadership:
                 let admin = self?.admin.withLock { $0 }
-                return await admin?.serve(operation, call.payload)
-            default:
+                return await admin?.serve(operation, call.wholePayload)
+            case .forwardProduce:
+                let produces = self?.produces.withLock { $0 }
+                return await produces?.serve(call.wholePayload)
+            case .forwardWrite, .queryMetadata, .introduce:
                 return await metadata.serve(
                     operation,
-                    call.payload,
+                    call.wholePayload,
                     from: Int32(truncatingIfNeeded: peer.rawValue),
                     hasRestarted: dispatcher?.hasRestarted(peer) ?? true
                 )
@@ -186,10 +190,25 @@ final class ClusterLink: NodeCalls {
     /// From now on other nodes may ask of this one as such.
     func serve(_ node: NodeAdmin) { admin.withLock { $0 = node } }
 
+    /// From now on other nodes may pass produces on to this one.
+    func serve(_ produces: ForwardedProduces) { self.produces.withLock { $0 = produces } }
+
+    /// What passes produces on to other nodes; `nil` unless this node is to.
+    func makeProxy(_ metrics: MetricsRegistry) -> ProduceProxy? {
+        guard settings.proxiesProduces else { return nil }
+        return ProduceProxy(loop: loop, calls: self, metrics: ProxyMetrics(in: metrics)) {
+            [weak self] node in self?.hears(node) ?? false
+        }
+    }
+
+    private func hears(_ node: Int32) -> Bool {
+        dispatcher.withLock { $0 }?.hears(ReplicaID(UInt64(node))) ?? false
+    }
+
     func call(
         _ node: Int32,
         _ operation: NodeOperation,
-        _ payload: ByteSlice,
+        _ payload: ByteRope,
         within nanoseconds: Int64
     ) async throws(PeerCallError) -> ByteSlice {
         try await calls.call(
@@ -225,6 +244,7 @@ final class ClusterLink: NodeCalls {
     func close() async {
         calls.stop()
         admin.withLock { $0 = nil }
+        produces.withLock { $0 = nil }
         dispatcher.withLock { $0 }?.fallSilent()
         await wire.stop()
     }

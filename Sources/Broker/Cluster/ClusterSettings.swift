@@ -25,6 +25,8 @@ package struct ClusterSettings: Sendable {
     package var defaultReplicationFactor: Int16
     package var raft: RaftConfig
     package var metadataAcknowledgement = MetadataAcknowledgement.quorum
+    /// Pass produces on to the nodes that lead, for clients that cannot reach every node.
+    package var proxiesProduces = false
     /// What the nodes speak through, TLS for one; without it they speak in the clear.
     package var stage: (any StreamStage)?
     /// Makes what carries the cluster; frames, unless another is given.

@@ -37,6 +37,7 @@ actor LeaderDuties {
 
     private let nodeID: Int32
     private let manager: RaftReplicaManager
+    private let inSync: InSyncTable
     private let published: PublishedImage
     private let tell: @Sendable (Findings) -> Void
     private var led: [UInt64: Led] = [:]
@@ -56,6 +57,7 @@ actor LeaderDuties {
     ) {
         loop = shard.loop
         manager = shard.manager
+        inSync = shard.inSync
         self.nodeID = nodeID
         self.published = published
         self.tell = tell
@@ -133,6 +135,7 @@ actor LeaderDuties {
                 let known = led[groupID]
             else {
                 led[groupID] = nil
+                inSync.remove(groupID)
                 moving.remove(groupID)
                 reported[groupID] = nil
                 continue
@@ -161,12 +164,14 @@ actor LeaderDuties {
         _ findings: inout Findings
     ) {
         guard var known = led[groupID] else { return }
-        let inSync = known.watch.update(
+        let voters = known.watch.update(
             status,
             linked: manager.peers,
             cameBack: manager.cameBack,
             at: loop.clock.monotonicNanoseconds
-        ).map { Int32(truncatingIfNeeded: $0.rawValue) }
+        )
+        self.inSync.set(groupID, voters, in: status.term)
+        let inSync = voters.map { Int32(truncatingIfNeeded: $0.rawValue) }
         if inSync != known.told {
             known.told = inSync
             findings.leaderships.append(

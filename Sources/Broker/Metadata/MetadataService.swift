@@ -492,7 +492,7 @@ actor MetadataService: MetadataStore {
             } catch {
                 return MetadataAttempt.notLeading(error).encoded()
             }
-        case .nodeStatus, .transferLeadership: return nil
+        case .nodeStatus, .transferLeadership, .forwardProduce: return nil
         }
     }
 

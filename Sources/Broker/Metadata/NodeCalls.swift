@@ -16,6 +16,9 @@ enum NodeOperation: UInt8, Sendable {
     case nodeStatus = 8
     /// Hand a leadership over: a ``TransferRequest``, answered by what became of it.
     case transferLeadership = 9
+    /// Append batches to partitions that the asked node leads: a ``ForwardedProduce``, answered by
+    /// what became of them.
+    case forwardProduce = 10
 }
 
 /// Asks other nodes of the cluster.
@@ -23,9 +26,20 @@ protocol NodeCalls: Sendable {
     func call(
         _ node: Int32,
         _ operation: NodeOperation,
-        _ payload: ByteSlice,
+        _ payload: ByteRope,
         within nanoseconds: Int64
     ) async throws(PeerCallError) -> ByteSlice
+}
+
+extension NodeCalls {
+    func call(
+        _ node: Int32,
+        _ operation: NodeOperation,
+        _ payload: ByteSlice,
+        within nanoseconds: Int64
+    ) async throws(PeerCallError) -> ByteSlice {
+        try await call(node, operation, ByteRope(payload), within: nanoseconds)
+    }
 }
 
 /// What came of asking the metadata's leader once.

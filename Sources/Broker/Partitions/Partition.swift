@@ -22,7 +22,7 @@ final class Partition: @unchecked Sendable {
     let replica: PartitionReplica
     private let stateMachine: PartitionStateMachine
     private let clock: any Clock
-    var configuration: EffectiveTopicConfiguration
+    var configuration: EffectiveTopicConfiguration { didSet { updateDemand() } }
 
     /// The offset the next batch gets; ahead of the log's end by what is not yet committed.
     private var nextOffset: Int64
@@ -32,6 +32,9 @@ final class Partition: @unchecked Sendable {
     /// The last attempt to write its segments failed; the next will be made by itself.
     var cannotFlush = false
     private(set) var isRemoved = false
+    private let inSync: InSyncTable
+    /// How many voters must have a batch before acks=all is answered; 0 where a majority is enough.
+    private var demand = 0
 
     private struct PendingProduce {
         let lastOffset: Int64
@@ -43,6 +46,8 @@ final class Partition: @unchecked Sendable {
     /// Those that wait for this node's disk only, where others vote too; in the order of their
     /// entries.
     private var pendingWrites: [(index: LogIndex, produce: PendingProduce)] = []
+    /// Those that wait for more voters than a majority; in the order of the entries those must have.
+    private var demandingProduces: [(index: LogIndex, produce: PendingProduce)] = []
     private var fetchSignals: [FetchSignal] = []
 
     /// Called with each leadership change: the epoch led in, or `nil`.
@@ -65,6 +70,7 @@ final class Partition: @unchecked Sendable {
         replica: PartitionReplica,
         stateMachine: PartitionStateMachine,
         configuration: EffectiveTopicConfiguration,
+        inSync: InSyncTable,
         clock: any Clock
     ) {
         self.id = id
@@ -74,6 +80,7 @@ final class Partition: @unchecked Sendable {
         self.replica = replica
         self.stateMachine = stateMachine
         self.configuration = configuration
+        self.inSync = inSync
         self.clock = clock
         log = stateMachine.log
         nextOffset = log.logEndOffset.rawValue
@@ -86,7 +93,10 @@ final class Partition: @unchecked Sendable {
                 Int32(truncatingIfNeeded: term.rawValue)
             )
         }
-        replica.onMembershipChanged = { [unowned self] in onMembershipChanged?($0) }
+        replica.onMembershipChanged = { [unowned self] membership in
+            updateDemand()
+            onMembershipChanged?(membership)
+        }
         replica.onApplied = { [unowned self] in committed() }
         replica.onDurable = { [unowned self] in written(through: $0) }
         replica.onStorageFailed = { [unowned self] error in
@@ -94,6 +104,7 @@ final class Partition: @unchecked Sendable {
             leadershipChanged(nil)
             onFailed?(error)
         }
+        updateDemand()
     }
 
     // MARK: Producing
@@ -101,7 +112,8 @@ final class Partition: @unchecked Sendable {
     /// Appends a batch and settles `slot` of `wait`: at once, or when the batch is committed or,
     /// if that suffices, durable here.
     ///
-    /// Where this replica votes alone the two are the same moment.
+    /// Where this replica votes alone the two are the same moment. Where more replicas must have it
+    /// than commit it, "committed" is when they do.
     func append(
         _ batch: RecordBatch,
         maxBytes: Int,
@@ -109,20 +121,26 @@ final class Partition: @unchecked Sendable {
         to wait: ProduceWait,
         slot: Int
     ) {
+        let isDemanding = demand > 0 && point == .committed
         do {
+            if isDemanding { try checkInSync(batch) }
             try append(batch, maxBytes: maxBytes) { result, lastOffset, index in
                 wait.expect(slot, result)
                 #if CHRONIK_PLANT
                 if PlantedMistake.inForce == .acknowledgedAtAppend { return wait.finish(slot) }
                 #endif
                 let produce = PendingProduce(lastOffset: lastOffset, wait: wait, slot: slot)
-                if point == .written, let index, !replica.isAlone {
+                if isDemanding {
+                    awaitDemand(produce, through: index)
+                } else if point == .written, let index, !replica.isAlone {
                     pendingWrites.append((index, produce))
                 } else {
                     pendingProduces.append(produce)
                 }
             } duplicate: { result in
-                wait.settle(slot, result)
+                guard isDemanding else { return wait.settle(slot, result) }
+                wait.expect(slot, result)
+                awaitDemand(PendingProduce(lastOffset: -1, wait: wait, slot: slot), through: nil)
             }
         } catch {
             wait.settle(slot, error.result)
@@ -210,26 +228,85 @@ final class Partition: @unchecked Sendable {
     func expireProduces(at now: Int64) {
         let expired =
             pendingProduces.filter { $0.wait.deadline <= now }
-            + pendingWrites.map(\.produce).filter { $0.wait.deadline <= now }
+            + (pendingWrites + demandingProduces).map(\.produce)
+            .filter { $0.wait.deadline <= now }
         guard !expired.isEmpty else { return }
         CoverageMark.produceTimedOut.hit()
         pendingProduces.removeAll { $0.wait.deadline <= now }
         pendingWrites.removeAll { $0.produce.wait.deadline <= now }
+        demandingProduces.removeAll { $0.produce.wait.deadline <= now }
         for produce in expired { produce.wait.finish(produce.slot, error: .requestTimedOut) }
     }
 
-    var hasPendingProduces: Bool { !pendingProduces.isEmpty || !pendingWrites.isEmpty }
+    var hasPendingProduces: Bool {
+        !pendingProduces.isEmpty || !pendingWrites.isEmpty || !demandingProduces.isEmpty
+    }
 
     private func endProduces(_ error: ErrorCode) {
-        let waiting = pendingProduces + pendingWrites.map(\.produce)
+        let waiting = pendingProduces + (pendingWrites + demandingProduces).map(\.produce)
         pendingProduces = []
         pendingWrites = []
+        demandingProduces = []
+        replica.onTurn = nil
         for produce in waiting { produce.wait.finish(produce.slot, error: error) }
     }
 
     /// Tells those who wait that the log cannot be written now; their batches may still be
     /// committed once it can.
     func refuseProduces() { endProduces(.kafkaStorageError) }
+
+    // MARK: More replicas than a majority
+
+    private func updateDemand() {
+        demand = isInternal ? 0 : replica.votersBeyondMajority(configuration.minInSyncReplicas)
+        finishDemanding()
+    }
+
+    /// Refuses a batch that cannot get to as many replicas as it must.
+    private func checkInSync(_ batch: RecordBatch) throws(AppendProblem) {
+        guard leaderEpoch != nil else { return }
+        let count = replica.votersInSync(inSync)
+        guard count < demand else { return }
+        log.producers.refuse(batch)
+        throw AppendProblem(
+            .notEnoughReplicas,
+            "replicas in sync: \(count); min.insync.replicas asks for \(demand)"
+        )
+    }
+
+    /// `nil` for a batch that is in the log already, at an index that is not known any more.
+    private func awaitDemand(_ produce: PendingProduce, through index: LogIndex?) {
+        demandingProduces.append((index ?? replica.info.lastIndex, produce))
+        if replica.onTurn == nil { replica.onTurn = { [unowned self] in finishDemanding() } }
+        // They may all have it, and then nothing more happens.
+        if index == nil { finishDemanding() }
+    }
+
+    private func finishDemanding() {
+        guard !demandingProduces.isEmpty else { return }
+        let end = log.logEndOffset.rawValue
+        let held = demand > 0 ? replica.index(heldBy: demand) : nil
+        let count =
+            demandingProduces.firstIndex { index, produce in
+                produce.lastOffset >= end || held.map { index > $0 } ?? false
+            } ?? demandingProduces.count
+        let finished = demandingProduces[..<count]
+        demandingProduces.removeFirst(count)
+        if demandingProduces.isEmpty { replica.onTurn = nil }
+        for (_, produce) in finished { produce.wait.finish(produce.slot) }
+    }
+
+    /// Answers those who wait for replicas that have fallen out meanwhile; their batches are in the
+    /// log, and an idempotent producer may send them again.
+    func refuseUnmet() {
+        guard !demandingProduces.isEmpty, replica.votersInSync(inSync) < demand else { return }
+        let unmet = demandingProduces
+        demandingProduces = []
+        replica.onTurn = nil
+        for (_, produce) in unmet {
+            produce.wait.finish(produce.slot, error: .notEnoughReplicasAfterAppend)
+        }
+    }
 
     // MARK: What Raft tells
 
@@ -258,6 +335,7 @@ final class Partition: @unchecked Sendable {
             for produce in finished { produce.wait.finish(produce.slot) }
         }
         if !pendingWrites.isEmpty { finishWrites { $0.produce.lastOffset < end } }
+        if !demandingProduces.isEmpty { finishDemanding() }
         wakeFetches()
         onCommitted?()
     }

@@ -20,6 +20,8 @@ actor PartitionShard {
     ///
     /// Everything but handing it over happens on the shard's loop.
     nonisolated let manager: RaftReplicaManager
+    /// Which voters are in sync where this loop leads.
+    nonisolated let inSync = InSyncTable()
     private let cache: TailCache
     private(set) var partitions: [TopicPartition: Partition] = [:]
     private var flusher: SegmentFlusher
@@ -76,7 +78,10 @@ actor PartitionShard {
     private func sweep() {
         sweeps += 1
         let now = loop.clock.monotonicNanoseconds
-        for partition in partitionsWithProduces { partition.expireProduces(at: now) }
+        for partition in partitionsWithProduces {
+            partition.expireProduces(at: now)
+            partition.refuseUnmet()
+        }
         if sweeps % environment.retentionSweeps == 0 {
             flusher.applyRetention(to: partitions.values.sorted { $0.groupID < $1.groupID })
         }
@@ -168,6 +173,7 @@ actor PartitionShard {
             replica: replica,
             stateMachine: stateMachine,
             configuration: start.configuration,
+            inSync: inSync,
             clock: loop.clock
         )
         partitions[start.id] = partition

@@ -18,6 +18,8 @@ final class BrokerServices: Sendable {
     let groups: GroupService
     let leaders: LeaderTable
     let sessions: [FetchSessions]
+    /// Passes on what other nodes lead; `nil` if clients are to go there themselves.
+    let proxy: ProduceProxy?
     private let published: PublishedImage
     /// Whether this node hears too few of the others to be part of a majority.
     private let isCutOff: @Sendable () -> Bool
@@ -34,6 +36,7 @@ final class BrokerServices: Sendable {
         leaders: LeaderTable,
         sessions: [FetchSessions],
         published: PublishedImage,
+        proxy: ProduceProxy? = nil,
         isCutOff: @escaping @Sendable () -> Bool = { false }
     ) {
         self.nodeID = nodeID
@@ -47,6 +50,7 @@ final class BrokerServices: Sendable {
         self.leaders = leaders
         self.sessions = sessions
         self.published = published
+        self.proxy = proxy
         self.isCutOff = isCutOff
     }
 
@@ -79,6 +83,18 @@ final class BrokerServices: Sendable {
         let view = image.clientView(of: partition)
         // A report of this node's own is out of date: it does not lead.
         return view.leader < 0 || view.leader == nodeID ? nil : (view.leader, view.leaderEpoch)
+    }
+
+    /// Who leads a partition, as this node knows at its best; `nil` if it leads itself, or knows of
+    /// nobody.
+    func otherLeader(of partition: MetadataImage.Partition, _ id: TopicPartition) -> Int32? {
+        let leader =
+            if let known = leaders.leader(of: id) {
+                known.id ?? -1
+            } else {
+                image.clientView(of: partition).leader
+            }
+        return leader < 0 || leader == nodeID ? nil : leader
     }
 
     /// Waits until partitions can be used: on this node, if it is to lead them.

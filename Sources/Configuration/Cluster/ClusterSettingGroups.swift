@@ -126,7 +126,7 @@ extension ServerSettings {
                 "min.insync.replicas",
                 optional: \.cluster.minInSyncReplicas,
                 .count(1...64),
-                "Replicas that must have a batch before acks=all is answered; else a majority."
+                "Replicas that must have a batch before acks=all is answered; a majority always must."
             ),
         ]
     )

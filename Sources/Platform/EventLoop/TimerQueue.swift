@@ -5,8 +5,8 @@ public struct TimerQueue {
         let order: UInt64
         let timer: LoopTimer
 
-        func precedes(_ other: borrowing Slot) -> Bool {
-            deadline != other.deadline ? deadline < other.deadline : order < other.order
+        static func < (a: Slot, b: Slot) -> Bool {
+            a.deadline != b.deadline ? a.deadline < b.deadline : a.order < b.order
         }
     }
 
@@ -18,38 +18,38 @@ public struct TimerQueue {
     public var nextDeadline: Int64? { heap.first?.deadline }
 
     public mutating func insert(_ timer: LoopTimer) {
-        let slot = Slot(deadline: timer.deadline, order: nextOrder, timer: timer)
+        heap.append(Slot(deadline: timer.deadline, order: nextOrder, timer: timer))
         nextOrder += 1
-        heap.append(slot)
-        heap.withUnsafeMutableBufferPointer { heap in
-            var place = heap.count - 1
-            while place > 0 {
-                let parent = (place - 1) / 2
-                guard slot.precedes(heap[parent]) else { break }
-                heap.swapAt(place, parent)
-                place = parent
-            }
+        var child = heap.count - 1
+        while child > 0 {
+            let parent = (child - 1) / 2
+            guard heap[child] < heap[parent] else { return }
+            heap.swapAt(child, parent)
+            child = parent
         }
     }
 
     /// The earliest timer due at `now`, removed; `nil` when none is.
     public mutating func popDue(at now: Int64) -> LoopTimer? {
-        guard let deadline = nextDeadline, deadline <= now else { return nil }
-        heap.swapAt(0, heap.count - 1)
-        let first = heap.removeLast()
-        heap.withUnsafeMutableBufferPointer { heap in
-            var place = 0
-            while true {
-                var least = place
-                for child in 2 * place + 1..<2 * place + 3
-                where child < heap.count && heap[child].precedes(heap[least]) {
-                    least = child
-                }
-                if least == place { return }
-                heap.swapAt(place, least)
-                place = least
-            }
+        guard let first = heap.first, first.deadline <= now else { return nil }
+        let last = heap.removeLast()
+        if !heap.isEmpty {
+            heap[0] = last
+            siftDown()
         }
         return first.timer
+    }
+
+    private mutating func siftDown() {
+        var parent = 0
+        while true {
+            var least = parent
+            let child = 2 * parent + 1
+            if child < heap.count && heap[child] < heap[least] { least = child }
+            if child + 1 < heap.count && heap[child + 1] < heap[least] { least = child + 1 }
+            if least == parent { return }
+            heap.swapAt(parent, least)
+            parent = least
+        }
     }
 }

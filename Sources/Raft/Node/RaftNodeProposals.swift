@@ -73,7 +73,10 @@ extension RaftNode {
     }
 
     /// Whether it leads in that term and appends what is proposed, as long as that is not too much.
-    public func takesProposals(in term: Term) -> Bool {
+    ///
+    /// `mutating` only so that it is asked in place: a copy of a node counts references to all of
+    /// its parts, and this is asked for every batch.
+    public mutating func takesProposals(in term: Term) -> Bool {
         self.term == term && role == .leader && transferee == nil && progress.place(of: id) != nil
     }
 

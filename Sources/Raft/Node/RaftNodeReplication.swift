@@ -269,8 +269,9 @@ extension RaftNode {
         sendTimeoutNow(to: transferee)
     }
 
-    /// Asks again: the request may be lost, and proposals are refused meanwhile. One that was not
-    /// belongs to a term that is over for the replica that took it.
+    /// Asks again: the request may be lost, and proposals are refused meanwhile.
+    ///
+    /// One that was not belongs to a term that is over for the replica that took it.
     mutating func repeatTransfer() {
         guard let transferee, let place = progress.place(of: transferee) else { return }
         finishTransfer(to: place)

@@ -179,7 +179,10 @@ extension PeerCall: ProtobufMessage {
             field.read(&number)
             guard let known = UInt8(exactly: number) else { throw .invalid("operation \(number)") }
             operation = known
-        case 3: field.read(&payload)
+        case 3:
+            var bytes = ByteSlice()
+            field.read(&bytes)
+            payload = ByteRope(bytes)
         default: break
         }
     }

@@ -59,6 +59,13 @@ extension ProtobufSink where Self: ~Copyable {
         raw(bytes)
     }
 
+    /// In memory, all of it.
+    mutating func field(_ number: UInt32, _ bytes: ByteRope) {
+        guard !bytes.isEmpty else { return }
+        header(number, count: bytes.count)
+        for case .bytes(let piece) in bytes.pieces { raw(piece) }
+    }
+
     mutating func field(_ number: UInt32, _ text: String) {
         if !text.isEmpty { element(number, text) }
     }

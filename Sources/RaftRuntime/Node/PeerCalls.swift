@@ -85,7 +85,7 @@ package final class PeerCalls: Sendable {
     package func call(
         _ peer: ReplicaID,
         _ operation: UInt8,
-        _ payload: ByteSlice,
+        _ payload: ByteRope,
         within nanoseconds: Int64
     ) async throws(PeerCallError) -> ByteSlice {
         guard payload.count <= limits.maxPayloadBytes else {
@@ -97,10 +97,20 @@ package final class PeerCalls: Sendable {
         return try result.get()
     }
 
-    private func begin(
+    /// The same with a payload in one piece.
+    package func call(
         _ peer: ReplicaID,
         _ operation: UInt8,
         _ payload: ByteSlice,
+        within nanoseconds: Int64
+    ) async throws(PeerCallError) -> ByteSlice {
+        try await call(peer, operation, ByteRope(payload), within: nanoseconds)
+    }
+
+    private func begin(
+        _ peer: ReplicaID,
+        _ operation: UInt8,
+        _ payload: ByteRope,
         within nanoseconds: Int64,
         _ asking: CallState.Asking
     ) {

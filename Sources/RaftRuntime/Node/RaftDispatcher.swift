@@ -89,6 +89,9 @@ package final class RaftDispatcher: RaftTransportDelegate {
     /// The nodes whose beats arrive, and the incarnation in them; on any loop.
     package var heardPeers: [ReplicaID: UInt64] { heard.withLock { $0 } }
 
+    /// Whether a node's beats arrive; on any loop.
+    package func hears(_ peer: ReplicaID) -> Bool { heard.withLock { $0[peer] != nil } }
+
     /// Whether more than one life of a node was heard in this life of ours; on any loop.
     package func hasRestarted(_ peer: ReplicaID) -> Bool {
         restarted.withLock { $0.contains(peer) }

@@ -44,6 +44,9 @@ public final class PartitionReplica: @unchecked Sendable {
     package var onDurable: ((LogIndex) -> Void)?
     /// Called after a turn's committed entries were applied, or a snapshot was installed.
     package var onApplied: (() -> Void)?
+    /// Called at the end of each turn in which there was something to do, as when another replica
+    /// has more of the log.
+    package var onTurn: (() -> Void)?
     /// Called when the WAL wants its space back: make what is applied durable elsewhere, then
     /// ``truncatePrefix(through:)``.
     package var onReleaseWanted: (() -> Void)?
@@ -365,6 +368,7 @@ public final class PartitionReplica: @unchecked Sendable {
         announceLeader()
         if announcedTerm == nil { announceLeadership() }
         if !reads.isEmpty { serveReads() }
+        onTurn?()
         if !isAwake && needsTicks { manager.keepAwake(self) }
         if !node.isAbstaining { storage.endAbstention() }
         let staged = storage.takePending(into: &records)

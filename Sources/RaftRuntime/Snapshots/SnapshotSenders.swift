@@ -18,10 +18,10 @@ final class SnapshotSenders: @unchecked Sendable {
     private final class Transfer: @unchecked Sendable {
         // Unchecked: confined to the loop of its replica.
         let replica: PartitionReplica
+        /// As the core made it; what is sent names the content instead.
         let message: Message
-        let metadata: SnapshotMetadata
-        let source: any SnapshotSource
-        var isStarted = false
+        /// `nil` while the transfer waits its turn: content that is open keeps files from going.
+        var content: (metadata: SnapshotMetadata, source: any SnapshotSource)?
         /// A piece is being read, or waits for its time.
         var isBusy = false
         /// What the follower said it has; `nil` before its first answer.
@@ -31,19 +31,13 @@ final class SnapshotSenders: @unchecked Sendable {
         var tries = 0
         var isEnded = false
 
-        init(
-            _ replica: PartitionReplica,
-            _ message: Message,
-            _ metadata: SnapshotMetadata,
-            _ source: any SnapshotSource,
-            now: UInt64
-        ) {
+        init(_ replica: PartitionReplica, _ message: Message, now: UInt64) {
             self.replica = replica
             self.message = message
-            self.metadata = metadata
-            self.source = source
             lastActivity = now
         }
+
+        var isStarted: Bool { content != nil }
 
         var peer: ReplicaID { message.to }
         var manager: RaftReplicaManager { replica.manager }
@@ -63,17 +57,35 @@ final class SnapshotSenders: @unchecked Sendable {
             end(old)
         }
         let manager = replica.manager
-        let source: any SnapshotSource
-        let applied = replica.node.applied
-        do {
-            source = try replica.stateMachine.openSnapshot(
-                lastIndex: applied,
-                lastTerm: replica.storage.term(at: applied)
-            )
-        } catch {
-            replica.snapshotEnded(message.to, success: false)
-            return
+        transfers.append(Transfer(replica, message, now: manager.ticks))
+        manager.snapshotIsUnderWay()
+        startNext(manager)
+    }
+
+    private func startNext(_ manager: RaftReplicaManager) {
+        for transfer in transfers where !transfer.isStarted && !transfer.isEnded {
+            guard manager.snapshotLimits.takeSending() else { return }
+            guard let content = Self.open(transfer.replica) else {
+                manager.snapshotLimits.giveSending()
+                fail(transfer)
+                continue
+            }
+            transfer.content = content
+            transfer.lastActivity = manager.ticks
+            sendOffer(of: transfer)
         }
+    }
+
+    /// What the state machine has now, which a log that was shortened meanwhile goes on from.
+    private static func open(
+        _ replica: PartitionReplica
+    ) -> (metadata: SnapshotMetadata, source: any SnapshotSource)? {
+        let applied = replica.node.applied
+        let opened = try? replica.stateMachine.openSnapshot(
+            lastIndex: applied,
+            lastTerm: replica.storage.term(at: applied)
+        )
+        guard let source = opened else { return nil }
         let base = replica.storage.base.index
         precondition(
             source.index >= base && source.index <= applied,
@@ -84,27 +96,24 @@ final class SnapshotSenders: @unchecked Sendable {
             term: source.term,
             membership: replica.membership(at: source.index)
         )
-        var offered = message
-        offered.body = .snapshot(Snapshot(metadata: metadata, payload: .empty))
-        transfers.append(Transfer(replica, offered, metadata, source, now: manager.ticks))
-        manager.snapshotIsUnderWay()
-        startNext(manager)
+        return (metadata, source)
     }
 
-    private func startNext(_ manager: RaftReplicaManager) {
-        for transfer in transfers where !transfer.isStarted {
-            guard manager.snapshotLimits.takeSending() else { return }
-            transfer.isStarted = true
-            transfer.lastActivity = manager.ticks
-            manager.post(transfer.message, of: transfer.replica.group)
-        }
+    private func sendOffer(of transfer: Transfer) {
+        guard let content = transfer.content else { return }
+        var offer = transfer.message
+        offer.body = .snapshot(Snapshot(metadata: content.metadata, payload: .empty))
+        transfer.manager.post(offer, of: transfer.replica.group)
     }
 
     private func end(_ transfer: Transfer) {
         guard !transfer.isEnded else { return }
         transfer.isEnded = true
         transfers.removeAll { $0 === transfer }
-        if transfer.isStarted { transfer.manager.snapshotLimits.giveSending() }
+        if transfer.isStarted {
+            transfer.content = nil
+            transfer.manager.snapshotLimits.giveSending()
+        }
         startNext(transfer.manager)
     }
 
@@ -117,21 +126,22 @@ final class SnapshotSenders: @unchecked Sendable {
     func received(_ answer: SnapshotAnswer, from peer: ReplicaID) {
         guard
             let transfer = transfers.first(where: {
-                $0.peer == peer && $0.replica.group == answer.group && $0.isStarted
-                    && $0.metadata.index == answer.index && $0.metadata.term == answer.term
-            })
+                $0.peer == peer && $0.replica.group == answer.group
+                    && $0.content?.metadata.index == answer.index
+                    && $0.content?.metadata.term == answer.term
+            }), let byteCount = transfer.content?.source.byteCount
         else { return }
         let manager = transfer.manager
         transfer.lastActivity = manager.ticks
         transfer.tries = 0
-        if answer.isRefused || answer.received > transfer.source.byteCount {
+        if answer.isRefused || answer.received > byteCount {
             fail(transfer)
             return
         }
         transfer.replica.snapshotAdvances(peer)
         let isNews = transfer.received != answer.received
         transfer.received = answer.received
-        if transfer.hasSentLast && answer.received == transfer.source.byteCount {
+        if transfer.hasSentLast && answer.received == byteCount {
             end(transfer)
             manager.metrics.snapshotsSent.increment()
             transfer.replica.snapshotEnded(peer, success: true)
@@ -147,10 +157,10 @@ final class SnapshotSenders: @unchecked Sendable {
     }
 
     private func sendPiece(of transfer: Transfer, at offset: UInt64) {
-        guard !transfer.isBusy else { return }
+        guard let content = transfer.content, !transfer.isBusy else { return }
         transfer.isBusy = true
         let manager = transfer.manager
-        let left = Int(transfer.source.byteCount - offset)
+        let left = Int(content.source.byteCount - offset)
         let count = min(left, manager.config.snapshotChunkBytes)
         let now = manager.loop.clock.monotonicNanoseconds
         let delay = manager.snapshotLimits.delay(count, now: now)
@@ -165,7 +175,9 @@ final class SnapshotSenders: @unchecked Sendable {
     }
 
     private func read(_ transfer: Transfer, at offset: UInt64, count: Int) {
-        transfer.source.read(at: offset, count: count) { [weak self] result in
+        guard let (metadata, source) = transfer.content else { return }
+        let byteCount = source.byteCount
+        source.read(at: offset, count: count) { [weak self] result in
             guard let self, !transfer.isEnded else { return }
             transfer.isBusy = false
             guard case .success(let bytes) = result, bytes.count == count else {
@@ -174,12 +186,12 @@ final class SnapshotSenders: @unchecked Sendable {
             }
             let manager = transfer.manager
             transfer.lastActivity = manager.ticks
-            let isLast = offset + UInt64(count) == transfer.source.byteCount
+            let isLast = offset + UInt64(count) == byteCount
             if isLast { transfer.hasSentLast = true }
             let chunk = SnapshotChunk(
                 group: transfer.replica.group,
-                index: transfer.metadata.index,
-                term: transfer.metadata.term,
+                index: metadata.index,
+                term: metadata.term,
                 offset: offset,
                 bytes: bytes,
                 isLast: isLast
@@ -211,7 +223,7 @@ final class SnapshotSenders: @unchecked Sendable {
             } else if let received = transfer.received {
                 sendPiece(of: transfer, at: received)
             } else {
-                manager.post(transfer.message, of: transfer.replica.group)
+                sendOffer(of: transfer)
             }
         }
         // Another loop may have given back the place that these wait for.

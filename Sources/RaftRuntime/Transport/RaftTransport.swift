@@ -137,12 +137,25 @@ public struct PeerCall: Sendable, Equatable {
     public var id: UInt64
     /// What is asked; the numbers and the payloads are the application's.
     public var operation: UInt8
-    public var payload: ByteSlice
+    /// All in memory; in one piece where it arrives.
+    public var payload: ByteRope
 
     public init(id: UInt64, operation: UInt8, payload: ByteSlice) {
+        self.init(id: id, operation: operation, payload: ByteRope(payload))
+    }
+
+    public init(id: UInt64, operation: UInt8, payload: ByteRope) {
         self.id = id
         self.operation = operation
         self.payload = payload
+    }
+
+    /// The payload in one piece: a copy only if it is in several.
+    public var wholePayload: ByteSlice {
+        guard let whole = payload.joined() else {
+            preconditionFailure("a call with a payload in a file")
+        }
+        return whole
     }
 }
 

@@ -53,7 +53,8 @@ enum FrameCodec {
         case .call(let call):
             body(.call, encode(call.operation, call.id, call.payload))
         case .answer(let answer):
-            body(.answer, encode(answer.isRefused ? 1 : 0, answer.id, answer.payload))
+            let first: UInt8 = answer.isRefused ? 1 : 0
+            body(.answer, encode(first, answer.id, ByteRope(answer.payload)))
         }
     }
 
@@ -76,7 +77,7 @@ enum FrameCodec {
         } while next < messages.count
     }
 
-    private static func encode(_ first: UInt8, _ id: UInt64, _ payload: ByteSlice) -> ByteRope {
+    private static func encode(_ first: UInt8, _ id: UInt64, _ payload: ByteRope) -> ByteRope {
         var writer = ByteWriter(capacity: 64)
         writer.write(first)
         writer.write(number: id)

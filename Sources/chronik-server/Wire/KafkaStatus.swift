@@ -22,7 +22,7 @@ extension RaftCallError {
         let text = "\(problem.code.name): \(problem.message)"
         switch problem.code {
         case .notLeaderOrFollower, .notController: self = .raft(.notLeader(leader: leader))
-        case .requestTimedOut: self = .raft(.outcomeUnknown)
+        case .requestTimedOut, .notEnoughReplicasAfterAppend: self = .raft(.outcomeUnknown)
         case .messageTooLarge, .recordListTooLarge: self = .tooLarge(text)
         case .corruptMessage, .invalidRecord, .invalidTimestamp, .invalidRequest,
             .invalidTopicException, .invalidPartitions, .invalidReplicationFactor,

@@ -24,7 +24,8 @@ final class NodeCluster: @unchecked Sendable {
         _ count: Int = 3,
         seed: UInt64,
         metadataSnapshotRecords: Int64 = 10_000,
-        metadataAcknowledgement: MetadataAcknowledgement = .quorum
+        metadataAcknowledgement: MetadataAcknowledgement = .quorum,
+        proxiesProduces: Bool = false
     ) throws {
         Logger.configure(level: .error, format: .text)
         simulation = Simulation(seed: seed)
@@ -35,7 +36,8 @@ final class NodeCluster: @unchecked Sendable {
                 of: count,
                 simulation,
                 metadataSnapshotRecords: metadataSnapshotRecords,
-                metadataAcknowledgement: metadataAcknowledgement
+                metadataAcknowledgement: metadataAcknowledgement,
+                proxiesProduces: proxiesProduces
             )
         }
         for machine in machines { machine.start() }
@@ -48,14 +50,19 @@ final class NodeCluster: @unchecked Sendable {
 
     var up: [Machine] { machines.filter { $0.node != nil && $0.platform?.isOn == true } }
 
+    /// Runs until a condition holds, which is looked at after each millisecond.
     func eventually(
         _ what: String,
         seconds: Int64 = 60,
         at location: SourceLocation = #_sourceLocation,
         _ isDone: () -> Bool
     ) throws {
-        let done = simulation.run(for: .seconds(seconds), until: isDone)
-        if done { return }
+        let deadline = simulation.clock.monotonicNanoseconds + .seconds(seconds)
+        while simulation.clock.monotonicNanoseconds < deadline {
+            if isDone() { return }
+            _ = simulation.run(for: .milliseconds(1))
+        }
+        let done = isDone()
         let view = up.map { "\($0.id): \($0.summary)" } + ((try? groups()) ?? [])
         try #require(done, "not within \(seconds) s: \(what); \(view)", sourceLocation: location)
     }
@@ -264,7 +271,8 @@ final class Machine: @unchecked Sendable {
         of count: Int,
         _ simulation: Simulation,
         metadataSnapshotRecords: Int64,
-        metadataAcknowledgement: MetadataAcknowledgement
+        metadataAcknowledgement: MetadataAcknowledgement,
+        proxiesProduces: Bool
     ) {
         self.id = id
         self.simulation = simulation
@@ -297,6 +305,7 @@ final class Machine: @unchecked Sendable {
             )
         )
         settings.cluster?.metadataAcknowledgement = metadataAcknowledgement
+        settings.cluster?.proxiesProduces = proxiesProduces
         self.settings = settings
     }
 

@@ -21,11 +21,19 @@ final class NodeLoad: @unchecked Sendable {
     private unowned let cluster: NodeCluster
     private let topic: String
     private let partition: Int32
+    private let pause: Int64
 
-    init(_ cluster: NodeCluster, _ topic: String, _ partition: Int32 = 0) {
+    /// A pause that is enough to be in the way of everything; what is written beyond is only work.
+    init(
+        _ cluster: NodeCluster,
+        _ topic: String,
+        _ partition: Int32 = 0,
+        pause: Int64 = .milliseconds(20)
+    ) {
         self.cluster = cluster
         self.topic = topic
         self.partition = partition
+        self.pause = pause
         let loop = cluster.clients.loops[0]
         Task(executorPreference: loop) { [self] in await run(on: loop) }
     }
@@ -49,8 +57,7 @@ final class NodeLoad: @unchecked Sendable {
                 await loop.sleep(nanoseconds: .milliseconds(10))
             }
             acknowledged.append(value)
-            // Enough to be in the way of everything; the rest is only work.
-            await loop.sleep(nanoseconds: .milliseconds(20))
+            await loop.sleep(nanoseconds: pause)
         }
         isOver = true
     }
