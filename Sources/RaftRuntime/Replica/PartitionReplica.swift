@@ -259,6 +259,8 @@ public final class PartitionReplica: @unchecked Sendable {
 
     /// Tells that the state machine holds everything through `index` durably by itself.
     package func truncatePrefix(through index: LogIndex) {
+        // One that has left this node may learn late of what was written before; its log is gone.
+        guard !isStopped else { return }
         storage.truncatePrefix(through: min(index, node.applied))
         while memberships.count > 1, memberships[1].index <= storage.base.index {
             memberships.removeFirst()
