@@ -172,6 +172,7 @@ import Testing
             configuration.minInSyncReplicas = 2
             await shard.configure(id, configuration)
         }
+        cluster.run(100) { answer.value != nil }
         #expect(answer.value?.error == ErrorCode.none)
     }
 
