@@ -44,6 +44,15 @@ package struct MetadataImage: Sendable {
 
     package func topic(_ id: KafkaUUID) -> Topic? { topicNames[id].flatMap { topics[$0] } }
 
+    /// The group of a partition, and whether its topic is the broker's own: what is asked for every
+    /// batch, and so without a copy of the partition.
+    package func group(of topic: String, _ index: Int32) -> (id: UInt64, isInternal: Bool)? {
+        guard let topic = topics[topic], topic.partitions.indices.contains(Int(index)) else {
+            return nil
+        }
+        return (topic.partitions[Int(index)].groupID, topic.isInternal)
+    }
+
     /// Sorted by name.
     package var sortedTopics: [Topic] { topics.values.sorted { $0.name < $1.name } }
 
