@@ -48,6 +48,7 @@ enum ChronikServer {
         securedBy security: NodeSecurity? = nil
     ) -> Never {
         var settings = settings
+        RealPlatform.keepFreedMemory()
         // One core is left to the thread that writes the log: every loop more costs wake-ups.
         let loopCount = configuration.eventLoops ?? max(1, RealPlatform.processorCount - 1)
         let platform = RealPlatform(loopCount: loopCount)

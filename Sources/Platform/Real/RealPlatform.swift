@@ -12,8 +12,6 @@ public final class RealPlatform: HostPlatform {
         precondition(loopCount > 0, "\(loopCount) event loops")
         // A peer that went away is an error of the write, never a signal.
         signal(SIGPIPE, SIG_IGN)
-        // Else each busy turn gives a few pages back to the system, and the next one faults them in.
-        _ = clinux_keep_freed_memory(8 << 20, 4 << 20)
         let clock = clock
         loops = (0..<loopCount).map { RealEventLoop(index: $0, clock: clock) }
     }
@@ -30,6 +28,11 @@ public final class RealPlatform: HostPlatform {
         guard let loop = loops[0] as? RealEventLoop else { return }
         loop.execute { [SIGTERM, SIGINT].forEach { loop.watchSignal($0, body) } }
     }
+
+    /// Has the process keep a few megabytes of the memory it frees; for programs, not for libraries.
+    ///
+    /// Else each busy turn gives a few pages back to the system, and the next one faults them in.
+    package static func keepFreedMemory() { _ = clinux_keep_freed_memory(8 << 20, 4 << 20) }
 
     public static var processorCount: Int { max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN))) }
 }
