@@ -369,7 +369,7 @@ final class Machine: @unchecked Sendable {
 
     var image: MetadataImage { node?.admin.published.current ?? MetadataImage() }
 
-    func topic(_ name: String) -> MetadataImage.Topic? { image.topics[name] }
+    func topic(_ name: String) -> MetadataImage.Topic? { image.topic(name) }
 
     func partition(_ name: String, _ index: Int32 = 0) -> MetadataImage.Partition? {
         topic(name)?.partitions[checked: index]
