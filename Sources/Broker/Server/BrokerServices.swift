@@ -85,16 +85,9 @@ final class BrokerServices: Sendable {
         return view.leader < 0 || view.leader == nodeID ? nil : (view.leader, view.leaderEpoch)
     }
 
-    /// Who leads a partition, as this node knows at its best; `nil` if it leads itself, or knows of
-    /// nobody.
+    /// Who leads a partition, if it is another node.
     func otherLeader(of partition: MetadataImage.Partition, _ id: TopicPartition) -> Int32? {
-        let leader =
-            if let known = leaders.leader(of: id) {
-                known.id ?? -1
-            } else {
-                image.clientView(of: partition).leader
-            }
-        return leader < 0 || leader == nodeID ? nil : leader
+        leaders.leader(of: id, partition, in: image).flatMap { $0 == nodeID ? nil : $0 }
     }
 
     /// Waits until partitions can be used: on this node, if it is to lead them.
