@@ -16,7 +16,7 @@ package struct MetadataImage: Sendable {
         package var isInternal: Bool { InternalTopic(rawValue: name) != nil }
     }
 
-    package private(set) var topics = PersistentMap<String, Topic>()
+    private(set) var topics = PersistentMap<String, Topic>()
     package private(set) var topicNames = PersistentMap<KafkaUUID, String>()
     package private(set) var groups = PersistentMap<UInt64, PartitionPlace>()
     /// Names with a dot or an underscore, by what Kafka's metrics make of them.
@@ -52,6 +52,8 @@ package struct MetadataImage: Sendable {
         }
         return (topic.partitions[Int(index)].groupID, topic.isInternal)
     }
+
+    package var topicCount: Int { topics.count }
 
     /// Sorted by name.
     package var sortedTopics: [Topic] { topics.values.sorted { $0.name < $1.name } }

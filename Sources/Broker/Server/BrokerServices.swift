@@ -89,20 +89,14 @@ final class BrokerServices: Sendable {
         return view.leader < 0 || view.leader == nodeID ? nil : (view.leader, view.leaderEpoch)
     }
 
-    /// Who leads a partition, as this node knows at its best; `nil` if it leads itself, or knows of
-    /// nobody.
+    /// Who leads a partition, if it is another node.
     func otherLeader(of id: TopicPartition) -> Int32? {
         let image = image
         guard let topic = image.topic(id.topic),
             topic.partitions.indices.contains(Int(id.partition))
         else { return nil }
-        let leader =
-            if let known = leaders.leader(of: id) {
-                known.id ?? -1
-            } else {
-                image.clientView(of: topic.partitions[Int(id.partition)]).leader
-            }
-        return leader < 0 || leader == nodeID ? nil : leader
+        let leader = leaders.leader(of: id, topic.partitions[Int(id.partition)], in: image)
+        return leader == nodeID ? nil : leader
     }
 
     /// Waits until partitions can be used: on this node, if it is to lead them.
