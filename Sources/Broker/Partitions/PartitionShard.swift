@@ -130,17 +130,18 @@ actor PartitionShard {
     func start(_ start: PartitionStart) async throws -> Partition {
         let environment = environment
         let cache = cache
+        let directory = ClaimedDirectory(
+            environment.directory(of: start.id),
+            topicID: "\(start.topicID)"
+        )
         let opened: Result<PartitionLog, any Error> = await environment.segmentWriter.run {
             Result {
-                let directory = environment.directory(of: start.id)
-                try directory.claim(for: start.topicID)
-                return try PartitionLog.open(
-                    directory: directory.path,
+                try PartitionLog.open(
+                    directory: directory,
                     configuration: LogConfiguration(
                         start.configuration,
                         producerMilliseconds: environment.producerMilliseconds
                     ),
-                    files: environment.files,
                     cache: cache
                 )
             }
@@ -152,8 +153,7 @@ actor PartitionShard {
                 loop: loop,
                 reader: environment.coldReader,
                 writer: environment.segmentWriter,
-                directory: environment.directory(of: start.id).path,
-                files: environment.files
+                directory: directory
             )
         )
         let storage = try self.storage(for: start, log)
