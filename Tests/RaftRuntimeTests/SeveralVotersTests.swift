@@ -212,6 +212,34 @@ import Testing
         #expect(again.base.membership == Self.membership)
     }
 
+    @Test func `what may rest goes along with what is staged next`() throws {
+        let storage = WALRaftStorage.bootstrapped(group: 7, membership: Self.membership)
+        #expect(storage.hasPending)
+        storage.letPendingRest()
+        var records: [WALRecord] = []
+        #expect(!storage.hasPending && storage.takePending(into: &records) == 0)
+        storage.setHardState(HardState(term: Term(2), vote: ReplicaID(1), commit: LogIndex(1)))
+        #expect(storage.hasPending && storage.takePending(into: &records) == 2)
+        #expect(records.map(\.kind) == [.snapshotMetadata, .hardState] && !storage.hasPending)
+        storage.stageState()
+        #expect(storage.takePending(into: &records) == 1)
+    }
+
+    @Test func `a founder is as it was whether it voted or not`() throws {
+        let storage = WALRaftStorage.bootstrapped(group: 1, membership: Self.membership)
+        for votes in [false, true] {
+            if votes {
+                storage.setHardState(
+                    HardState(term: Term(2), vote: ReplicaID(3), commit: LogIndex(1))
+                )
+            }
+            written.take(from: storage)
+            let again = try written.storage(applied: LogIndex(1), term: Term(1))
+            #expect(again.hardState == storage.hardState && again.base == storage.base)
+            #expect(again.firstIndex == LogIndex(2) && again.lastIndex == LogIndex(1))
+        }
+    }
+
     // MARK: Removal
 
     @Test func `a group that was removed leaves its term and vote and nothing else`() throws {

@@ -209,9 +209,9 @@ actor PartitionShard {
         return partition
     }
 
-    /// Tries again while the other founders may not have started yet.
+    /// Tries again while the other founders may not have started yet; another may lead by then.
     private func beginCampaigns(of replica: PartitionReplica, after delay: Int64 = 0) {
-        replica.campaign()
+        replica.campaign(asksFirst: delay > 0)
         let next = delay == 0 ? Int64.milliseconds(10) : 2 * delay
         guard next < .milliseconds(400) else { return }
         _ = loop.schedule(after: next) { [weak self, weak replica] in
