@@ -218,9 +218,16 @@ import Testing
         storage.letPendingRest()
         var records: [WALRecord] = []
         #expect(!storage.hasPending && storage.takePending(into: &records) == 0)
+        #expect(storage.oldestFile == .max, "it keeps no file")
         storage.setHardState(HardState(term: Term(2), vote: ReplicaID(1), commit: LogIndex(1)))
         #expect(storage.hasPending && storage.takePending(into: &records) == 2)
         #expect(records.map(\.kind) == [.snapshotMetadata, .hardState] && !storage.hasPending)
+        #expect(storage.oldestFile == 0, "it is on its way into a file that nobody knows yet")
+        for record in records {
+            let position = WALPosition(file: 3, offset: 4096, length: 1, seed: 0)
+            storage.recordIsDurable(record, at: position)
+        }
+        #expect(storage.oldestFile == 3)
         storage.stageState()
         #expect(storage.takePending(into: &records) == 1)
     }

@@ -291,6 +291,8 @@ package final class WALRaftStorage: RaftLogStorage, @unchecked Sendable {
 
     /// The lowest WAL file that holds something the group still needs.
     package var oldestFile: UInt64 {
+        // Nothing of it was ever written, nor is it on its way.
+        if resting > 0 { return .max }
         let needed = min(stateFile, held?.file ?? .max)
         guard !window.isEmpty, let position = window[window.firstIndex].position else {
             return needed
