@@ -52,7 +52,7 @@ package final class ClaimedDirectory: @unchecked Sendable {
     /// Directory and identity are there, durably.
     private var isMade = false
 
-    /// - Parameter topicID: As Kafka writes it.
+    /// The directory as that of the topic with an id, as Kafka writes it.
     package init(_ place: PartitionDirectory, topicID: String) {
         self.place = place
         identity = ByteSlice("version: 0\ntopic_id: \(topicID)\n")
@@ -62,7 +62,7 @@ package final class ClaimedDirectory: @unchecked Sendable {
     package var files: FileSystem { place.files }
     private var identityPath: String { path + "/" + PartitionDirectory.identityName }
 
-    /// Takes what the topic has there; what another left goes. Makes no directory.
+    /// Takes what the topic has there, and makes nothing; what another left goes.
     func open() throws(FileError) {
         guard files.exists(path) else { return }
         guard files.exists(identityPath) else { return try make() }

@@ -126,6 +126,7 @@ import Testing
                     #expect(log.flushedRaftIndex == 0, "vouched for without a checkpoint")
                     try Self.flush(log)
                 }
+                files.failure = nil
                 files.powerOn()
                 #expect(try Self.open(files).logEndOffset == Offset(20), "\(place), seed \(seed)")
                 #expect(files.exists(Self.identity))

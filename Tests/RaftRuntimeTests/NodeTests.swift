@@ -90,7 +90,12 @@ import Testing
         var early = EarlyVotes(patience: 100)
         func vote(from id: UInt64) -> Message {
             let request = Message.VoteRequest(lastIndex: LogIndex(1), lastTerm: Term(1))
-            return Message(from: ReplicaID(id), to: ReplicaID(1), term: Term(2), body: .vote(request))
+            return Message(
+                from: ReplicaID(id),
+                to: ReplicaID(1),
+                term: Term(2),
+                body: .vote(request)
+            )
         }
         early.keep(vote(from: 2), of: 7, now: 0)
         early.keep(vote(from: 3), of: 7, now: 60)
