@@ -111,6 +111,7 @@ actor PartitionShard {
             )
         }
         for partition in partitionsWithProduces { partition.refuseProduces() }
+        environment.leaders.diskIsFull()
     }
 
     /// Nothing more can be written here: nodes with room lead in its place.
