@@ -52,7 +52,7 @@ final class SegmentWriter: @unchecked Sendable {
     /// Left of the disk for checkpoints, so that retention can make room when nothing else can.
     private static let reserveBytes = 1 << 20
 
-    private let directory: String
+    private let directory: ClaimedDirectory
     /// Where the segments are.
     private let home: String
     private let files: FileSystem
@@ -69,10 +69,10 @@ final class SegmentWriter: @unchecked Sendable {
     }
     private var active: Active?
 
-    init(_ directory: String, generation: UInt64, files: FileSystem) {
+    init(_ directory: ClaimedDirectory, generation: UInt64) {
         self.directory = directory
-        home = Checkpoint.segmentDirectory(directory, generation: generation)
-        self.files = files
+        home = Checkpoint.segmentDirectory(directory.path, generation: generation)
+        files = directory.files
     }
 
     /// Appends the batches and syncs; returns the checkpoint that may vouch for them.
@@ -86,6 +86,7 @@ final class SegmentWriter: @unchecked Sendable {
     ) throws(FileError) -> Checkpoint {
         var checkpoint = checkpoint
         do {
+            try directory.make()
             try checkRoom(for: batches)
             var next = 0
             while next < batches.count {
@@ -115,13 +116,13 @@ final class SegmentWriter: @unchecked Sendable {
     private func checkRoom(for batches: [RecordBatch]) throws(FileError) {
         guard !batches.isEmpty else { return }
         let needed = batches.reduce(Self.reserveBytes) { $0 + $1.bytes.count }
-        guard try files.availableBytes(directory) >= needed else {
-            throw FileError(.noSpace, operation: "write segments in", path: directory)
+        guard try files.availableBytes(directory.path) >= needed else {
+            throw FileError(.noSpace, operation: "write segments in", path: directory.path)
         }
     }
 
     func store(_ checkpoint: Checkpoint) throws(FileError) {
-        try checkpoint.write(to: directory, files)
+        try checkpoint.write(to: directory.path, files)
     }
 
     /// Cuts the padding off the active segment, so that the files hold nothing but batches.

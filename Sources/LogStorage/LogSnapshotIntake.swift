@@ -13,7 +13,7 @@ package import Platform
 /// | after it | the new log; the old one's files go when it is opened |
 package final class LogSnapshotIntake: @unchecked Sendable {
     // Unchecked: used on one worker, one call at a time.
-    private let directory: String
+    private let directory: ClaimedDirectory
     private let home: String
     private let generation: UInt64
     private let membership: ByteSlice
@@ -43,21 +43,20 @@ package final class LogSnapshotIntake: @unchecked Sendable {
     /// Takes in the snapshot as of the Raft entry `raftIndex`, where `membership` is the group's; of
     /// the log it replaces, `own` may stay.
     package init(
-        directory: String,
+        directory: ClaimedDirectory,
         raftIndex: UInt64,
         membership: ByteSlice,
         configuration: LogConfiguration,
-        own: LogPrefix = .none,
-        files: FileSystem
+        own: LogPrefix = .none
     ) {
         precondition(raftIndex > 0, "a snapshot of nothing")
         self.directory = directory
         self.membership = membership
         self.configuration = configuration
-        self.files = files
+        files = directory.files
         self.own = own
         generation = raftIndex
-        home = Checkpoint.segmentDirectory(directory, generation: raftIndex)
+        home = Checkpoint.segmentDirectory(directory.path, generation: raftIndex)
     }
 
     // MARK: Content
@@ -68,6 +67,7 @@ package final class LogSnapshotIntake: @unchecked Sendable {
     package func write(_ bytes: ByteSlice) throws {
         if !isStarted {
             isStarted = true
+            try directory.make()
             try files.removeTree(home)
             try files.createDirectory(home)
         }
@@ -94,7 +94,7 @@ package final class LogSnapshotIntake: @unchecked Sendable {
         guard rest.count >= end else { return false }
         var checkpoint = try Checkpoint(
             decoding: ByteSlice(Array(rest[LogSnapshot.prefixBytes..<end])),
-            directory: directory,
+            directory: directory.path,
             files,
             as: generation
         )
@@ -239,9 +239,9 @@ package final class LogSnapshotIntake: @unchecked Sendable {
             throw damage("its end is missing")
         }
         try files.syncDirectory(home)
-        try files.syncDirectory(directory)
-        try checkpoint.write(to: directory, files)
-        try PartitionLog.cutToCheckpoint(checkpoint, directory, files)
+        try files.syncDirectory(directory.path)
+        try checkpoint.write(to: directory.path, files)
+        try PartitionLog.cutToCheckpoint(checkpoint, directory.path, files)
         return LogReplacement(checkpoint: checkpoint)
     }
 

@@ -23,8 +23,7 @@ package final class PartitionLog: @unchecked Sendable {
     /// Bytes of batches that went into segments since the log was opened.
     package private(set) var flushedBytes = 0
 
-    private let directory: String
-    private let files: FileSystem
+    private let directory: ClaimedDirectory
     private let cache: TailCache
     private var writer: SegmentWriter
     private var segments: [Segment]
@@ -32,6 +31,8 @@ package final class PartitionLog: @unchecked Sendable {
     private var isFlushing = false
     /// A snapshot is about to take the place of everything.
     private var isReplacing = false
+    /// It is deleted: nothing is written any more, or its directory would come back.
+    private var isDiscarded = false
     private var needsCheckpoint = false
     private var tail = BatchWindow()
     /// The last checkpoint that was written.
@@ -41,40 +42,38 @@ package final class PartitionLog: @unchecked Sendable {
 
     /// Opens the log as its checkpoint describes it; blocks, and looks at no data.
     ///
+    /// A log that has no directory yet has been in nothing but the write-ahead log so far; it is made
+    /// when something is flushed or a snapshot arrives.
+    ///
     /// - Throws: `FileError`, or ``LogDamage`` when the files lack what the checkpoint vouches for.
     package static func open(
-        directory: String,
+        directory: ClaimedDirectory,
         configuration: LogConfiguration,
-        files: FileSystem,
         cache: TailCache
     ) throws -> PartitionLog {
-        try files.createDirectory(directory)
-        // A process that was killed may have left a checkpoint under a name that is not durable.
-        try files.syncDirectory(directory)
-        let checkpoint = try Checkpoint.read(from: directory, files) ?? Checkpoint()
-        try cutToCheckpoint(checkpoint, directory, files)
+        try directory.open()
+        let (path, files) = (directory.path, directory.files)
+        let checkpoint = try Checkpoint.read(from: path, files) ?? Checkpoint()
+        if files.exists(path) { try cutToCheckpoint(checkpoint, path, files) }
         return PartitionLog(
             checkpoint,
             directory: directory,
             configuration: configuration,
-            files: files,
             cache: cache
         )
     }
 
     private init(
         _ checkpoint: Checkpoint,
-        directory: String,
+        directory: ClaimedDirectory,
         configuration: LogConfiguration,
-        files: FileSystem,
         cache: TailCache
     ) {
         self.configuration = configuration
         self.directory = directory
-        self.files = files
         self.cache = cache
         self.checkpoint = checkpoint
-        writer = SegmentWriter(directory, generation: checkpoint.generation, files: files)
+        writer = SegmentWriter(directory, generation: checkpoint.generation)
         logStartOffset = checkpoint.logStartOffset
         logEndOffset = checkpoint.logEndOffset
         flushedOffset = checkpoint.logEndOffset
@@ -173,8 +172,13 @@ package final class PartitionLog: @unchecked Sendable {
 
     package var unflushedBytes: Int { tail.unflushedBytes }
 
-    /// Frees the memory of a log that is deleted.
+    /// Frees the memory of a log that is deleted; nothing of it is flushed any more.
     package func discard() {
+        isDiscarded = true
+        forget()
+    }
+
+    private func forget() {
         cache.removed(
             ObjectIdentifier(self),
             bytes: tail.bytes,
@@ -262,10 +266,11 @@ package final class PartitionLog: @unchecked Sendable {
 
     // MARK: Flushing
 
+    private var mayFlush: Bool { !isFlushing && !isReplacing && !isDiscarded }
+
     /// What is to be written now; `nil` when there is nothing, or a flush is under way.
     package func beginFlush(now: Int64) -> FlushWork? {
-        guard !isFlushing, !isReplacing, appliedRaftIndex > flushedRaftIndex || needsCheckpoint
-        else { return nil }
+        guard mayFlush, appliedRaftIndex > flushedRaftIndex || needsCheckpoint else { return nil }
         isFlushing = true
         needsCheckpoint = false
         var checkpoint = Checkpoint()
@@ -297,7 +302,7 @@ package final class PartitionLog: @unchecked Sendable {
     ///
     /// It takes next to no space. What is not yet in segments stays due.
     package func beginRemoval(now: Int64) -> FlushWork? {
-        guard !isFlushing, !isReplacing else { return nil }
+        guard mayFlush else { return nil }
         isFlushing = true
         var checkpoint = checkpoint
         let firstKept = segments.first?.baseOffset ?? checkpoint.logEndOffset
@@ -378,9 +383,9 @@ package final class PartitionLog: @unchecked Sendable {
     package func finishReplacing(with replacement: LogReplacement?) {
         isReplacing = false
         guard let checkpoint = replacement?.checkpoint else { return }
-        discard()
+        forget()
         self.checkpoint = checkpoint
-        writer = SegmentWriter(directory, generation: checkpoint.generation, files: files)
+        writer = SegmentWriter(directory, generation: checkpoint.generation)
         // Retention is each replica's own: what was gone here does not come back.
         logStartOffset = min(
             max(logStartOffset, checkpoint.logStartOffset),

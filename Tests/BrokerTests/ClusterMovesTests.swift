@@ -178,6 +178,10 @@ import Testing
         try cluster.createTopic("left", on: [[1, 2]])
         let third = cluster.machine(3)
         let id = try #require(third.topic("left")).id
+        // What it has goes into files when it stops.
+        try cluster.machine(1).stop()
+        cluster.machine(1).start()
+        try cluster.machine(1).waitReady()
         try third.stop()
         // As after a removal that was cut short; another is of nobody it knows.
         let left = "/data/topics/left-0"

@@ -21,15 +21,19 @@ import Testing
         }
     }
 
-    @Test(arguments: [false, true])
+    @Test(arguments: [false, true], [false, true])
     func `a replica that leaves takes its files along and comes back with its vote`(
-        restarts: Bool
+        restarts: Bool,
+        flushes: Bool
     ) throws {
         let cluster = try PartitionCluster()
         let leader = try cluster.leader()
         for number in 0..<10 { try leader.produce(.of("\(number)")) }
         try cluster.settle()
         let gone = try #require(cluster.followers(of: leader).last)
+        // Without it, there are no files yet.
+        if flushes { try gone.flush() }
+        #expect(gone.disk.exists("/data/topics/orders-0") == flushes)
         let term = gone.partition?.replica.info.term
         try Self.change(leader, .init(.removeReplica, gone.replicaID), in: cluster)
         cluster.run(5_000) { gone.memberships.last?.contains(gone.replicaID) == false }
@@ -143,6 +147,24 @@ import Testing
         let problem = #expect(throws: StartProblem.self) { try only.start() }
         #expect("\(try #require(problem))".contains("no other replica has them"))
         #expect(!only.isOn)
+    }
+
+    @Test(arguments: 0..<60)
+    func `the founders of a group may end in any moment of its beginning`(moment: Int64) throws {
+        let cluster = try PartitionCluster(seed: UInt64(1 + moment))
+        // Nothing of it is in the log before the first vote.
+        _ = cluster.simulation.run(for: .microseconds(100 * moment)) { false }
+        let all = cluster.nodes
+        for node in all where moment % 2 == 0 || node !== all[Int(moment) % 3] { node.cutPower() }
+        for node in all where !node.isOn { try node.start() }
+        for number in 0..<5 {
+            #expect(try cluster.leader().produce(.of("\(number)")).error == .none)
+        }
+        try cluster.settle()
+        for node in all { node.cutPower() }
+        for node in all { try node.start() }
+        try cluster.settle()
+        for node in all { #expect(try node.logEnd == 5 && node.content() == all[0].content()) }
     }
 
     @Test func `a replica without its log does not vote`() throws {

@@ -145,9 +145,8 @@ import Testing
         let directory = first.directory + "-second"
         defer { try? LogFixture.realFiles.removeTree(directory) }
         let second = try PartitionLog.open(
-            directory: directory,
+            directory: LogFixture.claimed(directory),
             configuration: LogConfiguration(),
-            files: LogFixture.realFiles,
             cache: cache
         )
         first.append(count: 5)

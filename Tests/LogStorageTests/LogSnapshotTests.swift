@@ -54,12 +54,11 @@ import Testing
         let snapshot = leader.log.snapshot
         defer { try? snapshot.release() }
         let intake = LogSnapshotIntake(
-            directory: follower.directory,
+            directory: follower.claimed,
             raftIndex: snapshot.raftIndex,
             membership: ByteSlice(),
             configuration: follower.configuration,
-            own: follower.log.prefix,
-            files: follower.files
+            own: follower.log.prefix
         )
         var sent: UInt64 = 0
         repeat {

@@ -210,11 +210,10 @@ import Testing
         receiver.append(count: 10)
         receiver.log.deleteRecords(before: Offset(6))
         let intake = LogSnapshotIntake(
-            directory: receiver.directory,
+            directory: receiver.claimed,
             raftIndex: snapshot.raftIndex,
             membership: ByteSlice(),
-            configuration: receiver.configuration,
-            files: receiver.files
+            configuration: receiver.configuration
         )
         try intake.write(snapshot.read(at: 0, count: Int(snapshot.byteCount)))
         receiver.log.beginReplacing()

@@ -66,6 +66,54 @@ import Testing
         #expect(node.managers[0].metrics.strayMessages.current == UInt64(strays.count))
     }
 
+    @Test(arguments: [true, false])
+    func `a founder that starts late still hears who asked for its vote`(asksFirst: Bool) throws {
+        let cluster = try Cluster()
+        let membership = Membership(voters: cluster.nodes.map(\.id))
+        let first = cluster.nodes[0]
+        try first.create(1, membership)
+        try first.on { $0?.campaign(asksFirst: asksFirst) }
+        let late = cluster.nodes.dropFirst()
+        #expect(
+            cluster.run(50) {
+                late.allSatisfy { $0.managers[0].metrics.strayMessages.current > 0 }
+            }
+        )
+        for node in late { try node.create(1, membership) }
+        // Long before anybody would ask again.
+        _ = try cluster.leader(within: 40)
+        #expect(cluster.readyLeader(1) === first)
+        #expect(first.replica()?.info.term == Term(2))
+    }
+
+    @Test func `what was asked too long ago, or too much, is forgotten`() {
+        var early = EarlyVotes(patience: 100)
+        func vote(from id: UInt64) -> Message {
+            let request = Message.VoteRequest(lastIndex: LogIndex(1), lastTerm: Term(1))
+            return Message(
+                from: ReplicaID(id),
+                to: ReplicaID(1),
+                term: Term(2),
+                body: .vote(request)
+            )
+        }
+        early.keep(vote(from: 2), of: 7, now: 0)
+        early.keep(vote(from: 3), of: 7, now: 60)
+        early.keep(vote(from: 3), of: 7, now: 70)
+        #expect(early.take(8, now: 70).isEmpty)
+        #expect(early.take(7, now: 101).map(\.from) == [ReplicaID(3)])
+        #expect(early.take(7, now: 101).isEmpty)
+        for group in 0..<10_000 { early.keep(vote(from: 2), of: UInt64(group), now: 200) }
+        #expect(early.take(1, now: 200).isEmpty && early.take(9_999, now: 200).count == 1)
+        let beat = Message.Heartbeat(commit: LogIndex(1))
+        early.keep(
+            Message(from: ReplicaID(2), to: ReplicaID(1), term: Term(2), body: .heartbeat(beat)),
+            of: 5,
+            now: 200
+        )
+        #expect(early.take(5, now: 200).isEmpty)
+    }
+
     @Test func `a replica that lost what it acknowledged ends, and the others do not`() throws {
         let cluster = try Cluster()
         try cluster.createGroup()

@@ -212,6 +212,41 @@ import Testing
         #expect(again.base.membership == Self.membership)
     }
 
+    @Test func `what may rest goes along with what is staged next`() throws {
+        let storage = WALRaftStorage.bootstrapped(group: 7, membership: Self.membership)
+        #expect(storage.hasPending)
+        storage.letPendingRest()
+        var records: [WALRecord] = []
+        #expect(!storage.hasPending && storage.takePending(into: &records) == 0)
+        #expect(storage.oldestFile == .max, "it keeps no file")
+        storage.setHardState(HardState(term: Term(2), vote: ReplicaID(1), commit: LogIndex(1)))
+        #expect(storage.hasPending && storage.takePending(into: &records) == 2)
+        #expect(records.map(\.kind) == [.snapshotMetadata, .hardState] && !storage.hasPending)
+        #expect(storage.oldestFile == 0, "it is on its way into a file that nobody knows yet")
+        for record in records {
+            let position = WALPosition(file: 3, offset: 4096, length: 1, seed: 0)
+            storage.recordIsDurable(record, at: position)
+        }
+        #expect(storage.oldestFile == 3)
+        storage.stageState()
+        #expect(storage.takePending(into: &records) == 1)
+    }
+
+    @Test func `a founder is as it was whether it voted or not`() throws {
+        let storage = WALRaftStorage.bootstrapped(group: 1, membership: Self.membership)
+        for votes in [false, true] {
+            if votes {
+                storage.setHardState(
+                    HardState(term: Term(2), vote: ReplicaID(3), commit: LogIndex(1))
+                )
+            }
+            written.take(from: storage)
+            let again = try written.storage(applied: LogIndex(1), term: Term(1))
+            #expect(again.hardState == storage.hardState && again.base == storage.base)
+            #expect(again.firstIndex == LogIndex(2) && again.lastIndex == LogIndex(1))
+        }
+    }
+
     // MARK: Removal
 
     @Test func `a group that was removed leaves its term and vote and nothing else`() throws {

@@ -18,6 +18,8 @@ final class LeaderTable: Sendable {
     private struct Waiter {
         let id: TopicPartition
         let signal: FetchSignal
+        /// It gives up when the disk is full.
+        let needsRoom: Bool
     }
     /// A partition that this node has begun to lead.
     struct Leading: Sendable {
@@ -33,6 +35,8 @@ final class LeaderTable: Sendable {
         /// Those that cannot come up.
         var abandoned: Set<TopicPartition> = []
         var waiters: [Waiter] = []
+        /// How often it was said that the disk is full.
+        var fullDisks = 0
     }
     private let nodeID: Int32
     private let state = Mutex(State())
@@ -107,6 +111,17 @@ final class LeaderTable: Sendable {
         for waiter in waiters { waiter.signal.fire() }
     }
 
+    /// The write-ahead log waits for room.
+    func diskIsFull() {
+        let waiters = state.withLock { state in
+            state.fullDisks += 1
+            let woken = state.waiters.filter(\.needsRoom)
+            state.waiters.removeAll(where: \.needsRoom)
+            return woken
+        }
+        for waiter in waiters { waiter.signal.fire() }
+    }
+
     /// How many partitions lead here.
     var count: Int { state.withLock { $0.epochs.count } }
 
@@ -136,14 +151,18 @@ final class LeaderTable: Sendable {
 
     /// Returns once each of the partitions has a leader that serves here or is another node, was
     /// abandoned or removed; for partitions with a replica on this node.
-    func waitForLeaders(of ids: [TopicPartition]) async {
+    ///
+    /// Who `needsRoom` does not wait for a disk that is full: nobody is elected on it.
+    func waitForLeaders(of ids: [TopicPartition], needsRoom: Bool = false) async {
+        let fullDisks = state.withLock { $0.fullDisks }
         for id in ids {
+            if needsRoom, state.withLock({ $0.fullDisks }) != fullDisks { return }
             let signal = FetchSignal()
             let nodeID = nodeID
             let isSettled = state.withLock { state in
                 if state.epochs[id] != nil || state.abandoned.contains(id) { return true }
                 if let leader = state.leaders[id]?.id, leader != nodeID { return true }
-                state.waiters.append(Waiter(id: id, signal: signal))
+                state.waiters.append(Waiter(id: id, signal: signal, needsRoom: needsRoom))
                 return false
             }
             if !isSettled { await signal.wait() }

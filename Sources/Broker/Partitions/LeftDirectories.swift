@@ -1,4 +1,5 @@
 import KafkaProtocol
+import LogStorage
 import Platform
 
 /// Directories that partitions left behind: of a topic deleted while the node was down, or of a

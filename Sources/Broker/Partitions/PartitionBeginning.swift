@@ -79,7 +79,9 @@ extension PartitionShard {
         case .founder(let voters):
             let membership = Membership(voters: voters.map { ReplicaID(UInt64($0)) })
             if log.appliedRaftIndex == 0 {
-                return .bootstrapped(group: group, membership: membership)
+                let storage = WALRaftStorage.bootstrapped(group: group, membership: membership)
+                storage.letPendingRest()
+                return storage
             }
             // Nobody else has a say: what the segments hold is all there is.
             if membership.voters == [own] {

@@ -111,6 +111,7 @@ actor PartitionShard {
             )
         }
         for partition in partitionsWithProduces { partition.refuseProduces() }
+        environment.leaders.diskIsFull()
     }
 
     /// Nothing more can be written here: nodes with room lead in its place.
@@ -130,17 +131,18 @@ actor PartitionShard {
     func start(_ start: PartitionStart) async throws -> Partition {
         let environment = environment
         let cache = cache
+        let directory = ClaimedDirectory(
+            environment.directory(of: start.id),
+            topicID: "\(start.topicID)"
+        )
         let opened: Result<PartitionLog, any Error> = await environment.segmentWriter.run {
             Result {
-                let directory = environment.directory(of: start.id)
-                try directory.claim(for: start.topicID)
-                return try PartitionLog.open(
-                    directory: directory.path,
+                try PartitionLog.open(
+                    directory: directory,
                     configuration: LogConfiguration(
                         start.configuration,
                         producerMilliseconds: environment.producerMilliseconds
                     ),
-                    files: environment.files,
                     cache: cache
                 )
             }
@@ -152,8 +154,7 @@ actor PartitionShard {
                 loop: loop,
                 reader: environment.coldReader,
                 writer: environment.segmentWriter,
-                directory: environment.directory(of: start.id).path,
-                files: environment.files
+                directory: directory
             )
         )
         let storage = try self.storage(for: start, log)
@@ -209,9 +210,9 @@ actor PartitionShard {
         return partition
     }
 
-    /// Tries again while the other founders may not have started yet.
+    /// Tries again while the other founders may not have started yet; another may lead by then.
     private func beginCampaigns(of replica: PartitionReplica, after delay: Int64 = 0) {
-        replica.campaign()
+        replica.campaign(asksFirst: delay > 0)
         let next = delay == 0 ? Int64.milliseconds(10) : 2 * delay
         guard next < .milliseconds(400) else { return }
         _ = loop.schedule(after: next) { [weak self, weak replica] in

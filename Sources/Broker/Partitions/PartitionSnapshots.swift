@@ -12,8 +12,7 @@ struct SnapshotPlace: Sendable {
     let reader: Worker
     /// Everything that changes the partition's directory happens here, in its order.
     let writer: Worker
-    let directory: String
-    let files: FileSystem
+    let directory: ClaimedDirectory
 }
 
 /// A partition's segments on their way to a follower.
@@ -71,8 +70,7 @@ final class PartitionSnapshotSink: SnapshotSink, @unchecked Sendable {
             raftIndex: metadata.index.rawValue,
             membership: MembershipCoding.encoded(metadata.membership),
             configuration: stateMachine.log.configuration,
-            own: stateMachine.wantsWholeSnapshots ? .none : stateMachine.log.prefix,
-            files: place.files
+            own: stateMachine.wantsWholeSnapshots ? .none : stateMachine.log.prefix
         )
     }
 

@@ -103,7 +103,8 @@ final class BrokerServices: Sendable {
     func waitForLeaders(of topic: MetadataImage.Topic) async {
         let own = topic.partitions.filter { $0.replicas == [nodeID] }
         await leaders.waitForLeaders(
-            of: own.map { TopicPartition(topic: topic.name, partition: $0.index) }
+            of: own.map { TopicPartition(topic: topic.name, partition: $0.index) },
+            needsRoom: true
         )
     }
 

@@ -10,9 +10,13 @@ extension RaftNode {
     ///
     /// Nothing happens where it leads already, may not lead, or has committed changes of
     /// membership it has not applied: it would count the wrong majority.
-    public mutating func campaign() {
+    ///
+    /// - Parameter asksFirst: Whether a pre-vote finds out whether it would win, where the
+    ///   configuration has it so. Without one a term is spent, and a message to and fro is saved:
+    ///   for a group that nobody can have led yet.
+    public mutating func campaign(asksFirst: Bool = true) {
         wake()
-        startCampaign(configuration.preVote ? .preVote : .election)
+        startCampaign(asksFirst && configuration.preVote ? .preVote : .election)
     }
 
     mutating func startCampaign(_ kind: CampaignKind) {

@@ -92,6 +92,7 @@ public final class PartitionReplica: @unchecked Sendable {
     /// A campaign waits until what is known to be committed is applied: a change of the membership
     /// may be among it.
     private var campaignIsDue = false
+    private var campaignAsksFirst = true
     var isStopped = false
     private(set) var hasFailed = false
     private var announcedTerm: Term?
@@ -232,16 +233,17 @@ public final class PartitionReplica: @unchecked Sendable {
         return try result.get()
     }
 
-    /// Campaigns as soon as everything known to be committed is applied.
-    package func campaign() {
+    /// Campaigns as soon as everything known to be committed is applied; see `RaftNode.campaign`.
+    package func campaign(asksFirst: Bool = true) {
         campaignIsDue = true
+        campaignAsksFirst = asksFirst
         manager.markDirty(self)
     }
 
     private func startDueCampaign() {
         guard campaignIsDue, node.applied == node.commit else { return }
         campaignIsDue = false
-        node.campaign()
+        node.campaign(asksFirst: campaignAsksFirst)
     }
 
     /// Hands leadership to another voter, once that has the whole log.

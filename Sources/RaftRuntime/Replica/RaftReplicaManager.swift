@@ -38,6 +38,7 @@ package final class RaftReplicaManager: @unchecked Sendable {
     private var outbox: Outbox
     private var elections: Elections
     private var resignations = Resignations()
+    private var earlyVotes = EarlyVotes(patience: .milliseconds(100))
     package private(set) var peers = PeerView()
     private var lastReturns: [ReplicaID: Int64] = [:]
     let sending = SnapshotSenders()
@@ -128,6 +129,11 @@ package final class RaftReplicaManager: @unchecked Sendable {
         resignations.end(group)
         if replica.needsTicks { keepAwake(replica) }
         if storage.hasPending { markDirty(replica) }
+        let asked = earlyVotes.take(group, now: loop.clock.monotonicNanoseconds)
+        if !asked.isEmpty {
+            // Its owner is not done with it yet.
+            loop.execute { for message in asked { replica.step(message) } }
+        }
         return replica
     }
 
@@ -235,6 +241,8 @@ package final class RaftReplicaManager: @unchecked Sendable {
             resignations.heard(message.group, message.message.term)
             guard let replica = replicas[message.group] else {
                 metrics.strayMessages.increment()
+                let now = loop.clock.monotonicNanoseconds
+                earlyVotes.keep(message.message, of: message.group, now: now)
                 onUnknownGroup?(message.group, message.message)
                 continue
             }

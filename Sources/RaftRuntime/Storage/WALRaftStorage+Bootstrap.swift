@@ -8,8 +8,8 @@ extension WALRaftStorage {
     package static func bootstrapped(group: UInt64, membership: Membership) -> WALRaftStorage {
         let storage = WALRaftStorage(group: group, membership: membership)
         let (index, term) = foundersBase
+        storage.hardState = HardState(term: term, vote: nil, commit: index)
         storage.reset(to: SnapshotMetadata(index: index, term: term, membership: membership))
-        storage.setHardState(HardState(term: term, vote: nil, commit: index))
         return storage
     }
 

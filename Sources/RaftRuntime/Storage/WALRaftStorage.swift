@@ -33,6 +33,8 @@ package final class WALRaftStorage: RaftLogStorage, @unchecked Sendable {
     /// What recovery could not make sure of; `nil` when nothing is missing.
     var doubt: Doubt?
     private var pending: [WALRecord] = []
+    /// How many of those may wait for the next: nothing depends on them.
+    private var resting = 0
     /// A file that is needed until a state record from this base on is durable.
     private var held: (file: UInt64, until: LogIndex)?
     /// The file that holds the group's latest state record.
@@ -243,17 +245,26 @@ package final class WALRaftStorage: RaftLogStorage, @unchecked Sendable {
     }
 
     /// Whether something waits to be written.
-    package var hasPending: Bool { !pending.isEmpty }
+    package var hasPending: Bool { pending.count > resting }
+
+    /// What is staged goes along with whatever is staged next.
+    ///
+    /// For a new log that would be begun in the same way again, should the process end before: it
+    /// is written together with the first thing the replica promises, a vote or an entry.
+    package func letPendingRest() { resting = pending.count }
 
     /// What was staged since the last call, in order.
     package func takeStaged() -> [WALRecord] {
         var records: [WALRecord] = []
+        resting = 0
         _ = takePending(into: &records)
         return records
     }
 
-    /// What was staged since the last call, in order.
+    /// What was staged since the last call, in order; nothing if all of it may wait.
     func takePending(into records: inout [WALRecord]) -> Int {
+        guard hasPending else { return 0 }
+        resting = 0
         let count = pending.count
         records.append(contentsOf: pending)
         pending.removeAll(keepingCapacity: count <= 64)
@@ -278,6 +289,8 @@ package final class WALRaftStorage: RaftLogStorage, @unchecked Sendable {
 
     /// The lowest WAL file that holds something the group still needs.
     package var oldestFile: UInt64 {
+        // Nothing of it was ever written, nor is it on its way.
+        if resting > 0 { return .max }
         let needed = min(stateFile, held?.file ?? .max)
         guard !window.isEmpty, let position = window[window.firstIndex].position else {
             return needed

@@ -12,6 +12,8 @@ final class LogFixture {
     static let realFiles = platform.files
 
     let directory: String
+    /// The directory as the log knows it.
+    private(set) var claimed: ClaimedDirectory
     var files: FileSystem
     let cache: TailCache
     var configuration: LogConfiguration
@@ -29,10 +31,10 @@ final class LogFixture {
         self.files = files
         self.configuration = configuration
         cache = TailCache(budget: cacheBytes)
+        claimed = Self.claimed(directory, files)
         log = try PartitionLog.open(
-            directory: directory,
+            directory: claimed,
             configuration: configuration,
-            files: files,
             cache: cache
         )
     }
@@ -40,6 +42,14 @@ final class LogFixture {
     deinit {
         log.discard()
         try? FileManager.default.removeItem(atPath: directory)
+    }
+
+    static func claimed(
+        _ directory: String,
+        _ files: FileSystem = realFiles,
+        topic: String = "one"
+    ) -> ClaimedDirectory {
+        ClaimedDirectory(PartitionDirectory(path: directory, files: files), topicID: topic)
     }
 
     // MARK: Writing
@@ -99,10 +109,10 @@ final class LogFixture {
     func reopen(_ files: FileSystem? = nil) throws {
         log.discard()
         self.files = files ?? self.files
+        claimed = Self.claimed(directory, self.files)
         log = try PartitionLog.open(
-            directory: directory,
+            directory: claimed,
             configuration: configuration,
-            files: self.files,
             cache: cache
         )
         raftIndex = log.appliedRaftIndex

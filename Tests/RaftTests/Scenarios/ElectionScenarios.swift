@@ -70,6 +70,18 @@ import Testing
         #expect(cluster.invariants.violations == [])
     }
 
+    @Test func `a campaign that asks nobody first spends a term and disturbs no leader`() throws {
+        let cluster = try SimulatedCluster(voters: 3)
+        cluster.with(1) { $0.campaign(asksFirst: false) }
+        #expect(cluster.node(1).role == .candidate && cluster.node(1).term == Term(2))
+        cluster.stabilize()
+        #expect(cluster.node(1).role == .leader && cluster.node(1).term == Term(2))
+        cluster.with(3) { $0.campaign(asksFirst: false) }
+        cluster.stabilize([2, 3])
+        #expect(cluster.node(2).leader == ReplicaID(1) && cluster.node(2).term == Term(2))
+        #expect(cluster.invariants.violations == [])
+    }
+
     @Test func `5 a voter votes once a term, over a restart too`() throws {
         let cluster = try plain(3)
         func request(from id: UInt64) -> Message {
