@@ -32,7 +32,12 @@ package final class WALRaftStorage: RaftLogStorage, @unchecked Sendable {
     var changes: [LogIndex] = []
     /// What recovery could not make sure of; `nil` when nothing is missing.
     var doubt: Doubt?
+    /// The base that the last state record tells, or the snapshot; recovery guesses another where
+    /// entries are gone with their files.
+    var recordedBase: SnapshotMetadata
     private var pending: [WALRecord] = []
+    /// The file of what the first entry replaces, until that is durable.
+    private var replacedFile: UInt64?
     /// A file that is needed until a state record from this base on is durable.
     private var held: (file: UInt64, until: LogIndex)?
     /// The file that holds the group's latest state record.
@@ -46,6 +51,7 @@ package final class WALRaftStorage: RaftLogStorage, @unchecked Sendable {
         self.group = group
         hardState = HardState()
         base = SnapshotMetadata(index: .zero, term: .zero, membership: membership)
+        recordedBase = base
         window = LogWindow(base: .zero, baseTerm: .zero) { $0.term }
     }
 
@@ -169,6 +175,9 @@ package final class WALRaftStorage: RaftLogStorage, @unchecked Sendable {
     /// The entries from `index` on are replaced by those written after them; the WAL needs no
     /// record of it, because on recovery a later entry at an index drops all from there on.
     package func truncateSuffix(from index: LogIndex) {
+        if index == firstIndex, !window.isEmpty, let file = window[index].position?.file {
+            replacedFile = min(file, replacedFile ?? .max)
+        }
         window.truncateSuffix(from: index)
         while let last = changes.last, last >= index { changes.removeLast() }
     }
@@ -189,6 +198,7 @@ package final class WALRaftStorage: RaftLogStorage, @unchecked Sendable {
         let count = changes.firstIndex { $0 > index } ?? changes.count
         for change in changes[..<count] { base.pass(entry(at: change)) }
         changes.removeFirst(count)
+        replacedFile = nil
         window.truncatePrefix(through: index)
         base.index = window.base
         base.term = window.baseTerm
@@ -211,6 +221,7 @@ package final class WALRaftStorage: RaftLogStorage, @unchecked Sendable {
     }
 
     func startOver(at snapshot: SnapshotMetadata) {
+        replacedFile = nil
         base = snapshot
         window.reset(base: snapshot.index, term: snapshot.term)
         changes = []
@@ -272,6 +283,7 @@ package final class WALRaftStorage: RaftLogStorage, @unchecked Sendable {
             let index = LogIndex(record.index)
             guard window.contains(index), window[index].term.rawValue == record.term else { return }
             window[index].position = position
+            if index == firstIndex { replacedFile = nil }
         }
     }
 
@@ -280,7 +292,7 @@ package final class WALRaftStorage: RaftLogStorage, @unchecked Sendable {
 
     /// The lowest WAL file that holds something the group still needs.
     package var oldestFile: UInt64 {
-        let needed = min(stateFile, held?.file ?? .max)
+        let needed = min(stateFile, held?.file ?? .max, replacedFile ?? .max)
         guard !window.isEmpty, let position = window[window.firstIndex].position else {
             return needed
         }
