@@ -148,6 +148,13 @@ package final class WALRaftStorage: RaftLogStorage, @unchecked Sendable {
         stageState()
     }
 
+    /// Writes down that the entry is committed, without waiting for what else is to be written.
+    func committed(_ index: LogIndex) {
+        guard index > hardState.commit else { return }
+        hardState.commit = index
+        stageState()
+    }
+
     /// Writes the group's state again, so that the file of the last such record can go.
     package func stageState() { stage(isRemoved ? .groupRemoved : .hardState) }
 
