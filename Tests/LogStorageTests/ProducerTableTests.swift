@@ -91,7 +91,9 @@ import Testing
         }
     }
 
-    @Test func `a checkpoint that does not say who was forgotten may have forgotten anybody`() throws {
+    @Test func `a checkpoint that does not say who was forgotten may have forgotten anybody`()
+        throws
+    {
         let fixture = try LogFixture()
         let whole = Checkpoint().encoded()
         var bytes = whole.withUnsafeBytes { Array($0.dropLast(12)) }
