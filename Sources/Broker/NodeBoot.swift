@@ -135,14 +135,7 @@ struct NodeBoot {
         let groups = GroupService(
             loops: coordinators,
             published: published,
-            leader: { [leaders = environment.leaders, published] id in
-                if let known = leaders.leader(of: id)?.id { return known }
-                let image = published.current
-                guard let partition = image.topic(id.topic)?.partitions[checked: id.partition]
-                else { return nil }
-                let view = image.clientView(of: partition)
-                return view.leader < 0 ? nil : view.leader
-            }
+            leaders: environment.leaders
         )
         let gate = ProduceGate(wal)
         let relief = LogRelief(loop: loop, shards: shards, wal: wal, gate: gate, log: log)

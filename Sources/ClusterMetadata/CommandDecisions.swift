@@ -149,7 +149,7 @@ extension MetadataController {
         validateOnly: Bool,
         isRetry: Bool
     ) throws(MetadataProblem) -> Decision<Void> {
-        if isRetry && decided.topics[growth.topic]?.partitions.count == Int(growth.count) {
+        if isRetry && decided.topic(growth.topic)?.partitions.count == Int(growth.count) {
             return Decision(records: [], answer: ())
         }
         return try addPartitions(

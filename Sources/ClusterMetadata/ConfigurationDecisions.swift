@@ -16,17 +16,18 @@ extension MetadataController {
     }
 
     /// More replicas in sync than there are would refuse every write.
-    private func checkMinInSync(
+    func checkMinInSync(
         _ key: String,
         _ value: String?,
         replicas: Int,
-        _ what: String
+        _ what: String,
+        or code: ErrorCode = .invalidConfig
     ) throws(MetadataProblem) {
         guard key == TopicConfigurationKey.minInSyncReplicas, let value, let least = Int(value),
             least > replicas
         else { return }
         throw .init(
-            .invalidConfig,
+            code,
             "min.insync.replicas is \(least); expected at most \(replicas), \(what)"
         )
     }
@@ -45,7 +46,7 @@ extension MetadataController {
         _ changes: [(key: String, change: ConfigChange)],
         validateOnly: Bool
     ) throws(MetadataProblem) -> Decision<Void> {
-        guard let topic = decided.topics[name] else {
+        guard let topic = decided.topic(name) else {
             throw .init(.unknownTopicOrPartition, "topic '\(name)' does not exist")
         }
         var records: [MetadataRecord] = []

@@ -16,7 +16,7 @@ package struct MetadataImage: Sendable {
         package var isInternal: Bool { InternalTopic(rawValue: name) != nil }
     }
 
-    package private(set) var topics = PersistentMap<String, Topic>()
+    private(set) var topics = PersistentMap<String, Topic>()
     package private(set) var topicNames = PersistentMap<KafkaUUID, String>()
     package private(set) var groups = PersistentMap<UInt64, PartitionPlace>()
     /// Names with a dot or an underscore, by what Kafka's metrics make of them.
@@ -43,6 +43,17 @@ package struct MetadataImage: Sendable {
     package func topic(_ name: String) -> Topic? { topics[name] }
 
     package func topic(_ id: KafkaUUID) -> Topic? { topicNames[id].flatMap { topics[$0] } }
+
+    /// The group of a partition, and whether its topic is the broker's own: what is asked for every
+    /// batch, and so without a copy of the partition.
+    package func group(of topic: String, _ index: Int32) -> (id: UInt64, isInternal: Bool)? {
+        guard let topic = topics[topic], topic.partitions.indices.contains(Int(index)) else {
+            return nil
+        }
+        return (topic.partitions[Int(index)].groupID, topic.isInternal)
+    }
+
+    package var topicCount: Int { topics.count }
 
     /// Sorted by name.
     package var sortedTopics: [Topic] { topics.values.sorted { $0.name < $1.name } }

@@ -91,7 +91,7 @@ package struct MetadataSnapshotWriter: Sendable {
                 pending = clusterRecords().reversed()
                 stage = names.isEmpty ? .done : .topic(0)
             case .topic(let place):
-                guard let topic = image.topics[names[place]] else {
+                guard let topic = image.topic(names[place]) else {
                     preconditionFailure(
                         "no topic '\(names[place])' in an image that does not change"
                     )

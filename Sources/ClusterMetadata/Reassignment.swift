@@ -17,7 +17,7 @@ extension MetadataController {
         _ index: Int32,
         to target: [Int32]?
     ) throws(MetadataProblem) -> Decision<Void> {
-        guard let topic = decided.topics[name], index >= 0, index < topic.partitions.count else {
+        guard let topic = decided.topic(name), index >= 0, index < topic.partitions.count else {
             throw .init(.unknownTopicOrPartition, "there is no partition \(name)-\(index)")
         }
         let partition = topic.partitions[Int(index)]
@@ -26,13 +26,13 @@ extension MetadataController {
         if let target {
             try checkReplicas(target)
             let key = TopicConfigurationKey.minInSyncReplicas
-            if let least = topic.configs[key].flatMap(Int.init), least > target.count {
-                throw .init(
-                    .invalidReplicaAssignment,
-                    "\(target.count) replicas for \(name)-\(index), whose topic has min.insync.replicas"
-                        + " = \(least); set that lower first"
-                )
-            }
+            try checkMinInSync(
+                key,
+                topic.configs[key],
+                replicas: target.count,
+                "the replicas that \(name)-\(index) is to have; set it lower first",
+                or: .invalidReplicaAssignment
+            )
             new = old.retargeted(target)
         } else {
             guard old.isReassigning else {

@@ -36,7 +36,7 @@ extension MetadataController {
         throws(MetadataProblem) -> Decision<MetadataImage.Topic>
     {
         try checkName(topic.name)
-        if let existing = decided.topics[topic.name] {
+        if let existing = decided.topic(topic.name) {
             // The same request once more, after its outcome was lost: it has done its work.
             if existing.id == id && !validateOnly { return Decision(records: [], answer: existing) }
             throw .init(.topicAlreadyExists, "topic '\(topic.name)' already exists")
@@ -59,7 +59,7 @@ extension MetadataController {
         }
         var preview = self
         let decision = preview.decide(records, ())
-        guard let made = preview.decided.topics[topic.name] else {
+        guard let made = preview.decided.topic(topic.name) else {
             preconditionFailure("the records of '\(topic.name)' do not make it")
         }
         if validateOnly { return Decision(records: [], answer: made) }
@@ -109,7 +109,7 @@ extension MetadataController {
         assignments: [[Int32]]?,
         validateOnly: Bool
     ) throws(MetadataProblem) -> Decision<Void> {
-        guard let topic = decided.topics[name] else {
+        guard let topic = decided.topic(name) else {
             throw .init(.unknownTopicOrPartition, "topic '\(name)' does not exist")
         }
         guard !topic.isInternal else {

@@ -15,6 +15,7 @@ enum BenchProgram {
         } catch {
             fail(error)
         }
+        RealPlatform.tuneMemory(loopCount: settings.threads)
         let platform = RealPlatform(loopCount: settings.threads)
         switch settings.mode {
         case .limits: runLimits(settings, platform)

@@ -50,6 +50,7 @@ enum ChronikServer {
         var settings = settings
         // One core is left to the thread that writes the log: every loop more costs wake-ups.
         let loopCount = configuration.eventLoops ?? max(1, RealPlatform.processorCount - 1)
+        RealPlatform.tuneMemory(loopCount: loopCount)
         let platform = RealPlatform(loopCount: loopCount)
         let admin: AdminDoor?
         do {

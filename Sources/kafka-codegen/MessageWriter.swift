@@ -379,8 +379,15 @@ struct MessageWriter {
         case .structure: out.line("try \(value).encode(into: &\(writer), version: version)")
         case .array(let element):
             out.line("\(writer).writeCount(\(value).count, flexible: \(flexible))")
-            out.block("for element in \(value)") { out in
-                encodeValue("element", element, writer, flexible, &out)
+            if case .structure = element {
+                // A structure is not copied to be written.
+                out.block("for place in \(value).indices") { out in
+                    encodeValue("\(value)[place]", element, writer, flexible, &out)
+                }
+            } else {
+                out.block("for element in \(value)") { out in
+                    encodeValue("element", element, writer, flexible, &out)
+                }
             }
         }
     }

@@ -19,17 +19,25 @@ import Testing
         return try node.on { _ in await coordinators.request(partition: 0, body) }
     }
 
-    private static func join(_ node: PartitionNode, member: String) throws -> JoinGroupResponse {
-        var asked = JoinGroupRequest()
-        asked.groupId = "g"
-        asked.memberId = member
-        asked.sessionTimeoutMs = 10_000
-        asked.rebalanceTimeoutMs = 10_000
-        asked.protocolType = "consumer"
+    private static func joinRequest(
+        _ member: String,
+        session: Int32,
+        rebalance: Int32
+    ) -> JoinGroupRequest {
+        var request = JoinGroupRequest()
+        request.groupId = "g"
+        request.memberId = member
+        request.sessionTimeoutMs = session
+        request.rebalanceTimeoutMs = rebalance
+        request.protocolType = "consumer"
         var offered = JoinGroupRequest.JoinGroupRequestProtocol()
         offered.name = "range"
-        asked.protocols = [offered]
-        let request = asked
+        request.protocols = [offered]
+        return request
+    }
+
+    private static func join(_ node: PartitionNode, member: String) throws -> JoinGroupResponse {
+        let request = Self.joinRequest(member, session: 10_000, rebalance: 10_000)
         let client = GroupClient(clientID: "c", host: "/h", version: 5)
         let reply = try Self.request(node) { coordinator, token, now in
             coordinator.join(request, client, token: token, now: now)
@@ -166,16 +174,7 @@ import Testing
         let second = try Self.joinID(leader)
         let answer = Box<GroupReply?>()
         Task(executorPreference: loop) {
-            var asked = JoinGroupRequest()
-            asked.groupId = "g"
-            asked.memberId = second
-            asked.sessionTimeoutMs = 30_000
-            asked.rebalanceTimeoutMs = 60_000
-            asked.protocolType = "consumer"
-            var offered = JoinGroupRequest.JoinGroupRequestProtocol()
-            offered.name = "range"
-            asked.protocols = [offered]
-            let request = asked
+            let request = Self.joinRequest(second, session: 30_000, rebalance: 60_000)
             let client = GroupClient(clientID: "c", host: "/h", version: 5)
             answer.value = await coordinators.request(partition: 0) { coordinator, token, now in
                 coordinator.join(request, client, token: token, now: now)

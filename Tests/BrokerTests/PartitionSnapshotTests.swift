@@ -29,6 +29,28 @@ import Testing
         return try PartitionCluster(seed: seed, configs: configs)
     }
 
+    /// A follower that needs a snapshot, and a leader that has no place to send one from until they
+    /// are given back.
+    private static func makeWaiting(
+        seed: UInt64 = 1,
+        retention: Bool = false
+    ) throws -> (
+        cluster: PartitionCluster, leader: PartitionNode, late: PartitionNode, giveBack: () -> Void
+    ) {
+        let cluster = try makeCluster(seed: seed, retention: retention)
+        let leader = try cluster.leader()
+        let late = try #require(cluster.followers(of: leader).first)
+        late.cutPower()
+        try fill(leader, 60)
+        try leader.flush()
+        let limits = try #require(leader.snapshotLimits)
+        var taken = 0
+        while limits.takeSending() { taken += 1 }
+        try late.start()
+        cluster.run(5_000)
+        return (cluster, leader, late, { for _ in 0..<taken { limits.giveSending() } })
+    }
+
     /// Two replicas have the same batches, epochs and producers.
     private static func expectEqual(_ node: PartitionNode, _ other: PartitionNode) throws {
         #expect(node.partition?.log.logStartOffset == other.partition?.log.logStartOffset)
@@ -73,19 +95,9 @@ import Testing
 
     @Test(arguments: 1...4 as ClosedRange<UInt64>)
     func `a snapshot goes once another loop gives a place back`(seed: UInt64) throws {
-        let cluster = try Self.makeCluster(seed: seed)
-        let leader = try cluster.leader()
-        let late = try #require(cluster.followers(of: leader).first)
-        late.cutPower()
-        try Self.fill(leader, 60)
-        try leader.flush()
-        let limits = try #require(leader.snapshotLimits)
-        var taken = 0
-        while limits.takeSending() { taken += 1 }
-        try late.start()
-        cluster.run(5_000)
+        let (cluster, leader, late, giveBack) = try Self.makeWaiting(seed: seed)
         #expect(cluster.wire.snapshotBytes == 0)
-        for _ in 0..<taken { limits.giveSending() }
+        giveBack()
         try cluster.settle()
         #expect(late.logEnd == 60)
         #expect(cluster.wire.snapshotBytes > 0)
@@ -95,17 +107,7 @@ import Testing
     @Test func `a snapshot that waits its turn keeps no files, and goes as what there is then`()
         throws
     {
-        let cluster = try Self.makeCluster()
-        let leader = try cluster.leader()
-        let late = try #require(cluster.followers(of: leader).first)
-        late.cutPower()
-        try Self.fill(leader, 60)
-        try leader.flush()
-        let limits = try #require(leader.snapshotLimits)
-        var taken = 0
-        while limits.takeSending() { taken += 1 }
-        try late.start()
-        cluster.run(5_000)
+        let (cluster, leader, late, giveBack) = try Self.makeWaiting()
         let id = cluster.partition
         #expect(try leader.on { await $0.deleteRecords(of: id, before: 55) }.error == .none)
         try leader.flush()
@@ -115,7 +117,7 @@ import Testing
         cluster.run(5_000)
         let left = try files()
         #expect(left.count < 4, "\(left)")
-        for _ in 0..<taken { limits.giveSending() }
+        giveBack()
         try cluster.settle()
         #expect(late.partition?.log.logStartOffset.rawValue == 55)
         #expect(cluster.wire.snapshotBytes > 0 && cluster.wire.snapshotBytes < 10_000)
@@ -123,21 +125,11 @@ import Testing
     }
 
     @Test func `what a snapshot brings is kept as long as what the leader has`() throws {
-        let cluster = try Self.makeCluster(retention: true)
-        let leader = try cluster.leader()
-        let late = try #require(cluster.followers(of: leader).first)
-        late.cutPower()
-        try Self.fill(leader, 60)
-        try leader.flush()
-        let limits = try #require(leader.snapshotLimits)
-        var taken = 0
-        while limits.takeSending() { taken += 1 }
-        try late.start()
         // The snapshot is as of now; while it waits the leader's segments grow too old.
-        cluster.run(5_000)
+        let (cluster, leader, late, giveBack) = try Self.makeWaiting(retention: true)
         let start = try #require(leader.partition?.log.logStartOffset)
         #expect(start > .zero)
-        for _ in 0..<taken { limits.giveSending() }
+        giveBack()
         try cluster.settle()
         cluster.run(10_000) { late.partition?.log.logStartOffset == start }
         try Self.expectEqual(late, leader)

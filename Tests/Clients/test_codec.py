@@ -30,7 +30,12 @@ def messages(cls=ApiMessage):
             yield from messages(message)
 
 
-MESSAGES = sorted(messages(), key=lambda message: message.name)
+# Of a version of Kafka after the one that our messages are made from.
+NEWER = {"ListConfigResourcesRequest", "ListConfigResourcesResponse"}
+MESSAGES = sorted(
+    (message for message in messages() if message.name not in NEWER),
+    key=lambda message: message.name,
+)
 
 
 class Probe:
@@ -111,8 +116,6 @@ def versions(message):
 
 def ours(probe, name):
     answer = probe.ask(name, -1, b"")
-    if answer == f"error: no message {name}":
-        return range(0)
     assert isinstance(answer, str) and answer.startswith("error: versions "), answer
     low, high = answer.removeprefix("error: versions ").split("...")
     return range(int(low), int(high) + 1)
@@ -143,8 +146,6 @@ def differences(probe, message, nulls):
 @pytest.mark.parametrize("nulls", [False, True], ids=["filled", "nulls"])
 @pytest.mark.parametrize("message", MESSAGES, ids=lambda message: message.name)
 def test_same_bytes(probe, message, nulls):
-    if not ours(probe, message.name):
-        pytest.skip("not a message for brokers")
     found, compared = differences(probe, message, nulls)
     assert compared > 0
     assert not found

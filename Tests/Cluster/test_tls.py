@@ -12,11 +12,8 @@ import pytest
 from cluster import eventually
 from load import ProducerLoad, create_topic
 
-pytestmark = [
-    pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl"),
-    # Each has a TLS of its own: both are always tested.
-    pytest.mark.parametrize("transport", ["framed", "grpc"], indirect=True),
-]
+# Each has a TLS of its own: both are always tested.
+pytestmark = pytest.mark.parametrize("transport", ["framed", "grpc"], indirect=True)
 
 NAME = "tls-cluster"
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])

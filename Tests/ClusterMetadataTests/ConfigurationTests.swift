@@ -37,7 +37,7 @@ import Testing
         }
     }
 
-    private var configs: [String: String] { controller.decided.topics["t"]?.configs ?? [:] }
+    private var configs: [String: String] { controller.decided.topic("t")?.configs ?? [:] }
 
     @Test mutating func `keys are set and taken away again`() {
         #expect(alter([("retention.ms", .set("5")), ("segment.bytes", .set("22"))]) == nil)

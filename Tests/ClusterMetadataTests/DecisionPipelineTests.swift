@@ -24,7 +24,7 @@ import Testing
         let first = try create("t", 1)
         let second = try create("u", 2)
         let clash = try create("t", 3)
-        #expect(pipeline.committed.topics.isEmpty && pipeline.decided.topics.count == 2)
+        #expect(pipeline.committed.topicCount == 0 && pipeline.decided.topicCount == 2)
         #expect(pipeline.recordsUnderWay == 4)
         guard case .failure(let problem) = clash.result else {
             Issue.record("created twice")
@@ -45,7 +45,7 @@ import Testing
         pipeline.begin(term: 1)
         let lost = try create("t", 1)
         pipeline.end()
-        #expect(pipeline.state(of: lost.ticket) == .lost && pipeline.decided.topics.isEmpty)
+        #expect(pipeline.state(of: lost.ticket) == .lost && pipeline.decided.topicCount == 0)
         // Another leader's records.
         pipeline.replay([.topic(id: Cluster.id(9), name: "theirs")])
         pipeline.begin(term: 3)
@@ -66,7 +66,7 @@ import Testing
         let first = try create("t", 1)
         let refused = try create("u", 2)
         pipeline.withdraw(refused)
-        #expect(pipeline.decided.topics["u"] == nil && pipeline.recordsUnderWay == 2)
+        #expect(pipeline.decided.topic("u") == nil && pipeline.recordsUnderWay == 2)
         let next = try create("v", 3)
         guard case .partition(_, _, 2, _)? = next.records.last else {
             Issue.record("the group id was not taken back")
@@ -74,7 +74,7 @@ import Testing
         }
         pipeline.replay(first.records + next.records)
         #expect(pipeline.state(of: next.ticket) == .committed)
-        #expect(pipeline.committed.topics.keys.sorted() == ["t", "v"])
+        #expect(pipeline.committed.sortedTopics.map(\.name) == ["t", "v"])
     }
 
     @Test mutating func `there is a limit to what is under way`() throws {
@@ -103,7 +103,7 @@ import Testing
         let prints = world.nodes.map(\.committed.fingerprint)
         #expect(prints[0] == prints[1] && prints[1] == prints[2])
         for name in world.acknowledgedTopics {
-            #expect(world.nodes[0].committed.topics[name] != nil)
+            #expect(world.nodes[0].committed.topic(name) != nil)
         }
         var groups: Set<UInt64> = []
         for topic in world.nodes[0].committed.sortedTopics {

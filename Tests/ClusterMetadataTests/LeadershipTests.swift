@@ -69,7 +69,7 @@ import Testing
         cluster.create("big", number: 2, partitions: 1_000)
         cluster.electPreferred()
         let before = cluster.log.count
-        let moved = try #require(cluster.image.topics["big"]).partitions.filter {
+        let moved = try #require(cluster.image.topic("big")).partitions.filter {
             $0.leadership.leader == 1
         }
         cluster.silence(1)
@@ -85,11 +85,11 @@ import Testing
         let bytes = cluster.log[before...].map { $0.encoded().count }.reduce(0, +)
         #expect(bytes < 40 * moved.count)
         #expect(
-            cluster.image.topics["big"]?.partitions.allSatisfy { $0.leadership.leader > 1 } == true
+            cluster.image.topic("big")?.partitions.allSatisfy { $0.leadership.leader > 1 } == true
         )
         cluster.create("bigger", number: 3, partitions: 2_500, replicationFactor: 1)
         let records = cluster.log.count
-        let all = try #require(cluster.image.topics["bigger"]).partitions.map {
+        let all = try #require(cluster.image.topic("bigger")).partitions.map {
             GroupLeadership(groupID: $0.groupID, .init(leader: 2, epoch: 1, inSync: [2]))
         }
         cluster.report(all, by: 2)

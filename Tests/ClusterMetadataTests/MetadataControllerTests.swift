@@ -58,8 +58,8 @@ import Testing
             id: KafkaUUID(high: 1, low: 1)
         )
         for record in decision.records { committed.replay(record) }
-        #expect(committed.topics["t"]?.partitions == decision.answer.partitions)
-        #expect(committed.topics["t"]?.configs == ["retention.ms": "5"])
+        #expect(committed.topic("t")?.partitions == decision.answer.partitions)
+        #expect(committed.topic("t")?.configs == ["retention.ms": "5"])
         #expect(committed.nextGroupID == controller.decided.nextGroupID)
     }
 
@@ -110,7 +110,7 @@ import Testing
         _ code: ErrorCode
     ) {
         #expect(refusal(of: topic) == code)
-        #expect(controller.decided.topics.isEmpty && controller.decided.nextGroupID == 1)
+        #expect(controller.decided.topicCount == 0 && controller.decided.nextGroupID == 1)
     }
 
     @Test mutating func `assignments give the number of partitions`() throws {
@@ -126,7 +126,7 @@ import Testing
     @Test mutating func `a topic that is only validated is not there`() throws {
         let preview = try create(NewTopic(name: "t"), validateOnly: true)
         #expect(preview.partitions.count == 3)
-        #expect(controller.decided.topics.isEmpty)
+        #expect(controller.decided.topicCount == 0)
         #expect(controller.decided.nextGroupID == 1)
     }
 
@@ -182,7 +182,7 @@ import Testing
         #expect(refusal(adding: 5, [[1]]) == .invalidReplicaAssignment)
         #expect(refusal(adding: 5, [[1], [2]]) == .invalidReplicaAssignment)
         #expect(refusal(adding: 5, [[1], [1]]) == nil)
-        let partitions = try #require(controller.decided.topics["t"]).partitions
+        let partitions = try #require(controller.decided.topic("t")).partitions
         #expect(partitions.map(\.index) == [0, 1, 2, 3, 4])
         #expect(partitions.map(\.groupID) == [1, 2, 3, 5, 6])
     }

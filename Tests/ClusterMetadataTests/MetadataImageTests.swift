@@ -14,7 +14,7 @@ import Testing
 
     @Test func `an image begins empty`() {
         let image = MetadataImage()
-        #expect(image.topics.isEmpty && image.brokers.isEmpty && image.partitionCount == 0)
+        #expect(image.topicCount == 0 && image.brokers.isEmpty && image.partitionCount == 0)
         #expect(image.nextGroupID == 1 && image.nextProducerID == 0)
     }
 
@@ -43,7 +43,7 @@ import Testing
             .removeTopic(id: a), .removeTopic(id: a),
             .topicConfig(topicID: a, key: "k", value: "1"),
         ])
-        #expect(image.topics.isEmpty && image.topic(a) == nil && image.partitionCount == 0)
+        #expect(image.topicCount == 0 && image.topic(a) == nil && image.partitionCount == 0)
         #expect(image.nextGroupID == 10)
     }
 
@@ -54,7 +54,7 @@ import Testing
             .removeTopic(id: a), .topic(id: b, name: "t"),
             .partition(topicID: a, index: 0, groupID: 2, replicas: [1]),
         ])
-        #expect(image.topics["t"]?.id == b && image.topics["t"]?.partitions.isEmpty == true)
+        #expect(image.topic("t")?.id == b && image.topic("t")?.partitions.isEmpty == true)
         #expect(image.nextGroupID == 3 && image.partitionCount == 0)
     }
 
@@ -66,7 +66,7 @@ import Testing
             .partition(topicID: a, index: 0, groupID: 3, replicas: [1]),
             .partition(topicID: a, index: -1, groupID: 4, replicas: [1]),
         ])
-        #expect(image.topics["t"]?.partitions.map(\.groupID) == [2])
+        #expect(image.topic("t")?.partitions.map(\.groupID) == [2])
         #expect(image.partitionCount == 1)
     }
 

@@ -34,7 +34,7 @@ import Testing
             #expect(record.encoded() == bytes(hex))
             image.replay(record)
         }
-        let topic = try #require(image.topics["orders"])
+        let topic = try #require(image.topic("orders"))
         #expect(topic.id == KafkaUUID(high: 0x0123_4567_89ab_cdef, low: 0xfedc_ba98_7654_3210))
         #expect(topic.partitions.map(\.groupID) == [1, 2])
         #expect(topic.partitions.allSatisfy { $0.replicas == [1] })
@@ -43,6 +43,6 @@ import Testing
         #expect(image.brokerConfigs == ["log.retention.ms": "9"])
         #expect(image.nextProducerID == 1_000 && image.nextGroupID == 3)
         #expect(image.brokers.map(\.host) == ["b1.example"] && image.brokers[0].rack == "r1")
-        #expect(image.brokers[0].isUsable && image.topics.count == 1)
+        #expect(image.brokers[0].isUsable && image.topicCount == 1)
     }
 }

@@ -33,7 +33,7 @@ enum NodeMetrics {
             kind: .gauge
         ) { Double(budget.heldBytes) }
         registry.sampled("chronik_topics", "Topics there are.", kind: .gauge) {
-            Double(published.current.topics.count)
+            Double(published.current.topicCount)
         }
         registry.sampled("chronik_partitions", "Partitions there are.", kind: .gauge) {
             Double(published.current.partitionCount)

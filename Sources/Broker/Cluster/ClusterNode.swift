@@ -104,7 +104,6 @@ package final class ClusterNode: Sendable {
         let id = TopicPartition(topic: place.topic, partition: place.index)
         let results = await shard.append(
             [AppendItem(partition: id, batch: batch)],
-            waits: true,
             timeoutMilliseconds: Self.patienceMilliseconds
         )
         let result = results[0]

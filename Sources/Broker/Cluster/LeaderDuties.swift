@@ -19,8 +19,8 @@ actor LeaderDuties {
         let term: Term
         let since: Int64
         var watch: InSyncWatch
-        /// The replicas in sync as last told.
-        var told: [Int32] = []
+        /// Whether the metadata was told of those that the table has in sync.
+        var isTold = false
     }
 
     private static let interval = Int64.milliseconds(500)
@@ -106,7 +106,7 @@ actor LeaderDuties {
     /// The metadata wants other members of a group, or has taken note of those there are.
     func assignmentChanged(_ groupID: UInt64) {
         guard led[groupID] != nil else { return }
-        led[groupID]?.told = []
+        led[groupID]?.isTold = false
         moving.insert(groupID)
         // Once for all that changed together.
         schedule(after: 0)
@@ -141,7 +141,7 @@ actor LeaderDuties {
                 continue
             }
             let isMoving = moving.contains(groupID)
-            if !isMoving && !peersChanged && known.watch.isComplete && !known.told.isEmpty
+            if !isMoving && !peersChanged && known.watch.isComplete && known.isTold
                 && replica.isQuiescent
             {
                 continue
@@ -170,17 +170,17 @@ actor LeaderDuties {
             cameBack: manager.cameBack,
             at: loop.clock.monotonicNanoseconds
         )
-        self.inSync.set(groupID, voters, in: status.term)
-        let inSync = voters.map { Int32(truncatingIfNeeded: $0.rawValue) }
-        if inSync != known.told {
-            known.told = inSync
+        let told = known.isTold ? inSync.voters(of: groupID, in: status.term) : nil
+        inSync.set(groupID, voters, in: status.term)
+        if voters != told ?? [] {
+            known.isTold = true
             findings.leaderships.append(
                 GroupLeadership(
                     groupID: groupID,
                     PartitionLeadership(
                         leader: nodeID,
                         epoch: Int32(truncatingIfNeeded: status.term.rawValue),
-                        inSync: inSync
+                        inSync: voters.map { Int32(truncatingIfNeeded: $0.rawValue) }
                     )
                 )
             )

@@ -87,7 +87,7 @@ actor ProduceProxy {
             let entry = Lane.Entry(payload, until: deadline, asking)
             lane.waiting.append(entry)
             send(in: lane, to: node)
-            guard entry.isWaiting else { return }
+            guard entry.state == .waiting else { return }
             entry.timer = loop.schedule(after: deadline - loop.clock.monotonicNanoseconds) {
                 entry.end(.failed(.requestTimedOut, "too much waits for node \(node), the leader"))
             }
@@ -153,11 +153,18 @@ actor ProduceProxy {
 /// Confined to the loop of its owner.
 private final class Lane {
     final class Entry {
+        enum State {
+            case waiting
+            case underWay
+            case over
+        }
+
         let payload: ByteRope
         let deadline: Int64
+        /// Ends it if it waits for too long.
         var timer: LoopTimer?
-        fileprivate(set) var isWaiting = true
-        private var asking: UnsafeContinuation<ProduceProxy.Outcome, Never>?
+        private(set) var state = State.waiting
+        private let asking: UnsafeContinuation<ProduceProxy.Outcome, Never>
 
         init(
             _ payload: ByteRope,
@@ -169,32 +176,36 @@ private final class Lane {
             self.asking = asking
         }
 
-        func end(_ outcome: ProduceProxy.Outcome) {
-            asking.take()?.resume(returning: outcome)
+        func begin() {
+            state = .underWay
+            timer?.cancel()
+            timer = nil
         }
 
-        var isOver: Bool { asking == nil }
+        func end(_ outcome: ProduceProxy.Outcome) {
+            precondition(state != .over, "a produce passed on ends twice")
+            state = .over
+            asking.resume(returning: outcome)
+        }
     }
 
-    var waiting: Deque = Deque()
+    var waiting = Queue<Entry>()
     private var calls = 0
     private var bytes = 0
 
     /// A single call has room however large it is.
     func takeNext(within limits: ProduceProxy.Limits) -> Entry? {
         while let next = waiting.first {
-            if next.isOver {
-                waiting.removeFirst()
+            if next.state == .over {
+                waiting.popFirst()
                 continue
             }
             guard
                 calls == 0
                     || (calls < limits.calls && bytes + next.payload.count <= limits.bytes)
             else { return nil }
-            waiting.removeFirst()
-            next.isWaiting = false
-            next.timer?.cancel()
-            next.timer = nil
+            waiting.popFirst()
+            next.begin()
             calls += 1
             bytes += next.payload.count
             return next
@@ -205,24 +216,6 @@ private final class Lane {
     func give(back entry: Entry) {
         calls -= 1
         bytes -= entry.payload.count
-    }
-
-    /// First in, first out; what was taken is let go of now and then, in one move.
-    struct Deque {
-        private var entries: [Entry?] = []
-        private var taken = 0
-
-        var first: Entry? { taken < entries.count ? entries[taken] : nil }
-
-        mutating func append(_ entry: Entry) { entries.append(entry) }
-
-        mutating func removeFirst() {
-            entries[taken] = nil
-            taken += 1
-            guard taken == entries.count || taken >= 256 else { return }
-            entries.removeFirst(taken)
-            taken = 0
-        }
     }
 }
 

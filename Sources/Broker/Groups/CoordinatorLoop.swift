@@ -221,7 +221,6 @@ actor CoordinatorLoop {
         Task.immediate(executorPreference: loop) {
             let results = await self.shard.append(
                 [item],
-                waits: true,
                 timeoutMilliseconds: Self.appendTimeoutMilliseconds
             )
             let effects = coordinator.appendFinished(

@@ -10,29 +10,29 @@ final class GroupService: Sendable {
 
     private let loops: [CoordinatorLoop]
     private let published: PublishedImage
-    private let leader: @Sendable (TopicPartition) -> Int32?
+    private let leaders: LeaderTable
 
-    /// Finds coordinators; `leader` tells who leads a partition, whether or not it has a replica on
-    /// this node.
-    init(
-        loops: [CoordinatorLoop],
-        published: PublishedImage,
-        leader: @escaping @Sendable (TopicPartition) -> Int32?
-    ) {
+    init(loops: [CoordinatorLoop], published: PublishedImage, leaders: LeaderTable) {
         self.loops = loops
         self.published = published
-        self.leader = leader
+        self.leaders = leaders
     }
 
     /// The broker that coordinates a group; `nil` while its partition has no leader.
     func coordinator(of group: String) -> Int32? {
-        locate(group).flatMap { leader(TopicPartition(topic: Self.topic, partition: $0.partition)) }
+        locate(group).flatMap { place in
+            leaders.leader(
+                of: TopicPartition(topic: Self.topic, partition: place.partition.index),
+                place.partition,
+                in: published.current
+            )
+        }
     }
 
     /// What a client is told whose request was not taken.
     func refusal(group: String) async -> ErrorCode {
         guard let place = locate(group) else { return .notCoordinator }
-        return await place.loop.refusal(partition: place.partition)
+        return await place.loop.refusal(partition: place.partition.index)
     }
 
     /// What starting a partition of `__consumer_offsets` on `loop` has to do beside.
@@ -46,16 +46,15 @@ final class GroupService: Sendable {
         }
     }
 
-    private func locate(_ group: String) -> (partition: Int32, loop: CoordinatorLoop)? {
+    private func locate(
+        _ group: String
+    ) -> (partition: MetadataImage.Partition, loop: CoordinatorLoop)? {
         guard let topic = published.current.topic(Self.topic), !topic.partitions.isEmpty else {
             return nil
         }
-        let partition = OffsetsPartitioner.partition(
-            of: group,
-            count: Int32(topic.partitions.count)
-        )
-        let groupID = topic.partitions[Int(partition)].groupID
-        return (partition, loops[Placement.loop(of: groupID, of: loops.count)])
+        let index = OffsetsPartitioner.partition(of: group, count: Int32(topic.partitions.count))
+        let partition = topic.partitions[Int(index)]
+        return (partition, loops[Placement.loop(of: partition.groupID, of: loops.count)])
     }
 
     /// `nil` when this node is not the group's coordinator.
@@ -64,7 +63,7 @@ final class GroupService: Sendable {
         _ body: @Sendable (GroupCoordinatorShard, ReplyToken, _ now: Int64) -> GroupEffects
     ) async -> GroupReply? {
         guard let place = locate(group) else { return nil }
-        return await place.loop.request(partition: place.partition, body)
+        return await place.loop.request(partition: place.partition.index, body)
     }
 
     func read<T: Sendable>(
@@ -72,7 +71,7 @@ final class GroupService: Sendable {
         _ body: @Sendable (GroupCoordinatorShard) -> T
     ) async -> T? {
         guard let place = locate(group) else { return nil }
-        return await place.loop.read(partition: place.partition, body)
+        return await place.loop.read(partition: place.partition.index, body)
     }
 
     func readAll<T: Sendable>(_ body: @Sendable (GroupCoordinatorShard) -> T) async -> [T] {

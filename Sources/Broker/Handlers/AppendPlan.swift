@@ -6,7 +6,10 @@ import Platform
 
 /// A produce request on its way to those who append its batches: the shards of this node, and other
 /// nodes that lead.
-struct AppendPlan {
+///
+/// Confined to the loop it was made on.
+final class AppendPlan: @unchecked Sendable {
+    // Unchecked: confined to its loop.
     private enum Place: Equatable {
         case loop(Int)
         case node(Int32)
@@ -20,21 +23,26 @@ struct AppendPlan {
         var place: Place?
         /// Checked, for a shard; other nodes check for themselves.
         var item: AppendItem?
+        /// Of those with a place: those that go together have the same.
+        var way = 0
     }
 
-    /// Targets that go the same way, in their order.
-    private struct Route {
+    /// Where targets go together, in their order.
+    private struct Way {
         let place: Place
-        var targets: [Int] = []
         /// Of what goes to another node.
         var bytes = 0
     }
 
     private let request: ProduceRequest
+    private let loop: EventLoop
     private var targets: [Target] = []
+    private var unanswered = 0
+    private var done: ((AppendPlan) -> Void)?
 
-    init(_ request: ProduceRequest) {
+    init(_ request: ProduceRequest, on loop: EventLoop) {
         self.request = request
+        self.loop = loop
         for (topic, data) in request.topicData.enumerated() {
             for partition in data.partitionData.indices {
                 targets.append(Target(topic: topic, partition: partition))
@@ -42,34 +50,32 @@ struct AppendPlan {
         }
     }
 
-    mutating func settleAll(_ result: AppendResult) {
+    func settleAll(_ result: AppendResult) {
         for index in targets.indices { targets[index].result = result }
     }
 
     // MARK: Where to
 
     /// Checks every batch; what is wrong with one partition does not stop the others.
-    mutating func prepare(_ broker: BrokerServices, passing proxy: ProduceProxy?) {
-        let image = broker.image
+    func prepare(_ broker: BrokerServices, passing proxy: ProduceProxy?) {
         for index in targets.indices {
-            let data = request.topicData[targets[index].topic]
-            let part = data.partitionData[targets[index].partition]
-            guard let topic = image.topic(data.name), part.index >= 0,
-                Int(part.index) < topic.partitions.count
-            else {
+            let name = request.topicData[targets[index].topic].name
+            let part = request.topicData[targets[index].topic].partitionData[
+                targets[index].partition
+            ]
+            guard let group = broker.group(of: name, part.index) else {
                 targets[index].result = AppendResult(error: .unknownTopicOrPartition)
                 continue
             }
-            guard !topic.isInternal else {
+            guard !group.isInternal else {
                 targets[index].result = AppendResult(
                     error: .invalidTopicException,
-                    message: "'\(data.name)' is the broker's own topic"
+                    message: "'\(name)' is the broker's own topic"
                 )
                 continue
             }
-            let partition = topic.partitions[Int(part.index)]
-            let id = TopicPartition(topic: data.name, partition: part.index)
-            if proxy != nil, let leader = broker.otherLeader(of: partition, id) {
+            let id = TopicPartition(topic: name, partition: part.index)
+            if proxy != nil, let leader = broker.otherLeader(of: id) {
                 targets[index].place = .node(leader)
                 continue
             }
@@ -77,7 +83,7 @@ struct AppendPlan {
                 let batch = try RecordBatch.validated(part.records?.joined() ?? ByteSlice())
                 targets[index].item = AppendItem(partition: id, batch: batch)
                 targets[index].place = .loop(
-                    Placement.loop(of: partition.groupID, of: broker.shards.count)
+                    Placement.loop(of: group.id, of: broker.shards.count)
                 )
             } catch {
                 targets[index].result = AppendResult(error: error.errorCode, message: "\(error)")
@@ -86,21 +92,22 @@ struct AppendPlan {
     }
 
     /// One a shard, and one or several to each other node: short ones go together.
-    private func routes(_ proxy: ProduceProxy?) -> [Route] {
+    private func makeWays(_ proxy: ProduceProxy?) -> [Way] {
         let longest = (proxy?.limits.callBytes ?? 0) / 2
-        var routes: [Route] = []
+        var ways: [Way] = []
         for index in targets.indices {
             guard let place = targets[index].place else { continue }
             let bytes = if case .node = place { part(index).records?.count ?? 0 } else { 0 }
-            let known = routes.lastIndex { $0.place == place }
-            if let known, bytes == 0 || routes[known].bytes + bytes <= longest {
-                routes[known].targets.append(index)
-                routes[known].bytes += bytes
+            let known = ways.lastIndex { $0.place == place }
+            if let known, bytes == 0 || ways[known].bytes + bytes <= longest {
+                targets[index].way = known
+                ways[known].bytes += bytes
             } else {
-                routes.append(Route(place: place, targets: [index], bytes: bytes))
+                targets[index].way = ways.count
+                ways.append(Way(place: place, bytes: bytes))
             }
         }
-        return routes
+        return ways
     }
 
     private func part(_ index: Int) -> ProduceRequest.PartitionProduceData {
@@ -109,61 +116,65 @@ struct AppendPlan {
 
     // MARK: There and back
 
-    /// Hands the batches over, in one call a shard.
+    /// Hands the batches over, in one call a shard, and calls `done` when all have answered.
     ///
-    /// `loop` is the one it is called on.
-    mutating func append(
+    /// All are asked before this returns, and so before the connection's next request. `done` is
+    /// called on this plan's loop, maybe at once.
+    func append(
         _ broker: BrokerServices,
         passing proxy: ProduceProxy?,
-        on loop: EventLoop
-    ) async {
-        let routes = routes(proxy)
-        if routes.count == 1 {
-            let delivery = delivery(routes[0], broker, proxy)
-            settle(routes[0], await delivery.run())
-            return
+        done: @escaping (AppendPlan) -> Void
+    ) {
+        let ways = makeWays(proxy)
+        self.done = done
+        unanswered = ways.count + 1
+        for (way, end) in ways.enumerated() {
+            switch end.place {
+            case .loop(let index): append(way, to: broker.shards[index])
+            case .node(let node):
+                guard let proxy else { preconditionFailure("a batch for node \(node), no proxy") }
+                pass(way, to: node, proxy)
+            }
         }
-        // Each is asked before this suspends, and so before the connection's next request: others
-        // by a hop that is under way at once, this loop's own shard without one.
-        var hops: [(route: Route, results: Task<[AppendResult], Never>)] = []
-        for route in routes where route.place != .loop(loop.index) {
-            let delivery = delivery(route, broker, proxy)
-            let hop = Task.immediate(executorPreference: loop) { await delivery.run() }
-            hops.append((route, hop))
-        }
-        if let own = routes.first(where: { $0.place == .loop(loop.index) }) {
-            let delivery = delivery(own, broker, proxy)
-            settle(own, await delivery.run())
-        }
-        for hop in hops { settle(hop.route, await hop.results.value) }
+        answered()
     }
 
-    private func delivery(
-        _ route: Route,
-        _ broker: BrokerServices,
-        _ proxy: ProduceProxy?
-    ) -> Delivery {
-        switch route.place {
-        case .loop(let loop):
-            return .append(
-                route.targets.compactMap { targets[$0].item },
-                broker.shards[loop],
-                acks: request.acks,
-                timeout: request.timeoutMs
-            )
-        case .node(let node):
-            guard let proxy else { preconditionFailure("a batch for node \(node) and no proxy") }
-            return .pass(passed(route), node, proxy)
+    private func append(_ way: Int, to shard: PartitionShard) {
+        let items = targets.compactMap { $0.way == way ? $0.item : nil }
+        let acks = request.acks
+        let point: AppendPoint = acks == 0 ? .staged : acks == -1 ? .committed : .written
+        let timeout = request.timeoutMs
+        if shard.loop === loop {
+            shard.assumeIsolated { shard in
+                shard.append(items, until: point, timeoutMilliseconds: timeout) {
+                    self.settle(way, $0)
+                }
+            }
+        } else {
+            shard.loop.execute { [self] in
+                shard.assumeIsolated { shard in
+                    shard.append(items, until: point, timeoutMilliseconds: timeout) { results in
+                        self.loop.execute { self.settle(way, results) }
+                    }
+                }
+            }
+        }
+    }
+
+    private func pass(_ way: Int, to node: Int32, _ proxy: ProduceProxy) {
+        let passed = passed(way)
+        Task.immediate(executorPreference: loop) {
+            self.settle(way, Self.results(await proxy.pass(passed, to: node), passed))
         }
     }
 
     /// The part of the request that goes to another node.
-    private func passed(_ route: Route) -> ProduceRequest {
+    private func passed(_ way: Int) -> ProduceRequest {
         var passed = ProduceRequest()
         passed.acks = request.acks
         passed.timeoutMs = request.timeoutMs
         var topic: Int?
-        for index in route.targets {
+        for index in targets.indices where goes(index, way) {
             if targets[index].topic != topic {
                 topic = targets[index].topic
                 var data = ProduceRequest.TopicProduceData()
@@ -175,8 +186,25 @@ struct AppendPlan {
         return passed
     }
 
-    private mutating func settle(_ route: Route, _ results: [AppendResult]) {
-        for (slot, index) in route.targets.enumerated() { targets[index].result = results[slot] }
+    private func goes(_ index: Int, _ way: Int) -> Bool {
+        targets[index].way == way && targets[index].place != nil
+    }
+
+    private func settle(_ way: Int, _ results: [AppendResult]) {
+        var next = 0
+        for index in targets.indices where goes(index, way) {
+            targets[index].result = results[next]
+            next += 1
+        }
+        precondition(next == results.count, "\(results.count) results for \(next) batches")
+        answered()
+    }
+
+    private func answered() {
+        unanswered -= 1
+        guard unanswered == 0, let done else { return }
+        self.done = nil
+        done(self)
     }
 
     // MARK: The answer
@@ -238,32 +266,21 @@ struct AppendPlan {
     }
 }
 
-/// Batches that go the same way, and what became of them in the same order.
-private enum Delivery: Sendable {
-    case append([AppendItem], PartitionShard, acks: Int16, timeout: Int32)
-    case pass(ProduceRequest, Int32, ProduceProxy)
-
-    func run() async -> [AppendResult] {
-        switch self {
-        case .append(let items, let shard, let acks, let timeout):
-            return await shard.append(
-                items,
-                waits: acks != 0,
-                until: acks == -1 ? .committed : .written,
-                timeoutMilliseconds: timeout
-            )
-        case .pass(let request, let node, let proxy):
-            let outcome = await proxy.pass(request, to: node)
-            if case .answered(let answer) = outcome, let results = Self.results(answer, request) {
-                return results
-            }
-            var result = AppendResult(error: .requestTimedOut, message: "an answer of other things")
-            if case .failed(let code, let message) = outcome {
-                result = AppendResult(error: code, message: message)
-            }
-            let count = request.topicData.reduce(0) { $0 + $1.partitionData.count }
-            return Array(repeating: result, count: count)
+extension AppendPlan {
+    /// What became of what was passed on, in its order.
+    private static func results(
+        _ outcome: ProduceProxy.Outcome,
+        _ request: ProduceRequest
+    ) -> [AppendResult] {
+        if case .answered(let answer) = outcome, let results = results(answer, request) {
+            return results
         }
+        var result = AppendResult(error: .requestTimedOut, message: "an answer of other things")
+        if case .failed(let code, let message) = outcome {
+            result = AppendResult(error: code, message: message)
+        }
+        let count = request.topicData.reduce(0) { $0 + $1.partitionData.count }
+        return Array(repeating: result, count: count)
     }
 
     /// What a leader says, word for word; `nil` if it is no answer to the request.

@@ -12,41 +12,51 @@ import Platform
 /// the same moment.
 ///
 /// What another node leads is refused, or passed on to that node where there is a ``ProduceProxy``.
-struct ProduceHandler: RequestHandler {
+struct ProduceHandler: CallbackHandler {
     static let versions: ClosedRange<Int16> = 3...11
 
     let broker: BrokerServices
 
-    func handle(
+    func begin(
         _ request: ProduceRequest,
-        _ context: RequestContext
-    ) async throws(ConnectionEnd) -> ProduceResponse? {
-        let plan = await append(request, on: context.client.loop, passing: broker.proxy)
-        guard request.acks == 0 else { return plan.response(broker.image) }
-        if let failure = plan.firstFailure { throw ConnectionEnd(reason: failure) }
-        return nil
+        _ context: RequestContext,
+        _ answer: Answer<ProduceRequest>
+    ) {
+        append(request, on: context.client.loop, passing: broker.proxy) { [broker] plan in
+            if request.acks != 0 {
+                answer.give(plan.response(broker.image))
+            } else if let failure = plan.firstFailure {
+                answer.close(ConnectionEnd(reason: failure))
+            } else {
+                answer.give(nil)
+            }
+        }
     }
 
     /// Appends what another node passes on, and tells it what came of it whatever `acks` says.
     ///
     /// `loop` is the one it is called on.
     func appendForwarded(_ request: ProduceRequest, on loop: EventLoop) async -> ProduceResponse {
-        await append(request, on: loop, passing: nil).response(broker.image)
+        await withUnsafeContinuation { continuation in
+            append(request, on: loop, passing: nil) { [broker] plan in
+                continuation.resume(returning: plan.response(broker.image))
+            }
+        }
     }
 
     private func append(
         _ request: ProduceRequest,
         on loop: EventLoop,
-        passing proxy: ProduceProxy?
-    ) async -> AppendPlan {
-        var plan = AppendPlan(request)
+        passing proxy: ProduceProxy?,
+        done: @escaping (AppendPlan) -> Void
+    ) {
+        let plan = AppendPlan(request, on: loop)
         if let refusal = refusal(of: request) {
             plan.settleAll(AppendResult(error: refusal))
-        } else {
-            plan.prepare(broker, passing: proxy)
-            await plan.append(broker, passing: proxy, on: loop)
+            return done(plan)
         }
-        return plan
+        plan.prepare(broker, passing: proxy)
+        plan.append(broker, passing: proxy, done: done)
     }
 
     private func refusal(of request: ProduceRequest) -> ErrorCode? {

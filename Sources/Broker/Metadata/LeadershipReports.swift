@@ -57,7 +57,7 @@ actor LeadershipReports {
         let reports = due.sorted { $0.key < $1.key }
             .map { GroupLeadership(groupID: $0.key, $0.value) }
         due = [:]
-        let epoch = await metadata.epoch
+        let epoch = await metadata.brokerEpoch
         do {
             let answer = try await metadata.write(
                 MetadataCommand(.reportLeaderships(broker: nodeID, epoch: epoch, reports))

@@ -19,22 +19,21 @@ actor MetadataService: MetadataStore {
     )
     static let groupID: UInt64 = 0
     static let patience = Int64.seconds(30)
-    private static let pause = Int64.milliseconds(20)
-    private static let registrationPause = Int64.milliseconds(500)
+    static let pause = Int64.milliseconds(20)
 
     nonisolated let loop: EventLoop
     nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
 
     private let shard: PartitionShard
     private let wal: GroupCommitWAL
-    private let nodeID: Int32
+    let nodeID: Int32
     private let published: PublishedImage
-    private let clock: any Clock
+    let clock: any Clock
     private var generator: SeededGenerator
     private(set) var pipeline: DecisionPipeline
     private(set) var partition: Partition?
     /// How the leader is asked; `nil` in a cluster of one.
-    private var calls: (any NodeCalls)?
+    private(set) var calls: (any NodeCalls)?
     /// Decisions without records of their own, and reads: until so much is settled or applied.
     private var waiting: [Waiting] = []
     private var producerIDs: Range<Int64> = 0..<0
@@ -42,10 +41,11 @@ actor MetadataService: MetadataStore {
     private var follow: ((MetadataDelta) -> Void)?
     /// Told when this node begins or ceases to lead the metadata.
     private var onLeading: ((Bool) -> Void)?
-    private var brokerEpoch: Int64 = 0
-    private let log = Logger("metadata")
+    /// What this node registered as; 0 before that.
+    var brokerEpoch: Int64 = 0
+    let log = Logger("metadata")
     /// Whether this node starts without a log of the metadata.
-    private let isNew: Bool
+    let isNew: Bool
     private let acknowledgement: MetadataAcknowledgement
     private let early: EarlyAcknowledgements
     let snapshotRecords: Int64
@@ -218,7 +218,7 @@ actor MetadataService: MetadataStore {
         onLeading?(epoch != nil)
     }
 
-    private var appliedEnd: Int64 { partition?.log.logEndOffset.rawValue ?? 0 }
+    var appliedEnd: Int64 { partition?.log.logEndOffset.rawValue ?? 0 }
 
     private func resumeWaiting(end: Int64) {
         guard !waiting.isEmpty else { return }
@@ -272,7 +272,7 @@ actor MetadataService: MetadataStore {
         }
     }
 
-    private func attempt(
+    func attempt(
         _ command: MetadataCommand,
         _ deadline: Int64
     ) async -> MetadataAttempt {
@@ -310,7 +310,7 @@ actor MetadataService: MetadataStore {
         }
     }
 
-    private func decide(_ command: MetadataCommand) async -> MetadataAttempt {
+    func decide(_ command: MetadataCommand) async -> MetadataAttempt {
         let isEarly = acknowledgement == .leader && command.mayBeAcknowledgedEarly
         return await decide(until: isEarly ? .written : .committed) { $0.handle(command) }
     }
@@ -394,7 +394,8 @@ actor MetadataService: MetadataStore {
         .init(result.error, result.message ?? "the metadata could not be committed")
     }
 
-    private func waitForPosition(_ position: Int64, until deadline: Int64) async {
+    /// Returns once so much of the log is applied here, or at the deadline.
+    func waitForPosition(_ position: Int64, until deadline: Int64) async {
         guard appliedEnd < position else { return }
         let timer = loop.schedule(after: max(1, deadline - clock.monotonicNanoseconds)) {
             [weak self] in
@@ -404,145 +405,7 @@ actor MetadataService: MetadataStore {
         timer.cancel()
     }
 
-    // MARK: Reading
-
-    func linearizableImage() async throws(MetadataProblem) -> MetadataImage {
-        let deadline = clock.monotonicNanoseconds + Self.patience
-        if let calls, !pipeline.isLeading, let leader, leader != nodeID {
-            let answer: ByteSlice
-            do {
-                answer = try await calls.call(
-                    leader,
-                    .queryMetadata,
-                    ByteSlice(),
-                    within: .seconds(5)
-                )
-            } catch {
-                throw .init(.requestTimedOut, "the metadata's leader cannot be asked: \(error)")
-            }
-            guard case .answered(_, let position)? = try? MetadataAttempt(decoding: answer) else {
-                throw .init(.notController, "node \(leader) does not lead the metadata")
-            }
-            await waitForPosition(position, until: deadline)
-            return pipeline.committed
-        }
-        try await confirmLeading()
-        return pipeline.committed
-    }
-
-    /// Returns once all that was committed before is applied here; false if that cannot be told.
-    func isCurrent() async -> Bool {
-        if pipeline.isLeading { return (try? await confirmLeading()) != nil }
-        guard let calls, let leader, leader != nodeID,
-            let answer = try? await calls.call(
-                leader,
-                .queryMetadata,
-                ByteSlice(),
-                within: .seconds(5)
-            ),
-            case .answered(_, let position)? = try? MetadataAttempt(decoding: answer)
-        else { return false }
-        await waitForPosition(position, until: clock.monotonicNanoseconds + Self.patience)
-        return appliedEnd >= position
-    }
-
-    /// Waits until a majority has confirmed that this node leads.
-    private func confirmLeading() async throws(MetadataProblem) {
-        guard let partition, pipeline.isLeading else {
-            throw .init(.notController, "this node does not lead the metadata")
-        }
-        do {
-            _ = try await partition.replica.readIndex()
-        } catch {
-            throw .init(.notController, "leadership of the metadata is in doubt: \(error)")
-        }
-    }
-
-    // MARK: What other nodes ask
-
-    /// Answers a call of another node; `nil` when it cannot be answered now.
-    func serve(
-        _ operation: NodeOperation,
-        _ payload: ByteSlice,
-        from node: Int32,
-        hasRestarted: Bool
-    ) async -> ByteSlice? {
-        switch operation {
-        case .introduce:
-            // A node without a log has promised nothing before its group is started.
-            guard partition != nil else { return isNew ? Self.encoded(.zero) : nil }
-            // Nor to one that began in this life and has heard of no other life of the asking node.
-            // It may wait for that node's voice, so without a leader it must not wait to answer.
-            if isNew && !hasRestarted && leader == nil && pipeline.committed.brokers.isEmpty {
-                return Self.encoded(.zero)
-            }
-            guard let image = try? await linearizableImage() else { return nil }
-            return Self.encoded(image.broker(node)?.registration.directoryID ?? .zero)
-        case .forwardWrite:
-            guard let command = try? MetadataCommand(decoding: payload) else {
-                return MetadataAttempt.refused(
-                    .init(.invalidRequest, "the command cannot be read; are all nodes upgraded?")
-                ).encoded()
-            }
-            return await decide(command).encoded()
-        case .queryMetadata:
-            do {
-                try await confirmLeading()
-                return MetadataAttempt.answered(.outcomes([]), position: appliedEnd).encoded()
-            } catch {
-                return MetadataAttempt.notLeading(error).encoded()
-            }
-        case .nodeStatus, .transferLeadership, .forwardProduce: return nil
-        }
-    }
-
-    private static func encoded(_ id: KafkaUUID) -> ByteSlice {
-        var writer = ByteWriter(capacity: 16)
-        writer.write(id)
-        return writer.finishContiguous()
-    }
-
-    // MARK: This node as a broker
-
-    /// Registers this node; again and again, unless the cluster will never take it.
-    func register(
-        _ registration: BrokerRegistration,
-        clusterID: String
-    ) async throws(MetadataProblem) {
-        let command = MetadataCommand(.registerBroker(registration, clusterID: clusterID))
-        while true {
-            do throws(MetadataProblem) {
-                let answer = try await write(command)
-                guard case .brokerEpoch(let epoch) = answer else { throw answer.problem }
-                brokerEpoch = epoch
-                return
-            } catch {
-                if error.rejectsRegistration || partition?.hasFailed == true { throw error }
-                log.warning("the node waits to be taken into the cluster: \(error.message)")
-                await loop.sleep(nanoseconds: Self.registrationPause)
-            }
-        }
-    }
-
-    var epoch: Int64 { brokerEpoch }
-
-    /// Tells the cluster that this node is about to stop; gives up when that takes too long.
-    func leave(within nanoseconds: Int64) async {
-        let command = MetadataCommand(.stopBroker(id: nodeID, epoch: brokerEpoch))
-        let deadline = clock.monotonicNanoseconds + nanoseconds
-        while clock.monotonicNanoseconds < deadline {
-            if case .answered = await attempt(command, deadline) { return }
-            await loop.sleep(nanoseconds: Self.pause)
-        }
-    }
-
-    /// What the leader of the metadata hears and no longer hears of the other nodes.
-    func liveness(_ body: @Sendable (inout MetadataController) -> [MetadataRecord]) async {
-        guard pipeline.isLeading else { return }
-        _ = await decide { controller in
-            Decision(records: body(&controller), answer: .outcomes([]))
-        }
-    }
+    // MARK: Numbers nobody has had
 
     func newTopicID() -> KafkaUUID { KafkaUUID(from: &generator) }
 
@@ -558,33 +421,5 @@ actor MetadataService: MetadataStore {
         let id = producerIDs.lowerBound
         producerIDs = id + 1..<producerIDs.upperBound
         return id
-    }
-}
-
-extension MetadataAnswer {
-    /// Why it is not the answer that was hoped for.
-    var problem: MetadataProblem {
-        switch self {
-        case .refused(let outcome): MetadataProblem(outcome)
-        case .outcomes(let outcomes):
-            MetadataProblem(outcomes.first { $0.code != .none } ?? .init(.unknownServerError))
-        case .topics(let topics):
-            MetadataProblem(
-                topics.map(\.outcome).first { $0.code != .none } ?? .init(.unknownServerError)
-            )
-        default: MetadataProblem(.unknownServerError, "an answer to another question: \(self)")
-        }
-    }
-
-    /// The one outcome of a command with one part.
-    func requireDone() throws(MetadataProblem) {
-        if case .outcomes(let outcomes) = self, outcomes.allSatisfy({ $0.code == .none }) { return }
-        throw problem
-    }
-}
-
-extension MetadataProblem {
-    init(_ outcome: MetadataAnswer.Outcome) {
-        self.init(outcome.code, outcome.message ?? "\(outcome.code)")
     }
 }

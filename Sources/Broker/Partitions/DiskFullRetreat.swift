@@ -39,20 +39,3 @@ struct DiskFullRetreat {
         status.followersThatKeepUp.max { ($0.match, $1.id) < ($1.match, $0.id) }?.id
     }
 }
-
-extension RaftStatus {
-    /// The voters besides this replica that take what it sends, as its leader sees them.
-    var followersThatKeepUp: [PeerStatus] {
-        peers.filter { peer in
-            peer.id != id && !peer.isLearner && peer.isRecentlyActive && peer.state == .replicate
-        }
-    }
-}
-
-extension PeerStatus {
-    /// Whether what it lacks is no longer in the leader's log.
-    var isSentSnapshot: Bool {
-        if case .snapshot = state { return true }
-        return false
-    }
-}

@@ -1,3 +1,4 @@
+import ClusterMetadata
 import KafkaProtocol
 import Synchronization
 
@@ -119,6 +120,18 @@ final class LeaderTable: Sendable {
             guard let known = state.leaders[id] else { return nil }
             return known.id == nodeID ? KnownLeader(id: nil, epoch: known.epoch) : known
         }
+    }
+
+    /// Who leads a partition, whether or not it has a replica on this node: as that knows it, or
+    /// else as the metadata has it.
+    func leader(
+        of id: TopicPartition,
+        _ partition: MetadataImage.Partition,
+        in image: MetadataImage
+    ) -> Int32? {
+        if let known = leader(of: id)?.id { return known }
+        let view = image.clientView(of: partition)
+        return view.leader < 0 ? nil : view.leader
     }
 
     /// Returns once each of the partitions has a leader that serves here or is another node, was

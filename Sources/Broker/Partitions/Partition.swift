@@ -125,10 +125,13 @@ final class Partition: @unchecked Sendable {
         do {
             if isDemanding { try checkInSync(batch) }
             try append(batch, maxBytes: maxBytes) { result, lastOffset, index in
-                wait.expect(slot, result)
+                if point == .staged { return wait.settle(slot, result) }
                 #if CHRONIK_PLANT
-                if PlantedMistake.inForce == .acknowledgedAtAppend { return wait.finish(slot) }
+                if PlantedMistake.inForce == .acknowledgedAtAppend {
+                    return wait.settle(slot, result)
+                }
                 #endif
+                wait.expect(slot, result)
                 let produce = PendingProduce(lastOffset: lastOffset, wait: wait, slot: slot)
                 if isDemanding {
                     awaitDemand(produce, through: index)

@@ -322,13 +322,28 @@ actor PartitionShard {
 
     // MARK: Requests
 
-    /// Appends batches in their order; returns once those that must be are committed.
+    /// Appends batches in their order; returns once all are where `point` says.
     func append(
         _ items: [AppendItem],
-        waits: Bool,
         until point: AppendPoint = .committed,
         timeoutMilliseconds: Int32
     ) async -> [AppendResult] {
+        await withUnsafeContinuation { continuation in
+            append(items, until: point, timeoutMilliseconds: timeoutMilliseconds) {
+                continuation.resume(returning: $0)
+            }
+        }
+    }
+
+    /// Appends batches in their order, and calls `done` once all are where `point` says.
+    ///
+    /// `done` is called on this loop, and before this returns if there is nothing to wait for.
+    func append(
+        _ items: [AppendItem],
+        until point: AppendPoint,
+        timeoutMilliseconds: Int32,
+        done: @escaping @Sendable ([AppendResult]) -> Void
+    ) {
         let deadline =
             loop.clock.monotonicNanoseconds + .milliseconds(Int64(max(0, timeoutMilliseconds)))
         let wait = ProduceWait(count: items.count, deadline: deadline)
@@ -350,8 +365,7 @@ actor PartitionShard {
                 slot: slot
             )
         }
-        if waits { await wait.wait() }
-        return resultsWithLeaders(wait.results, items)
+        wait.whenDone { done(self.resultsWithLeaders($0, items)) }
     }
 
     /// Tells those who came to the wrong node where to go.

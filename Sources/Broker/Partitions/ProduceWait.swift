@@ -7,7 +7,7 @@ import KafkaProtocol
 final class ProduceWait {
     private(set) var results: [AppendResult]
     private var remaining = 0
-    private var continuation: UnsafeContinuation<Void, Never>?
+    private var done: (([AppendResult]) -> Void)?
     let deadline: Int64
 
     init(count: Int, deadline: Int64) {
@@ -30,20 +30,26 @@ final class ProduceWait {
     func finish(_ slot: Int, error: ErrorCode? = nil) {
         if let error { results[slot] = AppendResult(error: error) }
         remaining -= 1
-        if remaining == 0, let waiting = continuation {
-            continuation = nil
-            waiting.resume()
-        }
+        guard remaining == 0, let done else { return }
+        self.done = nil
+        done(results)
+    }
+
+    /// Calls `done` once nothing is waited for any more; no batch may be added after this.
+    func whenDone(_ done: @escaping ([AppendResult]) -> Void) {
+        if isDone { done(results) } else { self.done = done }
     }
 
     func wait() async {
-        guard remaining > 0 else { return }
-        await withUnsafeContinuation { continuation = $0 }
+        guard !isDone else { return }
+        await withUnsafeContinuation { continuation in whenDone { _ in continuation.resume() } }
     }
 }
 
 /// What a produce waits for.
 enum AppendPoint: Sendable {
+    /// This node has it in memory.
+    case staged
     /// This node's disk has the batch.
     case written
     /// A majority's disks have it.

@@ -68,6 +68,10 @@ final class BrokerServices: Sendable {
     /// The metadata as this node has committed it.
     var image: MetadataImage { published.current }
 
+    func group(of topic: String, _ index: Int32) -> (id: UInt64, isInternal: Bool)? {
+        published.read { $0.group(of: topic, index) }
+    }
+
     /// Whether a resource's name means the brokers together or one that there is.
     func isBroker(_ name: String) -> Bool {
         name.isEmpty || image.brokers.contains { String($0.id) == name }
@@ -85,16 +89,14 @@ final class BrokerServices: Sendable {
         return view.leader < 0 || view.leader == nodeID ? nil : (view.leader, view.leaderEpoch)
     }
 
-    /// Who leads a partition, as this node knows at its best; `nil` if it leads itself, or knows of
-    /// nobody.
-    func otherLeader(of partition: MetadataImage.Partition, _ id: TopicPartition) -> Int32? {
-        let leader =
-            if let known = leaders.leader(of: id) {
-                known.id ?? -1
-            } else {
-                image.clientView(of: partition).leader
-            }
-        return leader < 0 || leader == nodeID ? nil : leader
+    /// Who leads a partition, if it is another node.
+    func otherLeader(of id: TopicPartition) -> Int32? {
+        let image = image
+        guard let topic = image.topic(id.topic),
+            topic.partitions.indices.contains(Int(id.partition))
+        else { return nil }
+        let leader = leaders.leader(of: id, topic.partitions[Int(id.partition)], in: image)
+        return leader == nodeID ? nil : leader
     }
 
     /// Waits until partitions can be used: on this node, if it is to lead them.
@@ -128,6 +130,11 @@ final class PublishedImage: Sendable {
     private let state = Mutex(State())
 
     var current: MetadataImage { state.withLock { $0.image } }
+
+    /// Reads the image where it is; `body` is short, for others wait.
+    func read<T: Sendable>(_ body: (borrowing MetadataImage) -> T) -> T {
+        state.withLock { body($0.image) }
+    }
 
     func publish(_ new: MetadataImage) {
         let due = state.withLock { state -> [Waiter] in

@@ -7,7 +7,7 @@ import Platform
 /// Requests are started in the order they arrive and each runs to its ordering point (for a
 /// produce: the append) before the next is started. They may finish in any order; responses leave
 /// in the order of the requests.
-actor Connection {
+actor Connection: ResponseOwner {
     nonisolated let loop: EventLoop
     nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
 
@@ -18,7 +18,7 @@ actor Connection {
     private let frames: FrameReader
 
     /// Responses not yet handed to the writer, in request order.
-    private var slots: [ResponseSlot] = []
+    private var slots: [PendingResponse] = []
     private var firstSlot = 0
     private var inFlightBytes = 0
     private var output = ByteRope()
@@ -49,10 +49,9 @@ actor Connection {
         let writer = Task.immediate(executorPreference: loop) { await self.writeResponses() }
         do {
             while let frame = try await frames.next(from: socket) {
-                client.touch(at: loop.clock.monotonicNanoseconds)
-                await router.waitForLog(frame, on: loop)
+                if router.mustWaitForLog(frame) { await router.waitForLog(on: loop) }
                 guard start(frame) else { break }
-                await waitForRoom()
+                if !hasRoom || router.budget.isExhausted { await waitForRoom() }
             }
         } catch {
             client.reportBadInput("\(error)")
@@ -73,27 +72,36 @@ actor Connection {
 
     /// Starts one request; false when the connection must be closed.
     private func start(_ frame: ByteSlice) -> Bool {
-        let request: RoutedRequest
-        do {
-            request = try router.route(frame, from: client)
-        } catch {
-            client.reportBadInput("\(error)")
-            return false
-        }
-        let slot = ResponseSlot(requestBytes: frame.count)
-        slots.append(slot)
+        let now = loop.clock.monotonicNanoseconds
+        client.touch(at: now)
+        let response = PendingResponse(
+            requestBytes: frame.count,
+            arrived: now,
+            owner: self
+        )
+        slots.append(response)
         inFlightBytes += frame.count
         router.budget.add(frame.count)
         router.traffic.received.increment(by: frame.count + 4)
-        Task.immediate(executorPreference: loop) {
-            self.finish(slot, with: await request.run())
+        do {
+            try router.begin(frame, from: client, response)
+            return true
+        } catch {
+            slots.removeLast()
+            inFlightBytes -= frame.count
+            router.budget.add(-frame.count)
+            client.reportBadInput("\(error)")
+            return false
         }
-        return true
     }
 
-    private func finish(_ slot: ResponseSlot, with outcome: RequestOutcome) {
-        slot.outcome = outcome
-        router.budget.add(-slot.requestBytes)
+    nonisolated func ended(_ response: PendingResponse) {
+        assumeIsolated { $0.finish(response) }
+    }
+
+    private func finish(_ response: PendingResponse) {
+        router.budget.add(-response.requestBytes)
+        response.latency?.record(loop.clock.monotonicNanoseconds - response.arrived)
         while firstSlot < slots.count, let done = slots[firstSlot].outcome {
             inFlightBytes -= slots[firstSlot].requestBytes
             firstSlot += 1
@@ -182,23 +190,6 @@ actor Connection {
         waitingWriter = nil
         waiting.resume()
     }
-}
-
-/// What became of a request.
-enum RequestOutcome: Sendable {
-    case response(ByteRope)
-    /// Nothing is answered: a produce with acks=0 that succeeded.
-    case silence
-    /// The connection cannot go on: acks=0 that failed, as Kafka does it.
-    case close(String)
-}
-
-/// The place of a response in its connection's order.
-private final class ResponseSlot {
-    let requestBytes: Int
-    var outcome: RequestOutcome?
-
-    init(requestBytes: Int) { self.requestBytes = requestBytes }
 }
 
 /// What one connection may use.

@@ -17,6 +17,15 @@ protocol RequestHandler: Sendable {
     ) async throws(ConnectionEnd) -> Request.Response?
 }
 
+/// The work of an API that is asked for so often that a task for each request would be felt.
+protocol CallbackHandler: Sendable {
+    associatedtype Request: KafkaRequest
+    /// The versions that work, which is what ApiVersions advertises.
+    static var versions: ClosedRange<Int16> { get }
+    /// Gives its answer once, on the connection's loop, on which it is called; maybe at once.
+    func begin(_ request: Request, _ context: RequestContext, _ answer: Answer<Request>)
+}
+
 /// Why a connection is to be closed in place of an answer.
 struct ConnectionEnd: Error {
     let reason: String
@@ -30,41 +39,48 @@ struct RequestContext: Sendable {
     let correlationID: Int32
 }
 
-/// A handler without its types: decodes a body and gives the work on it.
+/// A handler without its types: decodes a body and begins the work on it.
 struct AnyRequestHandler: Sendable {
     let api: APIKey
     let versions: ClosedRange<Int16>
-    let decode:
-        @Sendable (inout ByteReader, RequestContext) throws(MalformedBytes) -> () async ->
-            RequestOutcome
+    /// Runs to the request's ordering point, on the connection's loop.
+    let begin:
+        @Sendable (inout ByteReader, RequestContext, PendingResponse) throws(MalformedBytes) -> Void
 
     init<H: RequestHandler>(_ handler: H) {
-        api = H.Request.apiKey
-        versions = H.versions
-        precondition(
-            H.Request.validVersions.lowerBound <= H.versions.lowerBound
-                && H.versions.upperBound <= H.Request.validVersions.upperBound,
-            "\(H.Request.apiKey) has versions \(H.Request.validVersions), not \(H.versions)"
-        )
-        decode = { (reader: inout ByteReader, context) throws(MalformedBytes) in
-            let request = try H.Request(from: &reader, version: context.apiVersion)
-            return {
-                let response: H.Request.Response
+        self.init(H.versions) { (request: H.Request, context, answer) in
+            Task.immediate(executorPreference: context.client.loop) {
                 do throws(ConnectionEnd) {
-                    guard let answer = try await handler.handle(request, context) else {
-                        return .silence
-                    }
-                    response = answer
+                    answer.give(try await handler.handle(request, context))
                 } catch {
-                    return .close(error.reason)
+                    answer.close(error)
                 }
-                return ResponseFrame.encode(
-                    response,
-                    version: context.apiVersion,
-                    headerVersion: H.Request.apiKey.responseHeaderVersion(for: context.apiVersion),
-                    correlationID: context.correlationID
-                )
             }
+        }
+    }
+
+    init<H: CallbackHandler>(_ handler: H) {
+        self.init(H.versions, handler.begin)
+    }
+
+    private init<R: KafkaRequest>(
+        _ versions: ClosedRange<Int16>,
+        _ begin: @escaping @Sendable (R, RequestContext, Answer<R>) -> Void
+    ) {
+        api = R.apiKey
+        self.versions = versions
+        precondition(
+            R.validVersions.lowerBound <= versions.lowerBound
+                && versions.upperBound <= R.validVersions.upperBound,
+            "\(R.apiKey) has versions \(R.validVersions), not \(versions)"
+        )
+        self.begin = { (reader: inout ByteReader, context, pending) throws(MalformedBytes) in
+            let answer = Answer<R>(
+                pending: pending,
+                version: context.apiVersion,
+                correlationID: context.correlationID
+            )
+            begin(try R(from: &reader, version: context.apiVersion), context, answer)
         }
     }
 }
@@ -97,27 +113,17 @@ enum ResponseFrame {
     }
 }
 
-extension RoutedRequest {
+extension ResponseFrame {
     /// What a request of a version the broker does not have is answered.
     ///
     /// ApiVersions is answered in version 0, from which the client learns what to ask (KIP-511);
     /// every other API with the error code alone, which is where most responses have theirs.
-    static func unsupportedVersion(
-        _ handler: AnyRequestHandler,
-        correlationID: Int32,
-        clock: any Clock
-    ) -> RoutedRequest {
-        RoutedRequest(
-            body: {
-                if handler.api == .apiVersions {
-                    return ApiVersionsHandler.unsupportedVersion(correlationID: correlationID)
-                }
-                var writer = ResponseFrame.begin(correlationID: correlationID, capacity: 16)
-                writer.write(ErrorCode.unsupportedVersion.rawValue)
-                return .response(writer.finishLengthPrefixed())
-            },
-            latency: nil,
-            clock: clock
-        )
+    static func unsupportedVersion(of api: APIKey, correlationID: Int32) -> RequestOutcome {
+        if api == .apiVersions {
+            return ApiVersionsHandler.unsupportedVersion(correlationID: correlationID)
+        }
+        var writer = begin(correlationID: correlationID, capacity: 16)
+        writer.write(ErrorCode.unsupportedVersion.rawValue)
+        return .response(writer.finishLengthPrefixed())
     }
 }

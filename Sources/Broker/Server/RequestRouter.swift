@@ -3,7 +3,7 @@ import KafkaMessages
 import KafkaProtocol
 import Platform
 
-/// Finds the handler of a request and turns what it answers into bytes.
+/// Finds the handler of a request.
 final class RequestRouter: Sendable {
     private let handlers: [AnyRequestHandler?]
     let budget: MemoryBudget
@@ -39,11 +39,15 @@ final class RequestRouter: Sendable {
         self.gate = gate
     }
 
-    /// The request in a frame, ready to run.
+    /// Begins the request in a frame, up to its ordering point.
     ///
-    /// - Throws: What closes the connection: a header or body that cannot be read, or an API that
-    ///   the broker does not have.
-    func route(_ frame: ByteSlice, from client: ClientConnection) throws -> RoutedRequest {
+    /// - Throws: What closes the connection, with nothing begun: a header or body that cannot be
+    ///   read, or an API that the broker does not have.
+    func begin(
+        _ frame: ByteSlice,
+        from client: ClientConnection,
+        _ pending: PendingResponse
+    ) throws {
         var reader = ByteReader(frame)
         let key: Int16 = try reader.read()
         let version: Int16 = try reader.read()
@@ -52,10 +56,8 @@ final class RequestRouter: Sendable {
             throw RequestProblem.unknownAPI(key)
         }
         guard handler.versions.contains(version) else {
-            return RoutedRequest.unsupportedVersion(
-                handler,
-                correlationID: correlationID,
-                clock: client.loop.clock
+            return pending.end(
+                ResponseFrame.unsupportedVersion(of: handler.api, correlationID: correlationID)
             )
         }
         reader = ByteReader(frame)
@@ -69,23 +71,19 @@ final class RequestRouter: Sendable {
             apiVersion: version,
             correlationID: correlationID
         )
+        pending.latency = latencies[Int(key)]
         // Bytes after the body are passed over, as Kafka does: librdkafka asks for all topics with
         // a Metadata request that is three bytes too long.
-        let body = try handler.decode(&reader, context)
-        return RoutedRequest(
-            body: body,
-            latency: latencies[Int(key)],
-            clock: client.loop.clock
-        )
+        try handler.begin(&reader, context, pending)
     }
 
-    /// Holds a request back that the write-ahead log has no room for.
-    func waitForLog(_ frame: ByteSlice, on loop: EventLoop) async {
-        guard let gate, gate.isClosed, frame.count >= 2,
-            frame.loadBigEndian(at: 0, as: Int16.self) == APIKey.produce.rawValue
-        else { return }
-        await gate.wait(on: loop)
+    /// Whether the write-ahead log has no room for a request now.
+    func mustWaitForLog(_ frame: ByteSlice) -> Bool {
+        guard let gate, gate.isClosed, frame.count >= 2 else { return false }
+        return frame.loadBigEndian(at: 0, as: Int16.self) == APIKey.produce.rawValue
     }
+
+    func waitForLog(on loop: EventLoop) async { await gate?.wait(on: loop) }
 }
 
 /// Why a request could not be routed.
@@ -96,30 +94,5 @@ enum RequestProblem: Error, CustomStringConvertible {
         switch self {
         case .unknownAPI(let key): "unknown API key \(key)"
         }
-    }
-}
-
-/// A decoded request and the handler's work on it.
-struct RoutedRequest {
-    private let body: () async -> RequestOutcome
-    private let latency: LatencyHistogram?
-    private let started: Int64
-    private let clock: any Clock
-
-    init(
-        body: @escaping () async -> RequestOutcome,
-        latency: LatencyHistogram?,
-        clock: any Clock
-    ) {
-        self.body = body
-        self.latency = latency
-        self.clock = clock
-        started = clock.monotonicNanoseconds
-    }
-
-    func run() async -> RequestOutcome {
-        let outcome = await body()
-        latency?.record(clock.monotonicNanoseconds - started)
-        return outcome
     }
 }

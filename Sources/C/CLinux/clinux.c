@@ -23,6 +23,9 @@ int clinux_o_direct(void) { return O_DIRECT; }
 int clinux_set_thread_name(const char *name) { return pthread_setname_np(pthread_self(), name); }
 int clinux_prefetch(int fd, off_t offset, size_t length) { return (int)readahead(fd, offset, length); }
 int clinux_eventfd(void) { return eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK); }
+int clinux_share_one_heap(size_t step) {
+    return mallopt(M_ARENA_MAX, 1) && mallopt(M_TOP_PAD, (int)step);
+}
 int clinux_keep_freed_memory(size_t kept, size_t mapped) {
     return mallopt(M_TRIM_THRESHOLD, (int)kept) && mallopt(M_MMAP_THRESHOLD, (int)mapped);
 }

@@ -109,6 +109,7 @@ final class Finale: @unchecked Sendable {
             for node in partition.replicas {
                 let place = partition.place
                 guard let found = await ReplicaView.watermarks(client, node, place) else {
+                    odd = place
                     return "node \(node) does not show \(place)"
                 }
                 let end = ends[place] ?? found.high

@@ -55,8 +55,8 @@ package struct AddPartitionsToTxnRequest: KafkaRequest, Equatable, Sendable {
         let flexible = version >= 3
         if version >= 4 {
             writer.writeCount(transactions.count, flexible: flexible)
-            for element in transactions {
-                try element.encode(into: &writer, version: version)
+            for place in transactions.indices {
+                try transactions[place].encode(into: &writer, version: version)
             }
         }
         if !(version >= 4) && !transactions.isEmpty {
@@ -82,8 +82,8 @@ package struct AddPartitionsToTxnRequest: KafkaRequest, Equatable, Sendable {
         }
         if version <= 3 {
             writer.writeCount(v3AndBelowTopics.count, flexible: flexible)
-            for element in v3AndBelowTopics {
-                try element.encode(into: &writer, version: version)
+            for place in v3AndBelowTopics.indices {
+                try v3AndBelowTopics[place].encode(into: &writer, version: version)
             }
         }
         if !(version <= 3) && !v3AndBelowTopics.isEmpty {
@@ -162,8 +162,8 @@ package struct AddPartitionsToTxnRequest: KafkaRequest, Equatable, Sendable {
             writer.write(producerEpoch)
             writer.write(Int8(verifyOnly ? 1 : 0))
             writer.writeCount(topics.count, flexible: flexible)
-            for element in topics {
-                try element.encode(into: &writer, version: version)
+            for place in topics.indices {
+                try topics[place].encode(into: &writer, version: version)
             }
             if flexible {
                 writer.writeTaggedFields(unknownTaggedFields)

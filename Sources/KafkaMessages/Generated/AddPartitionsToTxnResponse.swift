@@ -51,14 +51,14 @@ package struct AddPartitionsToTxnResponse: KafkaMessage, Equatable, Sendable {
         }
         if version >= 4 {
             writer.writeCount(resultsByTransaction.count, flexible: flexible)
-            for element in resultsByTransaction {
-                try element.encode(into: &writer, version: version)
+            for place in resultsByTransaction.indices {
+                try resultsByTransaction[place].encode(into: &writer, version: version)
             }
         }
         if version <= 3 {
             writer.writeCount(resultsByTopicV3AndBelow.count, flexible: flexible)
-            for element in resultsByTopicV3AndBelow {
-                try element.encode(into: &writer, version: version)
+            for place in resultsByTopicV3AndBelow.indices {
+                try resultsByTopicV3AndBelow[place].encode(into: &writer, version: version)
             }
         }
         if flexible {
@@ -91,8 +91,8 @@ package struct AddPartitionsToTxnResponse: KafkaMessage, Equatable, Sendable {
             let flexible = version >= 3
             try writer.writeString(name, flexible: flexible)
             writer.writeCount(resultsByPartition.count, flexible: flexible)
-            for element in resultsByPartition {
-                try element.encode(into: &writer, version: version)
+            for place in resultsByPartition.indices {
+                try resultsByPartition[place].encode(into: &writer, version: version)
             }
             if flexible {
                 writer.writeTaggedFields(unknownTaggedFields)
@@ -151,8 +151,8 @@ package struct AddPartitionsToTxnResponse: KafkaMessage, Equatable, Sendable {
             let flexible = version >= 3
             try writer.writeString(transactionalId, flexible: flexible)
             writer.writeCount(topicResults.count, flexible: flexible)
-            for element in topicResults {
-                try element.encode(into: &writer, version: version)
+            for place in topicResults.indices {
+                try topicResults[place].encode(into: &writer, version: version)
             }
             if flexible {
                 writer.writeTaggedFields(unknownTaggedFields)

@@ -48,8 +48,8 @@ package struct AddRaftVoterRequest: KafkaRequest, Equatable, Sendable {
         writer.write(voterId)
         writer.write(voterDirectoryId)
         writer.writeCount(listeners.count, flexible: flexible)
-        for element in listeners {
-            try element.encode(into: &writer, version: version)
+        for place in listeners.indices {
+            try listeners[place].encode(into: &writer, version: version)
         }
         if flexible {
             writer.writeTaggedFields(unknownTaggedFields)

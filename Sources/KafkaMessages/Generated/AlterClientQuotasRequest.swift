@@ -33,8 +33,8 @@ package struct AlterClientQuotasRequest: KafkaRequest, Equatable, Sendable {
     package func encode(into writer: inout ByteWriter, version: Int16) throws(EncodingProblem) {
         let flexible = version == 1
         writer.writeCount(entries.count, flexible: flexible)
-        for element in entries {
-            try element.encode(into: &writer, version: version)
+        for place in entries.indices {
+            try entries[place].encode(into: &writer, version: version)
         }
         writer.write(Int8(validateOnly ? 1 : 0))
         if flexible {
@@ -71,12 +71,12 @@ package struct AlterClientQuotasRequest: KafkaRequest, Equatable, Sendable {
         package func encode(into writer: inout ByteWriter, version: Int16) throws(EncodingProblem) {
             let flexible = version == 1
             writer.writeCount(entity.count, flexible: flexible)
-            for element in entity {
-                try element.encode(into: &writer, version: version)
+            for place in entity.indices {
+                try entity[place].encode(into: &writer, version: version)
             }
             writer.writeCount(ops.count, flexible: flexible)
-            for element in ops {
-                try element.encode(into: &writer, version: version)
+            for place in ops.indices {
+                try ops[place].encode(into: &writer, version: version)
             }
             if flexible {
                 writer.writeTaggedFields(unknownTaggedFields)

@@ -32,8 +32,8 @@ package struct AlterClientQuotasResponse: KafkaMessage, Equatable, Sendable {
         let flexible = version == 1
         writer.write(throttleTimeMs)
         writer.writeCount(entries.count, flexible: flexible)
-        for element in entries {
-            try element.encode(into: &writer, version: version)
+        for place in entries.indices {
+            try entries[place].encode(into: &writer, version: version)
         }
         if flexible {
             writer.writeTaggedFields(unknownTaggedFields)
@@ -73,8 +73,8 @@ package struct AlterClientQuotasResponse: KafkaMessage, Equatable, Sendable {
                 writer.writeNullString(flexible: flexible)
             }
             writer.writeCount(entity.count, flexible: flexible)
-            for element in entity {
-                try element.encode(into: &writer, version: version)
+            for place in entity.indices {
+                try entity[place].encode(into: &writer, version: version)
             }
             if flexible {
                 writer.writeTaggedFields(unknownTaggedFields)

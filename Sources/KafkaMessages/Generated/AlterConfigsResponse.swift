@@ -32,8 +32,8 @@ package struct AlterConfigsResponse: KafkaMessage, Equatable, Sendable {
         let flexible = version == 2
         writer.write(throttleTimeMs)
         writer.writeCount(responses.count, flexible: flexible)
-        for element in responses {
-            try element.encode(into: &writer, version: version)
+        for place in responses.indices {
+            try responses[place].encode(into: &writer, version: version)
         }
         if flexible {
             writer.writeTaggedFields(unknownTaggedFields)

@@ -43,8 +43,8 @@ package struct AlterPartitionReassignmentsResponse: KafkaMessage, Equatable, Sen
             writer.writeNullString(flexible: flexible)
         }
         writer.writeCount(responses.count, flexible: flexible)
-        for element in responses {
-            try element.encode(into: &writer, version: version)
+        for place in responses.indices {
+            try responses[place].encode(into: &writer, version: version)
         }
         if flexible {
             writer.writeTaggedFields(unknownTaggedFields)
@@ -76,8 +76,8 @@ package struct AlterPartitionReassignmentsResponse: KafkaMessage, Equatable, Sen
             let flexible = true
             try writer.writeString(name, flexible: flexible)
             writer.writeCount(partitions.count, flexible: flexible)
-            for element in partitions {
-                try element.encode(into: &writer, version: version)
+            for place in partitions.indices {
+                try partitions[place].encode(into: &writer, version: version)
             }
             if flexible {
                 writer.writeTaggedFields(unknownTaggedFields)

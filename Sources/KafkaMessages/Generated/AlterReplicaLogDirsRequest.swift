@@ -31,8 +31,8 @@ package struct AlterReplicaLogDirsRequest: KafkaRequest, Equatable, Sendable {
     package func encode(into writer: inout ByteWriter, version: Int16) throws(EncodingProblem) {
         let flexible = version == 2
         writer.writeCount(dirs.count, flexible: flexible)
-        for element in dirs {
-            try element.encode(into: &writer, version: version)
+        for place in dirs.indices {
+            try dirs[place].encode(into: &writer, version: version)
         }
         if flexible {
             writer.writeTaggedFields(unknownTaggedFields)
@@ -64,8 +64,8 @@ package struct AlterReplicaLogDirsRequest: KafkaRequest, Equatable, Sendable {
             let flexible = version == 2
             try writer.writeString(path, flexible: flexible)
             writer.writeCount(topics.count, flexible: flexible)
-            for element in topics {
-                try element.encode(into: &writer, version: version)
+            for place in topics.indices {
+                try topics[place].encode(into: &writer, version: version)
             }
             if flexible {
                 writer.writeTaggedFields(unknownTaggedFields)

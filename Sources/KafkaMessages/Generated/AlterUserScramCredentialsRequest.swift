@@ -38,12 +38,12 @@ package struct AlterUserScramCredentialsRequest: KafkaRequest, Equatable, Sendab
     package func encode(into writer: inout ByteWriter, version: Int16) throws(EncodingProblem) {
         let flexible = true
         writer.writeCount(deletions.count, flexible: flexible)
-        for element in deletions {
-            try element.encode(into: &writer, version: version)
+        for place in deletions.indices {
+            try deletions[place].encode(into: &writer, version: version)
         }
         writer.writeCount(upsertions.count, flexible: flexible)
-        for element in upsertions {
-            try element.encode(into: &writer, version: version)
+        for place in upsertions.indices {
+            try upsertions[place].encode(into: &writer, version: version)
         }
         if flexible {
             writer.writeTaggedFields(unknownTaggedFields)

@@ -70,8 +70,8 @@ package struct ApiVersionsResponse: KafkaMessage, Equatable, Sendable {
         let flexible = version >= 3
         writer.write(errorCode)
         writer.writeCount(apiKeys.count, flexible: flexible)
-        for element in apiKeys {
-            try element.encode(into: &writer, version: version)
+        for place in apiKeys.indices {
+            try apiKeys[place].encode(into: &writer, version: version)
         }
         if version >= 1 {
             writer.write(throttleTimeMs)
@@ -81,8 +81,8 @@ package struct ApiVersionsResponse: KafkaMessage, Equatable, Sendable {
             if version >= 3 && !supportedFeatures.isEmpty {
                 var nested = ByteWriter(capacity: 64)
                 nested.writeCount(supportedFeatures.count, flexible: flexible)
-                for element in supportedFeatures {
-                    try element.encode(into: &nested, version: version)
+                for place in supportedFeatures.indices {
+                    try supportedFeatures[place].encode(into: &nested, version: version)
                 }
                 tags.append(TaggedField(tag: 0, data: nested.finishContiguous()))
             }
@@ -94,8 +94,8 @@ package struct ApiVersionsResponse: KafkaMessage, Equatable, Sendable {
             if version >= 3 && !finalizedFeatures.isEmpty {
                 var nested = ByteWriter(capacity: 64)
                 nested.writeCount(finalizedFeatures.count, flexible: flexible)
-                for element in finalizedFeatures {
-                    try element.encode(into: &nested, version: version)
+                for place in finalizedFeatures.indices {
+                    try finalizedFeatures[place].encode(into: &nested, version: version)
                 }
                 tags.append(TaggedField(tag: 2, data: nested.finishContiguous()))
             }

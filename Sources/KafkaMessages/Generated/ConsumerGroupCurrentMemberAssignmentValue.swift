@@ -45,12 +45,12 @@ package struct ConsumerGroupCurrentMemberAssignmentValue: KafkaMessage, Equatabl
         writer.write(previousMemberEpoch)
         writer.write(state)
         writer.writeCount(assignedPartitions.count, flexible: flexible)
-        for element in assignedPartitions {
-            try element.encode(into: &writer, version: version)
+        for place in assignedPartitions.indices {
+            try assignedPartitions[place].encode(into: &writer, version: version)
         }
         writer.writeCount(partitionsPendingRevocation.count, flexible: flexible)
-        for element in partitionsPendingRevocation {
-            try element.encode(into: &writer, version: version)
+        for place in partitionsPendingRevocation.indices {
+            try partitionsPendingRevocation[place].encode(into: &writer, version: version)
         }
         if flexible {
             writer.writeTaggedFields(unknownTaggedFields)

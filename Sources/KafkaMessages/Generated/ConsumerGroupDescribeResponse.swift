@@ -32,8 +32,8 @@ package struct ConsumerGroupDescribeResponse: KafkaMessage, Equatable, Sendable 
         let flexible = true
         writer.write(throttleTimeMs)
         writer.writeCount(groups.count, flexible: flexible)
-        for element in groups {
-            try element.encode(into: &writer, version: version)
+        for place in groups.indices {
+            try groups[place].encode(into: &writer, version: version)
         }
         if flexible {
             writer.writeTaggedFields(unknownTaggedFields)
@@ -99,8 +99,8 @@ package struct ConsumerGroupDescribeResponse: KafkaMessage, Equatable, Sendable 
         package func encode(into writer: inout ByteWriter, version: Int16) throws(EncodingProblem) {
             let flexible = true
             writer.writeCount(topicPartitions.count, flexible: flexible)
-            for element in topicPartitions {
-                try element.encode(into: &writer, version: version)
+            for place in topicPartitions.indices {
+                try topicPartitions[place].encode(into: &writer, version: version)
             }
             if flexible {
                 writer.writeTaggedFields(unknownTaggedFields)
@@ -158,8 +158,8 @@ package struct ConsumerGroupDescribeResponse: KafkaMessage, Equatable, Sendable 
             writer.write(assignmentEpoch)
             try writer.writeString(assignorName, flexible: flexible)
             writer.writeCount(members.count, flexible: flexible)
-            for element in members {
-                try element.encode(into: &writer, version: version)
+            for place in members.indices {
+                try members[place].encode(into: &writer, version: version)
             }
             writer.write(authorizedOperations)
             if flexible {

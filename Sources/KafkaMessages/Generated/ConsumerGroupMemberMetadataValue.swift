@@ -126,8 +126,8 @@ package struct ConsumerGroupMemberMetadataValue: KafkaMessage, Equatable, Sendab
             let flexible = true
             writer.write(sessionTimeoutMs)
             writer.writeCount(supportedProtocols.count, flexible: flexible)
-            for element in supportedProtocols {
-                try element.encode(into: &writer, version: version)
+            for place in supportedProtocols.indices {
+                try supportedProtocols[place].encode(into: &writer, version: version)
             }
             if flexible {
                 writer.writeTaggedFields(unknownTaggedFields)

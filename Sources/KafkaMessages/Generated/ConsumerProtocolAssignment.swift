@@ -28,8 +28,8 @@ package struct ConsumerProtocolAssignment: KafkaMessage, Equatable, Sendable {
     package func encode(into writer: inout ByteWriter, version: Int16) throws(EncodingProblem) {
         let flexible = false
         writer.writeCount(assignedPartitions.count, flexible: flexible)
-        for element in assignedPartitions {
-            try element.encode(into: &writer, version: version)
+        for place in assignedPartitions.indices {
+            try assignedPartitions[place].encode(into: &writer, version: version)
         }
         if let value = userData {
             writer.writeBytes(value, flexible: flexible)

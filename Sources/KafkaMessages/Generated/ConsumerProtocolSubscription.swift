@@ -56,8 +56,8 @@ package struct ConsumerProtocolSubscription: KafkaMessage, Equatable, Sendable {
         }
         if version >= 1 {
             writer.writeCount(ownedPartitions.count, flexible: flexible)
-            for element in ownedPartitions {
-                try element.encode(into: &writer, version: version)
+            for place in ownedPartitions.indices {
+                try ownedPartitions[place].encode(into: &writer, version: version)
             }
         }
         if version >= 2 {

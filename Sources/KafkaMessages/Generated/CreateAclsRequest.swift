@@ -31,8 +31,8 @@ package struct CreateAclsRequest: KafkaRequest, Equatable, Sendable {
     package func encode(into writer: inout ByteWriter, version: Int16) throws(EncodingProblem) {
         let flexible = version >= 2
         writer.writeCount(creations.count, flexible: flexible)
-        for element in creations {
-            try element.encode(into: &writer, version: version)
+        for place in creations.indices {
+            try creations[place].encode(into: &writer, version: version)
         }
         if flexible {
             writer.writeTaggedFields(unknownTaggedFields)

@@ -63,8 +63,8 @@ package struct CreateDelegationTokenRequest: KafkaRequest, Equatable, Sendable {
             throw .fieldNotInVersion(message: "CreateDelegationTokenRequest", field: "OwnerPrincipalName", version: version)
         }
         writer.writeCount(renewers.count, flexible: flexible)
-        for element in renewers {
-            try element.encode(into: &writer, version: version)
+        for place in renewers.indices {
+            try renewers[place].encode(into: &writer, version: version)
         }
         writer.write(maxLifetimeMs)
         if flexible {

@@ -35,8 +35,8 @@ package struct CreatePartitionsRequest: KafkaRequest, Equatable, Sendable {
     package func encode(into writer: inout ByteWriter, version: Int16) throws(EncodingProblem) {
         let flexible = version >= 2
         writer.writeCount(topics.count, flexible: flexible)
-        for element in topics {
-            try element.encode(into: &writer, version: version)
+        for place in topics.indices {
+            try topics[place].encode(into: &writer, version: version)
         }
         writer.write(timeoutMs)
         writer.write(Int8(validateOnly ? 1 : 0))
@@ -75,8 +75,8 @@ package struct CreatePartitionsRequest: KafkaRequest, Equatable, Sendable {
             writer.write(count)
             if let value = assignments {
                 writer.writeCount(value.count, flexible: flexible)
-                for element in value {
-                    try element.encode(into: &writer, version: version)
+                for place in value.indices {
+                    try value[place].encode(into: &writer, version: version)
                 }
             }
             else {

@@ -32,8 +32,8 @@ package struct CreatePartitionsResponse: KafkaMessage, Equatable, Sendable {
         let flexible = version >= 2
         writer.write(throttleTimeMs)
         writer.writeCount(results.count, flexible: flexible)
-        for element in results {
-            try element.encode(into: &writer, version: version)
+        for place in results.indices {
+            try results[place].encode(into: &writer, version: version)
         }
         if flexible {
             writer.writeTaggedFields(unknownTaggedFields)

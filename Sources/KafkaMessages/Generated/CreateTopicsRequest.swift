@@ -37,8 +37,8 @@ package struct CreateTopicsRequest: KafkaRequest, Equatable, Sendable {
     package func encode(into writer: inout ByteWriter, version: Int16) throws(EncodingProblem) {
         let flexible = version >= 5
         writer.writeCount(topics.count, flexible: flexible)
-        for element in topics {
-            try element.encode(into: &writer, version: version)
+        for place in topics.indices {
+            try topics[place].encode(into: &writer, version: version)
         }
         writer.write(timeoutMs)
         if version >= 1 {
@@ -90,12 +90,12 @@ package struct CreateTopicsRequest: KafkaRequest, Equatable, Sendable {
             writer.write(numPartitions)
             writer.write(replicationFactor)
             writer.writeCount(assignments.count, flexible: flexible)
-            for element in assignments {
-                try element.encode(into: &writer, version: version)
+            for place in assignments.indices {
+                try assignments[place].encode(into: &writer, version: version)
             }
             writer.writeCount(configs.count, flexible: flexible)
-            for element in configs {
-                try element.encode(into: &writer, version: version)
+            for place in configs.indices {
+                try configs[place].encode(into: &writer, version: version)
             }
             if flexible {
                 writer.writeTaggedFields(unknownTaggedFields)

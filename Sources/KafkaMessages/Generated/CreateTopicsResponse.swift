@@ -36,8 +36,8 @@ package struct CreateTopicsResponse: KafkaMessage, Equatable, Sendable {
             writer.write(throttleTimeMs)
         }
         writer.writeCount(topics.count, flexible: flexible)
-        for element in topics {
-            try element.encode(into: &writer, version: version)
+        for place in topics.indices {
+            try topics[place].encode(into: &writer, version: version)
         }
         if flexible {
             writer.writeTaggedFields(unknownTaggedFields)
@@ -119,8 +119,8 @@ package struct CreateTopicsResponse: KafkaMessage, Equatable, Sendable {
             if version >= 5 {
                 if let value = configs {
                     writer.writeCount(value.count, flexible: flexible)
-                    for element in value {
-                        try element.encode(into: &writer, version: version)
+                    for place in value.indices {
+                        try value[place].encode(into: &writer, version: version)
                     }
                 }
                 else {

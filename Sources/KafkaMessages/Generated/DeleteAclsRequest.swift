@@ -31,8 +31,8 @@ package struct DeleteAclsRequest: KafkaRequest, Equatable, Sendable {
     package func encode(into writer: inout ByteWriter, version: Int16) throws(EncodingProblem) {
         let flexible = version >= 2
         writer.writeCount(filters.count, flexible: flexible)
-        for element in filters {
-            try element.encode(into: &writer, version: version)
+        for place in filters.indices {
+            try filters[place].encode(into: &writer, version: version)
         }
         if flexible {
             writer.writeTaggedFields(unknownTaggedFields)

@@ -32,8 +32,8 @@ package struct DeleteAclsResponse: KafkaMessage, Equatable, Sendable {
         let flexible = version >= 2
         writer.write(throttleTimeMs)
         writer.writeCount(filterResults.count, flexible: flexible)
-        for element in filterResults {
-            try element.encode(into: &writer, version: version)
+        for place in filterResults.indices {
+            try filterResults[place].encode(into: &writer, version: version)
         }
         if flexible {
             writer.writeTaggedFields(unknownTaggedFields)
@@ -73,8 +73,8 @@ package struct DeleteAclsResponse: KafkaMessage, Equatable, Sendable {
                 writer.writeNullString(flexible: flexible)
             }
             writer.writeCount(matchingAcls.count, flexible: flexible)
-            for element in matchingAcls {
-                try element.encode(into: &writer, version: version)
+            for place in matchingAcls.indices {
+                try matchingAcls[place].encode(into: &writer, version: version)
             }
             if flexible {
                 writer.writeTaggedFields(unknownTaggedFields)

@@ -33,8 +33,8 @@ package struct DeleteRecordsRequest: KafkaRequest, Equatable, Sendable {
     package func encode(into writer: inout ByteWriter, version: Int16) throws(EncodingProblem) {
         let flexible = version == 2
         writer.writeCount(topics.count, flexible: flexible)
-        for element in topics {
-            try element.encode(into: &writer, version: version)
+        for place in topics.indices {
+            try topics[place].encode(into: &writer, version: version)
         }
         writer.write(timeoutMs)
         if flexible {
@@ -67,8 +67,8 @@ package struct DeleteRecordsRequest: KafkaRequest, Equatable, Sendable {
             let flexible = version == 2
             try writer.writeString(name, flexible: flexible)
             writer.writeCount(partitions.count, flexible: flexible)
-            for element in partitions {
-                try element.encode(into: &writer, version: version)
+            for place in partitions.indices {
+                try partitions[place].encode(into: &writer, version: version)
             }
             if flexible {
                 writer.writeTaggedFields(unknownTaggedFields)

@@ -32,8 +32,8 @@ package struct DeleteRecordsResponse: KafkaMessage, Equatable, Sendable {
         let flexible = version == 2
         writer.write(throttleTimeMs)
         writer.writeCount(topics.count, flexible: flexible)
-        for element in topics {
-            try element.encode(into: &writer, version: version)
+        for place in topics.indices {
+            try topics[place].encode(into: &writer, version: version)
         }
         if flexible {
             writer.writeTaggedFields(unknownTaggedFields)
@@ -65,8 +65,8 @@ package struct DeleteRecordsResponse: KafkaMessage, Equatable, Sendable {
             let flexible = version == 2
             try writer.writeString(name, flexible: flexible)
             writer.writeCount(partitions.count, flexible: flexible)
-            for element in partitions {
-                try element.encode(into: &writer, version: version)
+            for place in partitions.indices {
+                try partitions[place].encode(into: &writer, version: version)
             }
             if flexible {
                 writer.writeTaggedFields(unknownTaggedFields)

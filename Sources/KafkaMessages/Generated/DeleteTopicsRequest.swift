@@ -45,8 +45,8 @@ package struct DeleteTopicsRequest: KafkaRequest, Equatable, Sendable {
         let flexible = version >= 4
         if version == 6 {
             writer.writeCount(topics.count, flexible: flexible)
-            for element in topics {
-                try element.encode(into: &writer, version: version)
+            for place in topics.indices {
+                try topics[place].encode(into: &writer, version: version)
             }
         }
         if !(version == 6) && !topics.isEmpty {

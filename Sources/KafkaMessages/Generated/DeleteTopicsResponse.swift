@@ -36,8 +36,8 @@ package struct DeleteTopicsResponse: KafkaMessage, Equatable, Sendable {
             writer.write(throttleTimeMs)
         }
         writer.writeCount(responses.count, flexible: flexible)
-        for element in responses {
-            try element.encode(into: &writer, version: version)
+        for place in responses.indices {
+            try responses[place].encode(into: &writer, version: version)
         }
         if flexible {
             writer.writeTaggedFields(unknownTaggedFields)

@@ -43,8 +43,8 @@ package struct DescribeAclsResponse: KafkaMessage, Equatable, Sendable {
             writer.writeNullString(flexible: flexible)
         }
         writer.writeCount(resources.count, flexible: flexible)
-        for element in resources {
-            try element.encode(into: &writer, version: version)
+        for place in resources.indices {
+            try resources[place].encode(into: &writer, version: version)
         }
         if flexible {
             writer.writeTaggedFields(unknownTaggedFields)
@@ -86,8 +86,8 @@ package struct DescribeAclsResponse: KafkaMessage, Equatable, Sendable {
                 writer.write(patternType)
             }
             writer.writeCount(acls.count, flexible: flexible)
-            for element in acls {
-                try element.encode(into: &writer, version: version)
+            for place in acls.indices {
+                try acls[place].encode(into: &writer, version: version)
             }
             if flexible {
                 writer.writeTaggedFields(unknownTaggedFields)

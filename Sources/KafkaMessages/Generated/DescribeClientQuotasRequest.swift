@@ -33,8 +33,8 @@ package struct DescribeClientQuotasRequest: KafkaRequest, Equatable, Sendable {
     package func encode(into writer: inout ByteWriter, version: Int16) throws(EncodingProblem) {
         let flexible = version == 1
         writer.writeCount(components.count, flexible: flexible)
-        for element in components {
-            try element.encode(into: &writer, version: version)
+        for place in components.indices {
+            try components[place].encode(into: &writer, version: version)
         }
         writer.write(Int8(strict ? 1 : 0))
         if flexible {

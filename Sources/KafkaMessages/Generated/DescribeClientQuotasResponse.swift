@@ -45,8 +45,8 @@ package struct DescribeClientQuotasResponse: KafkaMessage, Equatable, Sendable {
         }
         if let value = entries {
             writer.writeCount(value.count, flexible: flexible)
-            for element in value {
-                try element.encode(into: &writer, version: version)
+            for place in value.indices {
+                try value[place].encode(into: &writer, version: version)
             }
         }
         else {
@@ -86,12 +86,12 @@ package struct DescribeClientQuotasResponse: KafkaMessage, Equatable, Sendable {
         package func encode(into writer: inout ByteWriter, version: Int16) throws(EncodingProblem) {
             let flexible = version == 1
             writer.writeCount(entity.count, flexible: flexible)
-            for element in entity {
-                try element.encode(into: &writer, version: version)
+            for place in entity.indices {
+                try entity[place].encode(into: &writer, version: version)
             }
             writer.writeCount(values.count, flexible: flexible)
-            for element in values {
-                try element.encode(into: &writer, version: version)
+            for place in values.indices {
+                try values[place].encode(into: &writer, version: version)
             }
             if flexible {
                 writer.writeTaggedFields(unknownTaggedFields)

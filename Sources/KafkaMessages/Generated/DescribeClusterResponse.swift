@@ -58,8 +58,8 @@ package struct DescribeClusterResponse: KafkaMessage, Equatable, Sendable {
         try writer.writeString(clusterId, flexible: flexible)
         writer.write(controllerId)
         writer.writeCount(brokers.count, flexible: flexible)
-        for element in brokers {
-            try element.encode(into: &writer, version: version)
+        for place in brokers.indices {
+            try brokers[place].encode(into: &writer, version: version)
         }
         writer.write(clusterAuthorizedOperations)
         if flexible {

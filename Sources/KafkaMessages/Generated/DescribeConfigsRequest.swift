@@ -39,8 +39,8 @@ package struct DescribeConfigsRequest: KafkaRequest, Equatable, Sendable {
     package func encode(into writer: inout ByteWriter, version: Int16) throws(EncodingProblem) {
         let flexible = version == 4
         writer.writeCount(resources.count, flexible: flexible)
-        for element in resources {
-            try element.encode(into: &writer, version: version)
+        for place in resources.indices {
+            try resources[place].encode(into: &writer, version: version)
         }
         if version >= 1 {
             writer.write(Int8(includeSynonyms ? 1 : 0))

@@ -32,8 +32,8 @@ package struct DescribeConfigsResponse: KafkaMessage, Equatable, Sendable {
         let flexible = version == 4
         writer.write(throttleTimeMs)
         writer.writeCount(results.count, flexible: flexible)
-        for element in results {
-            try element.encode(into: &writer, version: version)
+        for place in results.indices {
+            try results[place].encode(into: &writer, version: version)
         }
         if flexible {
             writer.writeTaggedFields(unknownTaggedFields)
@@ -79,8 +79,8 @@ package struct DescribeConfigsResponse: KafkaMessage, Equatable, Sendable {
             writer.write(resourceType)
             try writer.writeString(resourceName, flexible: flexible)
             writer.writeCount(configs.count, flexible: flexible)
-            for element in configs {
-                try element.encode(into: &writer, version: version)
+            for place in configs.indices {
+                try configs[place].encode(into: &writer, version: version)
             }
             if flexible {
                 writer.writeTaggedFields(unknownTaggedFields)
@@ -152,8 +152,8 @@ package struct DescribeConfigsResponse: KafkaMessage, Equatable, Sendable {
             writer.write(Int8(isSensitive ? 1 : 0))
             if version >= 1 {
                 writer.writeCount(synonyms.count, flexible: flexible)
-                for element in synonyms {
-                    try element.encode(into: &writer, version: version)
+                for place in synonyms.indices {
+                    try synonyms[place].encode(into: &writer, version: version)
                 }
             }
             if version >= 3 {

@@ -33,8 +33,8 @@ package struct DescribeDelegationTokenRequest: KafkaRequest, Equatable, Sendable
         let flexible = version >= 2
         if let value = owners {
             writer.writeCount(value.count, flexible: flexible)
-            for element in value {
-                try element.encode(into: &writer, version: version)
+            for place in value.indices {
+                try value[place].encode(into: &writer, version: version)
             }
         }
         else {

@@ -34,8 +34,8 @@ package struct DescribeDelegationTokenResponse: KafkaMessage, Equatable, Sendabl
         let flexible = version >= 2
         writer.write(errorCode)
         writer.writeCount(tokens.count, flexible: flexible)
-        for element in tokens {
-            try element.encode(into: &writer, version: version)
+        for place in tokens.indices {
+            try tokens[place].encode(into: &writer, version: version)
         }
         writer.write(throttleTimeMs)
         if flexible {
@@ -100,8 +100,8 @@ package struct DescribeDelegationTokenResponse: KafkaMessage, Equatable, Sendabl
             try writer.writeString(tokenId, flexible: flexible)
             writer.writeBytes(hmac, flexible: flexible)
             writer.writeCount(renewers.count, flexible: flexible)
-            for element in renewers {
-                try element.encode(into: &writer, version: version)
+            for place in renewers.indices {
+                try renewers[place].encode(into: &writer, version: version)
             }
             if flexible {
                 writer.writeTaggedFields(unknownTaggedFields)

@@ -36,8 +36,8 @@ package struct DescribeGroupsResponse: KafkaMessage, Equatable, Sendable {
             writer.write(throttleTimeMs)
         }
         writer.writeCount(groups.count, flexible: flexible)
-        for element in groups {
-            try element.encode(into: &writer, version: version)
+        for place in groups.indices {
+            try groups[place].encode(into: &writer, version: version)
         }
         if flexible {
             writer.writeTaggedFields(unknownTaggedFields)
@@ -85,8 +85,8 @@ package struct DescribeGroupsResponse: KafkaMessage, Equatable, Sendable {
             try writer.writeString(protocolType, flexible: flexible)
             try writer.writeString(protocolData, flexible: flexible)
             writer.writeCount(members.count, flexible: flexible)
-            for element in members {
-                try element.encode(into: &writer, version: version)
+            for place in members.indices {
+                try members[place].encode(into: &writer, version: version)
             }
             if version >= 3 {
                 writer.write(authorizedOperations)

@@ -39,8 +39,8 @@ package struct DescribeLogDirsResponse: KafkaMessage, Equatable, Sendable {
             writer.write(errorCode)
         }
         writer.writeCount(results.count, flexible: flexible)
-        for element in results {
-            try element.encode(into: &writer, version: version)
+        for place in results.indices {
+            try results[place].encode(into: &writer, version: version)
         }
         if flexible {
             writer.writeTaggedFields(unknownTaggedFields)
@@ -83,8 +83,8 @@ package struct DescribeLogDirsResponse: KafkaMessage, Equatable, Sendable {
             writer.write(errorCode)
             try writer.writeString(logDir, flexible: flexible)
             writer.writeCount(topics.count, flexible: flexible)
-            for element in topics {
-                try element.encode(into: &writer, version: version)
+            for place in topics.indices {
+                try topics[place].encode(into: &writer, version: version)
             }
             if version == 4 {
                 writer.write(totalBytes)
@@ -123,8 +123,8 @@ package struct DescribeLogDirsResponse: KafkaMessage, Equatable, Sendable {
             let flexible = version >= 2
             try writer.writeString(name, flexible: flexible)
             writer.writeCount(partitions.count, flexible: flexible)
-            for element in partitions {
-                try element.encode(into: &writer, version: version)
+            for place in partitions.indices {
+                try partitions[place].encode(into: &writer, version: version)
             }
             if flexible {
                 writer.writeTaggedFields(unknownTaggedFields)

@@ -31,8 +31,8 @@ package struct DescribeQuorumRequest: KafkaRequest, Equatable, Sendable {
     package func encode(into writer: inout ByteWriter, version: Int16) throws(EncodingProblem) {
         let flexible = true
         writer.writeCount(topics.count, flexible: flexible)
-        for element in topics {
-            try element.encode(into: &writer, version: version)
+        for place in topics.indices {
+            try topics[place].encode(into: &writer, version: version)
         }
         if flexible {
             writer.writeTaggedFields(unknownTaggedFields)
@@ -64,8 +64,8 @@ package struct DescribeQuorumRequest: KafkaRequest, Equatable, Sendable {
             let flexible = true
             try writer.writeString(topicName, flexible: flexible)
             writer.writeCount(partitions.count, flexible: flexible)
-            for element in partitions {
-                try element.encode(into: &writer, version: version)
+            for place in partitions.indices {
+                try partitions[place].encode(into: &writer, version: version)
             }
             if flexible {
                 writer.writeTaggedFields(unknownTaggedFields)

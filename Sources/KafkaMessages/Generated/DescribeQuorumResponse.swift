@@ -53,13 +53,13 @@ package struct DescribeQuorumResponse: KafkaMessage, Equatable, Sendable {
             }
         }
         writer.writeCount(topics.count, flexible: flexible)
-        for element in topics {
-            try element.encode(into: &writer, version: version)
+        for place in topics.indices {
+            try topics[place].encode(into: &writer, version: version)
         }
         if version == 2 {
             writer.writeCount(nodes.count, flexible: flexible)
-            for element in nodes {
-                try element.encode(into: &writer, version: version)
+            for place in nodes.indices {
+                try nodes[place].encode(into: &writer, version: version)
             }
         }
         if flexible {
@@ -139,8 +139,8 @@ package struct DescribeQuorumResponse: KafkaMessage, Equatable, Sendable {
             let flexible = true
             try writer.writeString(topicName, flexible: flexible)
             writer.writeCount(partitions.count, flexible: flexible)
-            for element in partitions {
-                try element.encode(into: &writer, version: version)
+            for place in partitions.indices {
+                try partitions[place].encode(into: &writer, version: version)
             }
             if flexible {
                 writer.writeTaggedFields(unknownTaggedFields)
@@ -204,12 +204,12 @@ package struct DescribeQuorumResponse: KafkaMessage, Equatable, Sendable {
             writer.write(leaderEpoch)
             writer.write(highWatermark)
             writer.writeCount(currentVoters.count, flexible: flexible)
-            for element in currentVoters {
-                try element.encode(into: &writer, version: version)
+            for place in currentVoters.indices {
+                try currentVoters[place].encode(into: &writer, version: version)
             }
             writer.writeCount(observers.count, flexible: flexible)
-            for element in observers {
-                try element.encode(into: &writer, version: version)
+            for place in observers.indices {
+                try observers[place].encode(into: &writer, version: version)
             }
             if flexible {
                 writer.writeTaggedFields(unknownTaggedFields)
@@ -242,8 +242,8 @@ package struct DescribeQuorumResponse: KafkaMessage, Equatable, Sendable {
             let flexible = true
             writer.write(nodeId)
             writer.writeCount(listeners.count, flexible: flexible)
-            for element in listeners {
-                try element.encode(into: &writer, version: version)
+            for place in listeners.indices {
+                try listeners[place].encode(into: &writer, version: version)
             }
             if flexible {
                 writer.writeTaggedFields(unknownTaggedFields)

@@ -37,8 +37,8 @@ package struct DescribeTopicPartitionsRequest: KafkaRequest, Equatable, Sendable
     package func encode(into writer: inout ByteWriter, version: Int16) throws(EncodingProblem) {
         let flexible = true
         writer.writeCount(topics.count, flexible: flexible)
-        for element in topics {
-            try element.encode(into: &writer, version: version)
+        for place in topics.indices {
+            try topics[place].encode(into: &writer, version: version)
         }
         writer.write(responsePartitionLimit)
         if let value = cursor {

@@ -36,8 +36,8 @@ package struct DescribeTopicPartitionsResponse: KafkaMessage, Equatable, Sendabl
         let flexible = true
         writer.write(throttleTimeMs)
         writer.writeCount(topics.count, flexible: flexible)
-        for element in topics {
-            try element.encode(into: &writer, version: version)
+        for place in topics.indices {
+            try topics[place].encode(into: &writer, version: version)
         }
         if let value = nextCursor {
             writer.write(Int8(1))
@@ -92,8 +92,8 @@ package struct DescribeTopicPartitionsResponse: KafkaMessage, Equatable, Sendabl
             writer.write(topicId)
             writer.write(Int8(isInternal ? 1 : 0))
             writer.writeCount(partitions.count, flexible: flexible)
-            for element in partitions {
-                try element.encode(into: &writer, version: version)
+            for place in partitions.indices {
+                try partitions[place].encode(into: &writer, version: version)
             }
             writer.write(topicAuthorizedOperations)
             if flexible {

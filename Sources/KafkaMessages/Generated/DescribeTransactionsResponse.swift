@@ -32,8 +32,8 @@ package struct DescribeTransactionsResponse: KafkaMessage, Equatable, Sendable {
         let flexible = true
         writer.write(throttleTimeMs)
         writer.writeCount(transactionStates.count, flexible: flexible)
-        for element in transactionStates {
-            try element.encode(into: &writer, version: version)
+        for place in transactionStates.indices {
+            try transactionStates[place].encode(into: &writer, version: version)
         }
         if flexible {
             writer.writeTaggedFields(unknownTaggedFields)
@@ -83,8 +83,8 @@ package struct DescribeTransactionsResponse: KafkaMessage, Equatable, Sendable {
             writer.write(producerId)
             writer.write(producerEpoch)
             writer.writeCount(topics.count, flexible: flexible)
-            for element in topics {
-                try element.encode(into: &writer, version: version)
+            for place in topics.indices {
+                try topics[place].encode(into: &writer, version: version)
             }
             if flexible {
                 writer.writeTaggedFields(unknownTaggedFields)

@@ -33,8 +33,8 @@ package struct DescribeUserScramCredentialsRequest: KafkaRequest, Equatable, Sen
         let flexible = true
         if let value = users {
             writer.writeCount(value.count, flexible: flexible)
-            for element in value {
-                try element.encode(into: &writer, version: version)
+            for place in value.indices {
+                try value[place].encode(into: &writer, version: version)
             }
         }
         else {

@@ -43,8 +43,8 @@ package struct DescribeUserScramCredentialsResponse: KafkaMessage, Equatable, Se
             writer.writeNullString(flexible: flexible)
         }
         writer.writeCount(results.count, flexible: flexible)
-        for element in results {
-            try element.encode(into: &writer, version: version)
+        for place in results.indices {
+            try results[place].encode(into: &writer, version: version)
         }
         if flexible {
             writer.writeTaggedFields(unknownTaggedFields)
@@ -87,8 +87,8 @@ package struct DescribeUserScramCredentialsResponse: KafkaMessage, Equatable, Se
                 writer.writeNullString(flexible: flexible)
             }
             writer.writeCount(credentialInfos.count, flexible: flexible)
-            for element in credentialInfos {
-                try element.encode(into: &writer, version: version)
+            for place in credentialInfos.indices {
+                try credentialInfos[place].encode(into: &writer, version: version)
             }
             if flexible {
                 writer.writeTaggedFields(unknownTaggedFields)

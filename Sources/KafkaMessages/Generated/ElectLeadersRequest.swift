@@ -45,8 +45,8 @@ package struct ElectLeadersRequest: KafkaRequest, Equatable, Sendable {
         }
         if let value = topicPartitions {
             writer.writeCount(value.count, flexible: flexible)
-            for element in value {
-                try element.encode(into: &writer, version: version)
+            for place in value.indices {
+                try value[place].encode(into: &writer, version: version)
             }
         }
         else {

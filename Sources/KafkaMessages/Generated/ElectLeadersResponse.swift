@@ -39,8 +39,8 @@ package struct ElectLeadersResponse: KafkaMessage, Equatable, Sendable {
             writer.write(errorCode)
         }
         writer.writeCount(replicaElectionResults.count, flexible: flexible)
-        for element in replicaElectionResults {
-            try element.encode(into: &writer, version: version)
+        for place in replicaElectionResults.indices {
+            try replicaElectionResults[place].encode(into: &writer, version: version)
         }
         if flexible {
             writer.writeTaggedFields(unknownTaggedFields)
@@ -72,8 +72,8 @@ package struct ElectLeadersResponse: KafkaMessage, Equatable, Sendable {
             let flexible = version == 2
             try writer.writeString(topic, flexible: flexible)
             writer.writeCount(partitionResult.count, flexible: flexible)
-            for element in partitionResult {
-                try element.encode(into: &writer, version: version)
+            for place in partitionResult.indices {
+                try partitionResult[place].encode(into: &writer, version: version)
             }
             if flexible {
                 writer.writeTaggedFields(unknownTaggedFields)

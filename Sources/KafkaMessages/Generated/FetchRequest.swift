@@ -105,13 +105,13 @@ package struct FetchRequest: KafkaRequest, Equatable, Sendable {
             writer.write(sessionEpoch)
         }
         writer.writeCount(topics.count, flexible: flexible)
-        for element in topics {
-            try element.encode(into: &writer, version: version)
+        for place in topics.indices {
+            try topics[place].encode(into: &writer, version: version)
         }
         if version >= 7 {
             writer.writeCount(forgottenTopicsData.count, flexible: flexible)
-            for element in forgottenTopicsData {
-                try element.encode(into: &writer, version: version)
+            for place in forgottenTopicsData.indices {
+                try forgottenTopicsData[place].encode(into: &writer, version: version)
             }
         }
         if !(version >= 7) && !forgottenTopicsData.isEmpty {
@@ -203,8 +203,8 @@ package struct FetchRequest: KafkaRequest, Equatable, Sendable {
                 writer.write(topicId)
             }
             writer.writeCount(partitions.count, flexible: flexible)
-            for element in partitions {
-                try element.encode(into: &writer, version: version)
+            for place in partitions.indices {
+                try partitions[place].encode(into: &writer, version: version)
             }
             if flexible {
                 writer.writeTaggedFields(unknownTaggedFields)

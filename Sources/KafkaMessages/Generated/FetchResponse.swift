@@ -64,16 +64,16 @@ package struct FetchResponse: KafkaMessage, Equatable, Sendable {
             writer.write(sessionId)
         }
         writer.writeCount(responses.count, flexible: flexible)
-        for element in responses {
-            try element.encode(into: &writer, version: version)
+        for place in responses.indices {
+            try responses[place].encode(into: &writer, version: version)
         }
         if flexible {
             var tags: [TaggedField] = []
             if version >= 16 && !nodeEndpoints.isEmpty {
                 var nested = ByteWriter(capacity: 64)
                 nested.writeCount(nodeEndpoints.count, flexible: flexible)
-                for element in nodeEndpoints {
-                    try element.encode(into: &nested, version: version)
+                for place in nodeEndpoints.indices {
+                    try nodeEndpoints[place].encode(into: &nested, version: version)
                 }
                 tags.append(TaggedField(tag: 0, data: nested.finishContiguous()))
             }
@@ -117,8 +117,8 @@ package struct FetchResponse: KafkaMessage, Equatable, Sendable {
                 writer.write(topicId)
             }
             writer.writeCount(partitions.count, flexible: flexible)
-            for element in partitions {
-                try element.encode(into: &writer, version: version)
+            for place in partitions.indices {
+                try partitions[place].encode(into: &writer, version: version)
             }
             if flexible {
                 writer.writeTaggedFields(unknownTaggedFields)
@@ -201,8 +201,8 @@ package struct FetchResponse: KafkaMessage, Equatable, Sendable {
             if version >= 4 {
                 if let value = abortedTransactions {
                     writer.writeCount(value.count, flexible: flexible)
-                    for element in value {
-                        try element.encode(into: &writer, version: version)
+                    for place in value.indices {
+                        try value[place].encode(into: &writer, version: version)
                     }
                 }
                 else {

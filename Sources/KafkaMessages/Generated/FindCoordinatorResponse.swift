@@ -79,8 +79,8 @@ package struct FindCoordinatorResponse: KafkaMessage, Equatable, Sendable {
         }
         if version >= 4 {
             writer.writeCount(coordinators.count, flexible: flexible)
-            for element in coordinators {
-                try element.encode(into: &writer, version: version)
+            for place in coordinators.indices {
+                try coordinators[place].encode(into: &writer, version: version)
             }
         }
         if flexible {

@@ -58,8 +58,8 @@ package struct GroupMetadataValue: KafkaMessage, Equatable, Sendable {
             writer.write(currentStateTimestamp)
         }
         writer.writeCount(members.count, flexible: flexible)
-        for element in members {
-            try element.encode(into: &writer, version: version)
+        for place in members.indices {
+            try members[place].encode(into: &writer, version: version)
         }
         if flexible {
             writer.writeTaggedFields(unknownTaggedFields)

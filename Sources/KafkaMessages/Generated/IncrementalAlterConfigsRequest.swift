@@ -33,8 +33,8 @@ package struct IncrementalAlterConfigsRequest: KafkaRequest, Equatable, Sendable
     package func encode(into writer: inout ByteWriter, version: Int16) throws(EncodingProblem) {
         let flexible = version == 1
         writer.writeCount(resources.count, flexible: flexible)
-        for element in resources {
-            try element.encode(into: &writer, version: version)
+        for place in resources.indices {
+            try resources[place].encode(into: &writer, version: version)
         }
         writer.write(Int8(validateOnly ? 1 : 0))
         if flexible {
@@ -70,8 +70,8 @@ package struct IncrementalAlterConfigsRequest: KafkaRequest, Equatable, Sendable
             writer.write(resourceType)
             try writer.writeString(resourceName, flexible: flexible)
             writer.writeCount(configs.count, flexible: flexible)
-            for element in configs {
-                try element.encode(into: &writer, version: version)
+            for place in configs.indices {
+                try configs[place].encode(into: &writer, version: version)
             }
             if flexible {
                 writer.writeTaggedFields(unknownTaggedFields)

@@ -34,8 +34,8 @@ package struct InitializeShareGroupStateRequest: KafkaRequest, Equatable, Sendab
         let flexible = true
         try writer.writeString(groupId, flexible: flexible)
         writer.writeCount(topics.count, flexible: flexible)
-        for element in topics {
-            try element.encode(into: &writer, version: version)
+        for place in topics.indices {
+            try topics[place].encode(into: &writer, version: version)
         }
         if flexible {
             writer.writeTaggedFields(unknownTaggedFields)
@@ -67,8 +67,8 @@ package struct InitializeShareGroupStateRequest: KafkaRequest, Equatable, Sendab
             let flexible = true
             writer.write(topicId)
             writer.writeCount(partitions.count, flexible: flexible)
-            for element in partitions {
-                try element.encode(into: &writer, version: version)
+            for place in partitions.indices {
+                try partitions[place].encode(into: &writer, version: version)
             }
             if flexible {
                 writer.writeTaggedFields(unknownTaggedFields)

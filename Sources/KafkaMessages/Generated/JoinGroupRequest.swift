@@ -69,8 +69,8 @@ package struct JoinGroupRequest: KafkaRequest, Equatable, Sendable {
         }
         try writer.writeString(protocolType, flexible: flexible)
         writer.writeCount(protocols.count, flexible: flexible)
-        for element in protocols {
-            try element.encode(into: &writer, version: version)
+        for place in protocols.indices {
+            try protocols[place].encode(into: &writer, version: version)
         }
         if version >= 8 {
             if let value = reason {

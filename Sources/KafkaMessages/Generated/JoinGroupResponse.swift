@@ -76,8 +76,8 @@ package struct JoinGroupResponse: KafkaMessage, Equatable, Sendable {
         }
         try writer.writeString(memberId, flexible: flexible)
         writer.writeCount(members.count, flexible: flexible)
-        for element in members {
-            try element.encode(into: &writer, version: version)
+        for place in members.indices {
+            try members[place].encode(into: &writer, version: version)
         }
         if flexible {
             writer.writeTaggedFields(unknownTaggedFields)

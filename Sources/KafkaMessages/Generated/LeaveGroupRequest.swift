@@ -47,8 +47,8 @@ package struct LeaveGroupRequest: KafkaRequest, Equatable, Sendable {
         }
         if version >= 3 {
             writer.writeCount(members.count, flexible: flexible)
-            for element in members {
-                try element.encode(into: &writer, version: version)
+            for place in members.indices {
+                try members[place].encode(into: &writer, version: version)
             }
         }
         if !(version >= 3) && !members.isEmpty {

@@ -42,8 +42,8 @@ package struct LeaveGroupResponse: KafkaMessage, Equatable, Sendable {
         writer.write(errorCode)
         if version >= 3 {
             writer.writeCount(members.count, flexible: flexible)
-            for element in members {
-                try element.encode(into: &writer, version: version)
+            for place in members.indices {
+                try members[place].encode(into: &writer, version: version)
             }
         }
         if flexible {

@@ -35,8 +35,8 @@ package struct ListClientMetricsResourcesResponse: KafkaMessage, Equatable, Send
         writer.write(throttleTimeMs)
         writer.write(errorCode)
         writer.writeCount(clientMetricsResources.count, flexible: flexible)
-        for element in clientMetricsResources {
-            try element.encode(into: &writer, version: version)
+        for place in clientMetricsResources.indices {
+            try clientMetricsResources[place].encode(into: &writer, version: version)
         }
         if flexible {
             writer.writeTaggedFields(unknownTaggedFields)

@@ -39,8 +39,8 @@ package struct ListGroupsResponse: KafkaMessage, Equatable, Sendable {
         }
         writer.write(errorCode)
         writer.writeCount(groups.count, flexible: flexible)
-        for element in groups {
-            try element.encode(into: &writer, version: version)
+        for place in groups.indices {
+            try groups[place].encode(into: &writer, version: version)
         }
         if flexible {
             writer.writeTaggedFields(unknownTaggedFields)

@@ -48,8 +48,8 @@ package struct ListOffsetsRequest: KafkaRequest, Equatable, Sendable {
             throw .fieldNotInVersion(message: "ListOffsetsRequest", field: "IsolationLevel", version: version)
         }
         writer.writeCount(topics.count, flexible: flexible)
-        for element in topics {
-            try element.encode(into: &writer, version: version)
+        for place in topics.indices {
+            try topics[place].encode(into: &writer, version: version)
         }
         if version == 10 {
             writer.write(timeoutMs)
@@ -84,8 +84,8 @@ package struct ListOffsetsRequest: KafkaRequest, Equatable, Sendable {
             let flexible = version >= 6
             try writer.writeString(name, flexible: flexible)
             writer.writeCount(partitions.count, flexible: flexible)
-            for element in partitions {
-                try element.encode(into: &writer, version: version)
+            for place in partitions.indices {
+                try partitions[place].encode(into: &writer, version: version)
             }
             if flexible {
                 writer.writeTaggedFields(unknownTaggedFields)

@@ -36,8 +36,8 @@ package struct ListPartitionReassignmentsRequest: KafkaRequest, Equatable, Senda
         writer.write(timeoutMs)
         if let value = topics {
             writer.writeCount(value.count, flexible: flexible)
-            for element in value {
-                try element.encode(into: &writer, version: version)
+            for place in value.indices {
+                try value[place].encode(into: &writer, version: version)
             }
         }
         else {

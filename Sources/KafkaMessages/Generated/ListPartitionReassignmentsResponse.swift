@@ -43,8 +43,8 @@ package struct ListPartitionReassignmentsResponse: KafkaMessage, Equatable, Send
             writer.writeNullString(flexible: flexible)
         }
         writer.writeCount(topics.count, flexible: flexible)
-        for element in topics {
-            try element.encode(into: &writer, version: version)
+        for place in topics.indices {
+            try topics[place].encode(into: &writer, version: version)
         }
         if flexible {
             writer.writeTaggedFields(unknownTaggedFields)
@@ -76,8 +76,8 @@ package struct ListPartitionReassignmentsResponse: KafkaMessage, Equatable, Send
             let flexible = true
             try writer.writeString(name, flexible: flexible)
             writer.writeCount(partitions.count, flexible: flexible)
-            for element in partitions {
-                try element.encode(into: &writer, version: version)
+            for place in partitions.indices {
+                try partitions[place].encode(into: &writer, version: version)
             }
             if flexible {
                 writer.writeTaggedFields(unknownTaggedFields)

@@ -46,8 +46,8 @@ package struct ListTransactionsResponse: KafkaMessage, Equatable, Sendable {
             try writer.writeString(element, flexible: flexible)
         }
         writer.writeCount(transactionStates.count, flexible: flexible)
-        for element in transactionStates {
-            try element.encode(into: &writer, version: version)
+        for place in transactionStates.indices {
+            try transactionStates[place].encode(into: &writer, version: version)
         }
         if flexible {
             writer.writeTaggedFields(unknownTaggedFields)

@@ -45,8 +45,8 @@ package struct MetadataRequest: KafkaRequest, Equatable, Sendable {
         let flexible = version >= 9
         if let value = topics {
             writer.writeCount(value.count, flexible: flexible)
-            for element in value {
-                try element.encode(into: &writer, version: version)
+            for place in value.indices {
+                try value[place].encode(into: &writer, version: version)
             }
         }
         else {

@@ -55,8 +55,8 @@ package struct MetadataResponse: KafkaMessage, Equatable, Sendable {
             writer.write(throttleTimeMs)
         }
         writer.writeCount(brokers.count, flexible: flexible)
-        for element in brokers {
-            try element.encode(into: &writer, version: version)
+        for place in brokers.indices {
+            try brokers[place].encode(into: &writer, version: version)
         }
         if version >= 2 {
             if let value = clusterId {
@@ -70,8 +70,8 @@ package struct MetadataResponse: KafkaMessage, Equatable, Sendable {
             writer.write(controllerId)
         }
         writer.writeCount(topics.count, flexible: flexible)
-        for element in topics {
-            try element.encode(into: &writer, version: version)
+        for place in topics.indices {
+            try topics[place].encode(into: &writer, version: version)
         }
         if version >= 8 && version <= 10 {
             writer.write(clusterAuthorizedOperations)
@@ -174,8 +174,8 @@ package struct MetadataResponse: KafkaMessage, Equatable, Sendable {
                 writer.write(Int8(isInternal ? 1 : 0))
             }
             writer.writeCount(partitions.count, flexible: flexible)
-            for element in partitions {
-                try element.encode(into: &writer, version: version)
+            for place in partitions.indices {
+                try partitions[place].encode(into: &writer, version: version)
             }
             if version >= 8 {
                 writer.write(topicAuthorizedOperations)

@@ -70,8 +70,8 @@ package struct OffsetCommitRequest: KafkaRequest, Equatable, Sendable {
             writer.write(retentionTimeMs)
         }
         writer.writeCount(topics.count, flexible: flexible)
-        for element in topics {
-            try element.encode(into: &writer, version: version)
+        for place in topics.indices {
+            try topics[place].encode(into: &writer, version: version)
         }
         if flexible {
             writer.writeTaggedFields(unknownTaggedFields)
@@ -103,8 +103,8 @@ package struct OffsetCommitRequest: KafkaRequest, Equatable, Sendable {
             let flexible = version >= 8
             try writer.writeString(name, flexible: flexible)
             writer.writeCount(partitions.count, flexible: flexible)
-            for element in partitions {
-                try element.encode(into: &writer, version: version)
+            for place in partitions.indices {
+                try partitions[place].encode(into: &writer, version: version)
             }
             if flexible {
                 writer.writeTaggedFields(unknownTaggedFields)

@@ -31,8 +31,8 @@ package struct OffsetDeleteRequest: KafkaRequest, Equatable, Sendable {
         let flexible = false
         try writer.writeString(groupId, flexible: flexible)
         writer.writeCount(topics.count, flexible: flexible)
-        for element in topics {
-            try element.encode(into: &writer, version: version)
+        for place in topics.indices {
+            try topics[place].encode(into: &writer, version: version)
         }
     }
 
@@ -58,8 +58,8 @@ package struct OffsetDeleteRequest: KafkaRequest, Equatable, Sendable {
             let flexible = false
             try writer.writeString(name, flexible: flexible)
             writer.writeCount(partitions.count, flexible: flexible)
-            for element in partitions {
-                try element.encode(into: &writer, version: version)
+            for place in partitions.indices {
+                try partitions[place].encode(into: &writer, version: version)
             }
         }
     }

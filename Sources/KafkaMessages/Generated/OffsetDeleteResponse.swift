@@ -32,8 +32,8 @@ package struct OffsetDeleteResponse: KafkaMessage, Equatable, Sendable {
         writer.write(errorCode)
         writer.write(throttleTimeMs)
         writer.writeCount(topics.count, flexible: flexible)
-        for element in topics {
-            try element.encode(into: &writer, version: version)
+        for place in topics.indices {
+            try topics[place].encode(into: &writer, version: version)
         }
     }
 
@@ -59,8 +59,8 @@ package struct OffsetDeleteResponse: KafkaMessage, Equatable, Sendable {
             let flexible = false
             try writer.writeString(name, flexible: flexible)
             writer.writeCount(partitions.count, flexible: flexible)
-            for element in partitions {
-                try element.encode(into: &writer, version: version)
+            for place in partitions.indices {
+                try partitions[place].encode(into: &writer, version: version)
             }
         }
     }

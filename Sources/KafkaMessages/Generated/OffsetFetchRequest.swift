@@ -59,8 +59,8 @@ package struct OffsetFetchRequest: KafkaRequest, Equatable, Sendable {
         if version <= 7 {
             if let value = topics {
                 writer.writeCount(value.count, flexible: flexible)
-                for element in value {
-                    try element.encode(into: &writer, version: version)
+                for place in value.indices {
+                    try value[place].encode(into: &writer, version: version)
                 }
             }
             else {
@@ -73,8 +73,8 @@ package struct OffsetFetchRequest: KafkaRequest, Equatable, Sendable {
         }
         if version >= 8 {
             writer.writeCount(groups.count, flexible: flexible)
-            for element in groups {
-                try element.encode(into: &writer, version: version)
+            for place in groups.indices {
+                try groups[place].encode(into: &writer, version: version)
             }
         }
         if !(version >= 8) && !groups.isEmpty {
@@ -171,8 +171,8 @@ package struct OffsetFetchRequest: KafkaRequest, Equatable, Sendable {
             }
             if let value = topics {
                 writer.writeCount(value.count, flexible: flexible)
-                for element in value {
-                    try element.encode(into: &writer, version: version)
+                for place in value.indices {
+                    try value[place].encode(into: &writer, version: version)
                 }
             }
             else {

@@ -52,8 +52,8 @@ package struct OffsetFetchResponse: KafkaMessage, Equatable, Sendable {
         }
         if version <= 7 {
             writer.writeCount(topics.count, flexible: flexible)
-            for element in topics {
-                try element.encode(into: &writer, version: version)
+            for place in topics.indices {
+                try topics[place].encode(into: &writer, version: version)
             }
         }
         if version >= 2 && version <= 7 {
@@ -61,8 +61,8 @@ package struct OffsetFetchResponse: KafkaMessage, Equatable, Sendable {
         }
         if version >= 8 {
             writer.writeCount(groups.count, flexible: flexible)
-            for element in groups {
-                try element.encode(into: &writer, version: version)
+            for place in groups.indices {
+                try groups[place].encode(into: &writer, version: version)
             }
         }
         if flexible {
@@ -95,8 +95,8 @@ package struct OffsetFetchResponse: KafkaMessage, Equatable, Sendable {
             let flexible = version >= 6
             try writer.writeString(name, flexible: flexible)
             writer.writeCount(partitions.count, flexible: flexible)
-            for element in partitions {
-                try element.encode(into: &writer, version: version)
+            for place in partitions.indices {
+                try partitions[place].encode(into: &writer, version: version)
             }
             if flexible {
                 writer.writeTaggedFields(unknownTaggedFields)
@@ -175,8 +175,8 @@ package struct OffsetFetchResponse: KafkaMessage, Equatable, Sendable {
             let flexible = version >= 6
             try writer.writeString(groupId, flexible: flexible)
             writer.writeCount(topics.count, flexible: flexible)
-            for element in topics {
-                try element.encode(into: &writer, version: version)
+            for place in topics.indices {
+                try topics[place].encode(into: &writer, version: version)
             }
             writer.write(errorCode)
             if flexible {
@@ -210,8 +210,8 @@ package struct OffsetFetchResponse: KafkaMessage, Equatable, Sendable {
             let flexible = version >= 6
             try writer.writeString(name, flexible: flexible)
             writer.writeCount(partitions.count, flexible: flexible)
-            for element in partitions {
-                try element.encode(into: &writer, version: version)
+            for place in partitions.indices {
+                try partitions[place].encode(into: &writer, version: version)
             }
             if flexible {
                 writer.writeTaggedFields(unknownTaggedFields)

@@ -36,8 +36,8 @@ package struct OffsetForLeaderEpochResponse: KafkaMessage, Equatable, Sendable {
             writer.write(throttleTimeMs)
         }
         writer.writeCount(topics.count, flexible: flexible)
-        for element in topics {
-            try element.encode(into: &writer, version: version)
+        for place in topics.indices {
+            try topics[place].encode(into: &writer, version: version)
         }
         if flexible {
             writer.writeTaggedFields(unknownTaggedFields)
@@ -69,8 +69,8 @@ package struct OffsetForLeaderEpochResponse: KafkaMessage, Equatable, Sendable {
             let flexible = version == 4
             try writer.writeString(topic, flexible: flexible)
             writer.writeCount(partitions.count, flexible: flexible)
-            for element in partitions {
-                try element.encode(into: &writer, version: version)
+            for place in partitions.indices {
+                try partitions[place].encode(into: &writer, version: version)
             }
             if flexible {
                 writer.writeTaggedFields(unknownTaggedFields)

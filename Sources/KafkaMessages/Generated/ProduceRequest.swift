@@ -52,8 +52,8 @@ package struct ProduceRequest: KafkaRequest, Equatable, Sendable {
         writer.write(acks)
         writer.write(timeoutMs)
         writer.writeCount(topicData.count, flexible: flexible)
-        for element in topicData {
-            try element.encode(into: &writer, version: version)
+        for place in topicData.indices {
+            try topicData[place].encode(into: &writer, version: version)
         }
         if flexible {
             writer.writeTaggedFields(unknownTaggedFields)
@@ -85,8 +85,8 @@ package struct ProduceRequest: KafkaRequest, Equatable, Sendable {
             let flexible = version >= 9
             try writer.writeString(name, flexible: flexible)
             writer.writeCount(partitionData.count, flexible: flexible)
-            for element in partitionData {
-                try element.encode(into: &writer, version: version)
+            for place in partitionData.indices {
+                try partitionData[place].encode(into: &writer, version: version)
             }
             if flexible {
                 writer.writeTaggedFields(unknownTaggedFields)

@@ -47,8 +47,8 @@ package struct ProduceResponse: KafkaMessage, Equatable, Sendable {
     package func encode(into writer: inout ByteWriter, version: Int16) throws(EncodingProblem) {
         let flexible = version >= 9
         writer.writeCount(responses.count, flexible: flexible)
-        for element in responses {
-            try element.encode(into: &writer, version: version)
+        for place in responses.indices {
+            try responses[place].encode(into: &writer, version: version)
         }
         if version >= 1 {
             writer.write(throttleTimeMs)
@@ -58,8 +58,8 @@ package struct ProduceResponse: KafkaMessage, Equatable, Sendable {
             if version >= 10 && !nodeEndpoints.isEmpty {
                 var nested = ByteWriter(capacity: 64)
                 nested.writeCount(nodeEndpoints.count, flexible: flexible)
-                for element in nodeEndpoints {
-                    try element.encode(into: &nested, version: version)
+                for place in nodeEndpoints.indices {
+                    try nodeEndpoints[place].encode(into: &nested, version: version)
                 }
                 tags.append(TaggedField(tag: 0, data: nested.finishContiguous()))
             }
@@ -92,8 +92,8 @@ package struct ProduceResponse: KafkaMessage, Equatable, Sendable {
             let flexible = version >= 9
             try writer.writeString(name, flexible: flexible)
             writer.writeCount(partitionResponses.count, flexible: flexible)
-            for element in partitionResponses {
-                try element.encode(into: &writer, version: version)
+            for place in partitionResponses.indices {
+                try partitionResponses[place].encode(into: &writer, version: version)
             }
             if flexible {
                 writer.writeTaggedFields(unknownTaggedFields)
@@ -162,8 +162,8 @@ package struct ProduceResponse: KafkaMessage, Equatable, Sendable {
             }
             if version >= 8 {
                 writer.writeCount(recordErrors.count, flexible: flexible)
-                for element in recordErrors {
-                    try element.encode(into: &writer, version: version)
+                for place in recordErrors.indices {
+                    try recordErrors[place].encode(into: &writer, version: version)
                 }
             }
             if version >= 8 {

@@ -29,8 +29,8 @@ package struct ReadShareGroupStateSummaryResponse: KafkaMessage, Equatable, Send
     package func encode(into writer: inout ByteWriter, version: Int16) throws(EncodingProblem) {
         let flexible = true
         writer.writeCount(results.count, flexible: flexible)
-        for element in results {
-            try element.encode(into: &writer, version: version)
+        for place in results.indices {
+            try results[place].encode(into: &writer, version: version)
         }
         if flexible {
             writer.writeTaggedFields(unknownTaggedFields)
@@ -62,8 +62,8 @@ package struct ReadShareGroupStateSummaryResponse: KafkaMessage, Equatable, Send
             let flexible = true
             writer.write(topicId)
             writer.writeCount(partitions.count, flexible: flexible)
-            for element in partitions {
-                try element.encode(into: &writer, version: version)
+            for place in partitions.indices {
+                try partitions[place].encode(into: &writer, version: version)
             }
             if flexible {
                 writer.writeTaggedFields(unknownTaggedFields)

@@ -50,8 +50,8 @@ package struct ShareAcknowledgeRequest: KafkaRequest, Equatable, Sendable {
         }
         writer.write(shareSessionEpoch)
         writer.writeCount(topics.count, flexible: flexible)
-        for element in topics {
-            try element.encode(into: &writer, version: version)
+        for place in topics.indices {
+            try topics[place].encode(into: &writer, version: version)
         }
         if flexible {
             writer.writeTaggedFields(unknownTaggedFields)
@@ -83,8 +83,8 @@ package struct ShareAcknowledgeRequest: KafkaRequest, Equatable, Sendable {
             let flexible = true
             writer.write(topicId)
             writer.writeCount(partitions.count, flexible: flexible)
-            for element in partitions {
-                try element.encode(into: &writer, version: version)
+            for place in partitions.indices {
+                try partitions[place].encode(into: &writer, version: version)
             }
             if flexible {
                 writer.writeTaggedFields(unknownTaggedFields)
@@ -117,8 +117,8 @@ package struct ShareAcknowledgeRequest: KafkaRequest, Equatable, Sendable {
             let flexible = true
             writer.write(partitionIndex)
             writer.writeCount(acknowledgementBatches.count, flexible: flexible)
-            for element in acknowledgementBatches {
-                try element.encode(into: &writer, version: version)
+            for place in acknowledgementBatches.indices {
+                try acknowledgementBatches[place].encode(into: &writer, version: version)
             }
             if flexible {
                 writer.writeTaggedFields(unknownTaggedFields)

@@ -50,12 +50,12 @@ package struct ShareAcknowledgeResponse: KafkaMessage, Equatable, Sendable {
             writer.writeNullString(flexible: flexible)
         }
         writer.writeCount(responses.count, flexible: flexible)
-        for element in responses {
-            try element.encode(into: &writer, version: version)
+        for place in responses.indices {
+            try responses[place].encode(into: &writer, version: version)
         }
         writer.writeCount(nodeEndpoints.count, flexible: flexible)
-        for element in nodeEndpoints {
-            try element.encode(into: &writer, version: version)
+        for place in nodeEndpoints.indices {
+            try nodeEndpoints[place].encode(into: &writer, version: version)
         }
         if flexible {
             writer.writeTaggedFields(unknownTaggedFields)
@@ -87,8 +87,8 @@ package struct ShareAcknowledgeResponse: KafkaMessage, Equatable, Sendable {
             let flexible = true
             writer.write(topicId)
             writer.writeCount(partitions.count, flexible: flexible)
-            for element in partitions {
-                try element.encode(into: &writer, version: version)
+            for place in partitions.indices {
+                try partitions[place].encode(into: &writer, version: version)
             }
             if flexible {
                 writer.writeTaggedFields(unknownTaggedFields)

@@ -66,12 +66,12 @@ package struct ShareFetchRequest: KafkaRequest, Equatable, Sendable {
         writer.write(minBytes)
         writer.write(maxBytes)
         writer.writeCount(topics.count, flexible: flexible)
-        for element in topics {
-            try element.encode(into: &writer, version: version)
+        for place in topics.indices {
+            try topics[place].encode(into: &writer, version: version)
         }
         writer.writeCount(forgottenTopicsData.count, flexible: flexible)
-        for element in forgottenTopicsData {
-            try element.encode(into: &writer, version: version)
+        for place in forgottenTopicsData.indices {
+            try forgottenTopicsData[place].encode(into: &writer, version: version)
         }
         if flexible {
             writer.writeTaggedFields(unknownTaggedFields)
@@ -103,8 +103,8 @@ package struct ShareFetchRequest: KafkaRequest, Equatable, Sendable {
             let flexible = true
             writer.write(topicId)
             writer.writeCount(partitions.count, flexible: flexible)
-            for element in partitions {
-                try element.encode(into: &writer, version: version)
+            for place in partitions.indices {
+                try partitions[place].encode(into: &writer, version: version)
             }
             if flexible {
                 writer.writeTaggedFields(unknownTaggedFields)
@@ -140,8 +140,8 @@ package struct ShareFetchRequest: KafkaRequest, Equatable, Sendable {
             writer.write(partitionIndex)
             writer.write(partitionMaxBytes)
             writer.writeCount(acknowledgementBatches.count, flexible: flexible)
-            for element in acknowledgementBatches {
-                try element.encode(into: &writer, version: version)
+            for place in acknowledgementBatches.indices {
+                try acknowledgementBatches[place].encode(into: &writer, version: version)
             }
             if flexible {
                 writer.writeTaggedFields(unknownTaggedFields)

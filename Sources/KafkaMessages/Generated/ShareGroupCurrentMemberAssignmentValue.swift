@@ -38,8 +38,8 @@ package struct ShareGroupCurrentMemberAssignmentValue: KafkaMessage, Equatable, 
         writer.write(previousMemberEpoch)
         writer.write(state)
         writer.writeCount(assignedPartitions.count, flexible: flexible)
-        for element in assignedPartitions {
-            try element.encode(into: &writer, version: version)
+        for place in assignedPartitions.indices {
+            try assignedPartitions[place].encode(into: &writer, version: version)
         }
         if flexible {
             writer.writeTaggedFields(unknownTaggedFields)

@@ -121,8 +121,8 @@ package struct ShareGroupHeartbeatResponse: KafkaMessage, Equatable, Sendable {
         package func encode(into writer: inout ByteWriter, version: Int16) throws(EncodingProblem) {
             let flexible = true
             writer.writeCount(topicPartitions.count, flexible: flexible)
-            for element in topicPartitions {
-                try element.encode(into: &writer, version: version)
+            for place in topicPartitions.indices {
+                try topicPartitions[place].encode(into: &writer, version: version)
             }
             if flexible {
                 writer.writeTaggedFields(unknownTaggedFields)

@@ -29,8 +29,8 @@ package struct ShareGroupPartitionMetadataValue: KafkaMessage, Equatable, Sendab
     package func encode(into writer: inout ByteWriter, version: Int16) throws(EncodingProblem) {
         let flexible = true
         writer.writeCount(topics.count, flexible: flexible)
-        for element in topics {
-            try element.encode(into: &writer, version: version)
+        for place in topics.indices {
+            try topics[place].encode(into: &writer, version: version)
         }
         if flexible {
             writer.writeTaggedFields(unknownTaggedFields)
@@ -68,8 +68,8 @@ package struct ShareGroupPartitionMetadataValue: KafkaMessage, Equatable, Sendab
             try writer.writeString(topicName, flexible: flexible)
             writer.write(numPartitions)
             writer.writeCount(partitionMetadata.count, flexible: flexible)
-            for element in partitionMetadata {
-                try element.encode(into: &writer, version: version)
+            for place in partitionMetadata.indices {
+                try partitionMetadata[place].encode(into: &writer, version: version)
             }
             if flexible {
                 writer.writeTaggedFields(unknownTaggedFields)

@@ -36,12 +36,12 @@ package struct ShareGroupStatePartitionMetadataValue: KafkaMessage, Equatable, S
     package func encode(into writer: inout ByteWriter, version: Int16) throws(EncodingProblem) {
         let flexible = true
         writer.writeCount(initializedTopics.count, flexible: flexible)
-        for element in initializedTopics {
-            try element.encode(into: &writer, version: version)
+        for place in initializedTopics.indices {
+            try initializedTopics[place].encode(into: &writer, version: version)
         }
         writer.writeCount(deletingTopics.count, flexible: flexible)
-        for element in deletingTopics {
-            try element.encode(into: &writer, version: version)
+        for place in deletingTopics.indices {
+            try deletingTopics[place].encode(into: &writer, version: version)
         }
         if flexible {
             writer.writeTaggedFields(unknownTaggedFields)

@@ -38,8 +38,8 @@ package struct ShareUpdateValue: KafkaMessage, Equatable, Sendable {
         writer.write(leaderEpoch)
         writer.write(startOffset)
         writer.writeCount(stateBatches.count, flexible: flexible)
-        for element in stateBatches {
-            try element.encode(into: &writer, version: version)
+        for place in stateBatches.indices {
+            try stateBatches[place].encode(into: &writer, version: version)
         }
         if flexible {
             writer.writeTaggedFields(unknownTaggedFields)

@@ -79,8 +79,8 @@ package struct SyncGroupRequest: KafkaRequest, Equatable, Sendable {
             }
         }
         writer.writeCount(assignments.count, flexible: flexible)
-        for element in assignments {
-            try element.encode(into: &writer, version: version)
+        for place in assignments.indices {
+            try assignments[place].encode(into: &writer, version: version)
         }
         if flexible {
             writer.writeTaggedFields(unknownTaggedFields)

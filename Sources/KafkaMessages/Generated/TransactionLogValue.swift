@@ -81,8 +81,8 @@ package struct TransactionLogValue: KafkaMessage, Equatable, Sendable {
         writer.write(transactionStatus)
         if let value = transactionPartitions {
             writer.writeCount(value.count, flexible: flexible)
-            for element in value {
-                try element.encode(into: &writer, version: version)
+            for place in value.indices {
+                try value[place].encode(into: &writer, version: version)
             }
         }
         else {

@@ -38,8 +38,8 @@ package struct UpdateFeaturesRequest: KafkaRequest, Equatable, Sendable {
         let flexible = true
         writer.write(timeoutMs)
         writer.writeCount(featureUpdates.count, flexible: flexible)
-        for element in featureUpdates {
-            try element.encode(into: &writer, version: version)
+        for place in featureUpdates.indices {
+            try featureUpdates[place].encode(into: &writer, version: version)
         }
         if version >= 1 {
             writer.write(Int8(validateOnly ? 1 : 0))

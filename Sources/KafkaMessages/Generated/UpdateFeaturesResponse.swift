@@ -46,8 +46,8 @@ package struct UpdateFeaturesResponse: KafkaMessage, Equatable, Sendable {
         }
         if version <= 1 {
             writer.writeCount(results.count, flexible: flexible)
-            for element in results {
-                try element.encode(into: &writer, version: version)
+            for place in results.indices {
+                try results[place].encode(into: &writer, version: version)
             }
         }
         if flexible {

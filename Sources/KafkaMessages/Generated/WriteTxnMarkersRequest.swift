@@ -31,8 +31,8 @@ package struct WriteTxnMarkersRequest: KafkaRequest, Equatable, Sendable {
     package func encode(into writer: inout ByteWriter, version: Int16) throws(EncodingProblem) {
         let flexible = version == 1
         writer.writeCount(markers.count, flexible: flexible)
-        for element in markers {
-            try element.encode(into: &writer, version: version)
+        for place in markers.indices {
+            try markers[place].encode(into: &writer, version: version)
         }
         if flexible {
             writer.writeTaggedFields(unknownTaggedFields)
@@ -72,8 +72,8 @@ package struct WriteTxnMarkersRequest: KafkaRequest, Equatable, Sendable {
             writer.write(producerEpoch)
             writer.write(Int8(transactionResult ? 1 : 0))
             writer.writeCount(topics.count, flexible: flexible)
-            for element in topics {
-                try element.encode(into: &writer, version: version)
+            for place in topics.indices {
+                try topics[place].encode(into: &writer, version: version)
             }
             writer.write(coordinatorEpoch)
             if flexible {

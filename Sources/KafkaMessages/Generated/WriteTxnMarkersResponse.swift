@@ -29,8 +29,8 @@ package struct WriteTxnMarkersResponse: KafkaMessage, Equatable, Sendable {
     package func encode(into writer: inout ByteWriter, version: Int16) throws(EncodingProblem) {
         let flexible = version == 1
         writer.writeCount(markers.count, flexible: flexible)
-        for element in markers {
-            try element.encode(into: &writer, version: version)
+        for place in markers.indices {
+            try markers[place].encode(into: &writer, version: version)
         }
         if flexible {
             writer.writeTaggedFields(unknownTaggedFields)
@@ -62,8 +62,8 @@ package struct WriteTxnMarkersResponse: KafkaMessage, Equatable, Sendable {
             let flexible = version == 1
             writer.write(producerId)
             writer.writeCount(topics.count, flexible: flexible)
-            for element in topics {
-                try element.encode(into: &writer, version: version)
+            for place in topics.indices {
+                try topics[place].encode(into: &writer, version: version)
             }
             if flexible {
                 writer.writeTaggedFields(unknownTaggedFields)
@@ -96,8 +96,8 @@ package struct WriteTxnMarkersResponse: KafkaMessage, Equatable, Sendable {
             let flexible = version == 1
             try writer.writeString(name, flexible: flexible)
             writer.writeCount(partitions.count, flexible: flexible)
-            for element in partitions {
-                try element.encode(into: &writer, version: version)
+            for place in partitions.indices {
+                try partitions[place].encode(into: &writer, version: version)
             }
             if flexible {
                 writer.writeTaggedFields(unknownTaggedFields)

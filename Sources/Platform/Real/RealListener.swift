@@ -121,6 +121,33 @@ enum SocketNames {
     }
 
     static func peer(of descriptor: Int32) -> String {
+        guard let endpoint = peerEndpoint(of: descriptor), let name = name(of: endpoint) else {
+            return "unknown"
+        }
+        return "\(name)"
+    }
+
+    /// Whether the peer reached this machine over its loopback device.
+    static func isPeerLocal(of descriptor: Int32) -> Bool {
+        guard let endpoint = peerEndpoint(of: descriptor) else { return false }
+        return endpoint.withAddress { address, _ in
+            switch Int32(endpoint.family) {
+            case AF_INET:
+                address.withMemoryRebound(to: sockaddr_in.self, capacity: 1) {
+                    UInt32(bigEndian: $0.pointee.sin_addr.s_addr) >> 24 == 127
+                }
+            case AF_INET6:
+                address.withMemoryRebound(to: sockaddr_in6.self, capacity: 1) {
+                    withUnsafeBytes(of: $0.pointee.sin6_addr) { bytes in
+                        bytes.dropLast().allSatisfy { $0 == 0 } && bytes[15] == 1
+                    }
+                }
+            default: false
+            }
+        }
+    }
+
+    private static func peerEndpoint(of descriptor: Int32) -> Endpoint? {
         var endpoint = Endpoint()
         endpoint.length = socklen_t(MemoryLayout<sockaddr_storage>.size)
         let known = withUnsafeMutablePointer(to: &endpoint.storage) {
@@ -128,8 +155,7 @@ enum SocketNames {
                 getpeername(descriptor, $0, &endpoint.length)
             }
         }
-        guard known == 0, let name = name(of: endpoint) else { return "unknown" }
-        return "\(name)"
+        return known == 0 ? endpoint : nil
     }
 
     static func descriptorFailure() -> NetworkError {

@@ -88,9 +88,25 @@ final class RealSocket: Socket, @unchecked Sendable {
             &on,
             socklen_t(MemoryLayout<Int32>.size)
         )
+        if SocketNames.isPeerLocal(of: descriptor) { Self.dropPacing(of: descriptor) }
         watch.start { [unowned self] readable, writable in
             becameReady(readable: readable, writable: writable)
         }
+    }
+
+    /// Sends without BBR's timers, which take a tenth of the time of a small answer.
+    ///
+    /// Nothing congests the loopback device. Reno is in every kernel; where it is not allowed,
+    /// nothing changes.
+    private static func dropPacing(of descriptor: Int32) {
+        let name = StaticString("reno")
+        setsockopt(
+            descriptor,
+            Int32(IPPROTO_TCP),
+            TCP_CONGESTION,
+            name.utf8Start,
+            socklen_t(name.utf8CodeUnitCount)
+        )
     }
 
     deinit {
@@ -275,6 +291,7 @@ final class RealSocket: Socket, @unchecked Sendable {
             socket.close()
             throw .refused(address: "\(address)", reason: String(cString: strerror(code)))
         }
+        if SocketNames.isPeerLocal(of: descriptor) { dropPacing(of: descriptor) }
         return socket
     }
 }

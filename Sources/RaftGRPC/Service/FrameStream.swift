@@ -23,13 +23,13 @@ final class FrameStream: Sendable {
         self.service = service
     }
 
-    func receive() { call.receive { [self] bytes in received(bytes) } }
+    func receive() { service.receive(from: call) { [self] in received($0) } }
 
-    private func received(_ bytes: ByteSlice?) {
-        guard let bytes else { return end() }
-        switch service.decode(bytes, as: StreamRequest.self) {
+    private func received(_ message: Result<StreamRequest?, RaftCallError>) {
+        switch message {
         case .failure(let error): fail(error)
-        case .success(let request):
+        case .success(nil): end()
+        case .success(let request?):
             if let known = header.withLock({ $0 }) {
                 if let again = request.header, again != known {
                     return nonsense("the header changes within a stream")

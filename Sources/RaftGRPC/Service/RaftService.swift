@@ -139,15 +139,19 @@ package final class RaftService: Sendable {
         max(0, min(installTimeout, call.nanosecondsLeft))
     }
 
-    func decode<Request: ProtobufMessage>(
-        _ bytes: ByteSlice,
-        as type: Request.Type = Request.self
-    ) -> Result<Request, RaftCallError> {
-        do throws(ProtobufError) {
-            return .success(try Request(protobuf: bytes))
-        } catch {
-            malformed.increment()
-            return .failure(RaftCallError(error))
+    /// Waits for the next message of a call; `nil` once its caller has no more.
+    func receive<Request: ProtobufMessage & SendableMetatype>(
+        from call: ServerCall,
+        _ take: @escaping @Sendable (Result<Request?, RaftCallError>) -> Void
+    ) {
+        call.receive { [self] bytes in
+            guard let bytes else { return take(.success(nil)) }
+            do throws(ProtobufError) {
+                take(.success(try Request(protobuf: bytes)))
+            } catch {
+                malformed.increment()
+                take(.failure(RaftCallError(error)))
+            }
         }
     }
 
@@ -159,15 +163,13 @@ package final class RaftService: Sendable {
         _ body:
             @escaping @Sendable (Request, Work) async throws(RaftCallError) -> Answer
     ) {
-        call.receive { [self] bytes in
-            guard let bytes else {
+        receive(from: call) { [self] (message: Result<Request?, RaftCallError>) in
+            switch message {
+            case .failure(let error): call.finish(.failure(error))
+            case .success(nil):
                 // Not counted: whoever hangs up before asking looks the same.
                 call.finish(.failure(.malformed("a call without a request")))
-                return
-            }
-            switch decode(bytes, as: Request.self) {
-            case .failure(let error): call.finish(.failure(error))
-            case .success(let request):
+            case .success(let request?):
                 let turn = nextLoop.add(1, ordering: .relaxed).newValue
                 let loop = loops[Int(UInt(bitPattern: turn) % UInt(loops.count))]
                 run(call, on: loop) { work async throws(RaftCallError) in

@@ -43,13 +43,13 @@ final class SnapshotStream: Sendable {
         self.service = service
     }
 
-    func receive() { call.receive { [self] bytes in received(bytes) } }
+    func receive() { service.receive(from: call) { [self] in received($0) } }
 
-    private func received(_ bytes: ByteSlice?) {
-        guard let bytes else { return end() }
-        switch service.decode(bytes, as: InstallSnapshotRequest.self) {
+    private func received(_ message: Result<InstallSnapshotRequest?, RaftCallError>) {
+        switch message {
         case .failure(let error): call.finish(.failure(error))
-        case .success(let request):
+        case .success(nil): end()
+        case .success(let request?):
             let from = request.header?.from ?? offer.withLock { $0?.from.rawValue ?? 0 }
             let loop = service.loop(of: from)
             loop.execute { [self] in

@@ -56,7 +56,7 @@ public final class PartitionReplica: @unchecked Sendable {
     /// Messages this replica refused; see `RaftStepError`.
     package internal(set) var refusedMessages = 0
     /// Entries and changes of the membership that were appended here.
-    package private(set) var proposals = 0
+    package internal(set) var proposals = 0
 
     // MARK: What the manager keeps here
 
@@ -82,12 +82,12 @@ public final class PartitionReplica: @unchecked Sendable {
     // MARK: Membership
 
     /// Whether it is the only member: then nobody is sent anything, and no time passes.
-    package private(set) var isAlone = false
-    private(set) var hasLearners = false
+    package internal(set) var isAlone = false
+    var hasLearners = false
     /// Where an entry lies that was sent when the last change of the membership was applied.
-    private var settledFrom = LogIndex.zero
+    var settledFrom = LogIndex.zero
     /// The memberships from the log's base on, each from the entry that made it.
-    private(set) var memberships: [(index: LogIndex, membership: Membership)] = []
+    var memberships: [(index: LogIndex, membership: Membership)] = []
 
     // MARK: Private parts
 
@@ -109,7 +109,7 @@ public final class PartitionReplica: @unchecked Sendable {
     private var inFlight: [Write] = []
     private var stagedNumber: UInt64 = 0
     /// A snapshot the state machine is taking over, and what was wanted since.
-    private var installing: (ready: Ready, held: [Ready])?
+    var installing: (ready: Ready, held: [Ready])?
 
     private struct Write {
         let number: UInt64
@@ -318,7 +318,7 @@ public final class PartitionReplica: @unchecked Sendable {
         manager.markDirty(self)
     }
 
-    private func stepCore(_ message: Message) {
+    func stepCore(_ message: Message) {
         do throws(RaftStepError) {
             try node.step(message)
         } catch {
@@ -378,7 +378,7 @@ public final class PartitionReplica: @unchecked Sendable {
     }
 
     /// Puts what must be written into the turn's batch.
-    private func stage(_ ready: Ready) {
+    func stage(_ ready: Ready) {
         if ready.mustSync || !ready.entries.isEmpty {
             storage.append(ready.entries)
             if let hardState = ready.hardState { storage.setHardState(hardState) }
@@ -396,7 +396,7 @@ public final class PartitionReplica: @unchecked Sendable {
         }
     }
 
-    private func expect(_ ready: Ready) {
+    func expect(_ ready: Ready) {
         stagedNumber = ready.number
         inFlight.append(
             Write(
@@ -502,139 +502,6 @@ public final class PartitionReplica: @unchecked Sendable {
         let all = waiting
         waiting = []
         for waiter in all { waiter.resume(.failure(error)) }
-    }
-}
-
-// MARK: - Membership
-
-extension PartitionReplica {
-    /// The core carries out the change at `index` once that is applied.
-    private func changeMembership(at index: LogIndex) {
-        let before = node.membership
-        node.onApplied(index)
-        guard node.membership != before else { return }
-        settledFrom = node.role == .leader ? node.lastIndex + 1 : .zero
-        memberships.append((index, node.membership))
-        storage.committed(index)
-        followMembership()
-        onMembershipChanged?(node.membership)
-    }
-
-    private func followMembership() {
-        let membership = node.membership
-        let members = membership.members
-        isAlone = members.count == 1 && members[0] == id
-        hasLearners = !membership.learners.isEmpty
-        // Nobody is left whose silence it could wait for.
-        if isAlone && node.role != .leader && node.applied > .zero && memberships.count > 1 {
-            campaign()
-        }
-    }
-
-    /// Who belonged to the group at an index from the log's base on.
-    func membership(at index: LogIndex) -> Membership {
-        (memberships.last { $0.index <= index } ?? memberships[0]).membership
-    }
-
-    /// Whether whoever is elected from now on knows of the last change of the membership; if not, an
-    /// entry is appended that will make it so.
-    ///
-    /// A majority has the change, but maybe not that it is committed: started anew, they would ask
-    /// those who have left for their votes. Who takes a later entry writes that down with it.
-    package func settleMembership() -> Bool {
-        if node.commit >= settledFrom { return true }
-        if node.lastIndex < settledFrom { _ = try? propose(.empty) }
-        return false
-    }
-
-    /// Changes who belongs to the group; returns once the change is applied here.
-    ///
-    /// One change at a time. A joint one that ends by itself is through when it is left, of which
-    /// ``onMembershipChanged`` tells.
-    package func changeMembership(_ change: ConfigurationChange) async throws(RaftError) {
-        let index = try proposeChange(change)
-        _ = try await applied(index)
-    }
-
-    /// Proposes a change of the membership, without waiting for anything.
-    @discardableResult
-    package func proposeChange(_ change: ConfigurationChange) throws(RaftError) -> LogIndex {
-        try checkUsable()
-        let addsMember = change.steps.contains {
-            $0.kind != .removeReplica && !node.membership.contains($0.replica)
-        }
-        if addsMember && storage.base.index == .zero { throw .logHasNoBase }
-        let index: LogIndex
-        do {
-            index = try node.propose(change).first
-        } catch {
-            throw RaftError(error)
-        }
-        proposals &+= 1
-        manager.markDirty(self)
-        return index
-    }
-
-    /// Makes a voter of a learner that caught up; one at a time.
-    func promoteLearners() {
-        guard hasLearners, !node.membership.isJoint else { return }
-        let ready = node.status.promotableLearners(maxLag: manager.config.promotionLag)
-        guard let learner = ready.first(where: manager.peers.isLinked) else { return }
-        _ = try? proposeChange(
-            ConfigurationChange([ConfigurationChange.Step(.addVoter, learner)])
-        )
-    }
-}
-
-// MARK: - Snapshots
-
-extension PartitionReplica {
-    /// The content of a snapshot is complete: the core decides whether it is still wanted.
-    func snapshotArrived(_ message: Message, _ metadata: SnapshotMetadata) {
-        stepCore(message)
-        // The log may have caught up meanwhile, or the term may be over.
-        if node.firstIndex != metadata.index + 1 {
-            CoverageMark.snapshotNotWanted.hit()
-            receiving.discardArrived(in: manager)
-        }
-        manager.markDirty(self)
-    }
-
-    private func install(_ ready: Ready) {
-        guard let metadata = ready.snapshot?.metadata, let sink = receiving.takeSink(metadata)
-        else {
-            preconditionFailure("group \(group) was handed a snapshot that did not arrive")
-        }
-        installing = (ready, [])
-        sink.install { [self] result in
-            precondition(manager.loop.isCurrent, "a snapshot installed outside the loop")
-            receiving.finished(in: manager)
-            guard !isStopped && !hasFailed else { return }
-            switch result {
-            case .success: installed(metadata)
-            case .failure(let error): fail(.snapshotFailed("\(error)"), because: error)
-            }
-        }
-    }
-
-    private func installed(_ metadata: SnapshotMetadata) {
-        guard let (ready, held) = installing else { return }
-        CoverageMark.snapshotInstalled.hit()
-        installing = nil
-        precondition(
-            stateMachine.lastApplied == metadata.index,
-            "group \(group) restored to \(stateMachine.lastApplied), not \(metadata.index)"
-        )
-        storage.reset(to: metadata)
-        storage.append(ready.entries)
-        if let hardState = ready.hardState { storage.setHardState(hardState) }
-        expect(ready)
-        for later in held { stage(later) }
-        memberships = [(metadata.index, metadata.membership)]
-        followMembership()
-        manager.markDirty(self)
-        onMembershipChanged?(metadata.membership)
-        onApplied?()
     }
 }
 

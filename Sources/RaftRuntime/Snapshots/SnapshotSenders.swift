@@ -235,9 +235,7 @@ extension PartitionReplica {
     /// Whether the core still waits for a follower to get a snapshot.
     fileprivate func wantsSnapshot(_ peer: ReplicaID, in term: Term) -> Bool {
         guard node.role == .leader, node.term == term, !isStopped, !hasFailed else { return false }
-        let state = node.status.peers.first { $0.id == peer }?.state
-        if case .snapshot = state { return true }
-        return false
+        return node.status.peers.first { $0.id == peer }?.isSentSnapshot ?? false
     }
 
     fileprivate func snapshotAdvances(_ peer: ReplicaID) { node.reportSnapshotProgress(peer) }

@@ -36,9 +36,20 @@ struct LogWindow<Slot> {
 
     func term(at index: LogIndex) throws(RaftLogReadError) -> Term {
         if index == base { return baseTerm }
+        try check(index)
+        return term(self[index])
+    }
+
+    /// Throws unless an entry is here.
+    func check(_ index: LogIndex) throws(RaftLogReadError) {
         guard index > base else { throw .compacted }
         guard index <= lastIndex else { throw .beyondLastIndex }
-        return term(self[index])
+    }
+
+    /// Throws unless all of a range is here.
+    func check(_ range: Range<LogIndex>) throws(RaftLogReadError) {
+        guard range.lowerBound > base else { throw .compacted }
+        guard range.upperBound <= lastIndex + 1 else { throw .beyondLastIndex }
     }
 
     mutating func append(_ slot: Slot) { slots.append(slot) }
@@ -76,4 +87,23 @@ struct LogWindow<Slot> {
         slots = []
         dropped = 0
     }
+}
+
+/// Entries from the start of a range, as many as fit the bytes but at least one.
+func page(
+    of range: Range<LogIndex>,
+    maxBytes: Int,
+    _ entry: (LogIndex) -> RaftEntry
+) -> [RaftEntry] {
+    var found: [RaftEntry] = []
+    var bytes = 0
+    var index = range.lowerBound
+    while index < range.upperBound {
+        let next = entry(index)
+        bytes += next.byteCount
+        if bytes > maxBytes && !found.isEmpty { break }
+        found.append(next)
+        index = index + 1
+    }
+    return found
 }

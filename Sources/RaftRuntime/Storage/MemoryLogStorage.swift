@@ -24,8 +24,7 @@ public final class MemoryLogStorage: RaftLogStorage {
     ) throws(RaftLogReadError)
         -> [RaftEntry]
     {
-        guard range.lowerBound > window.base else { throw .compacted }
-        guard range.upperBound <= lastIndex + 1 else { throw .beyondLastIndex }
+        try window.check(range)
         return page(of: range, maxBytes: maxBytes) { window[$0] }
     }
 
@@ -65,23 +64,4 @@ public final class MemoryLogStorage: RaftLogStorage {
         window.reset(base: snapshot.index, term: snapshot.term)
         hardState.commit = max(hardState.commit, snapshot.index)
     }
-}
-
-/// Entries from the start of a range, as many as fit the bytes but at least one.
-func page(
-    of range: Range<LogIndex>,
-    maxBytes: Int,
-    _ entry: (LogIndex) -> RaftEntry
-) -> [RaftEntry] {
-    var found: [RaftEntry] = []
-    var bytes = 0
-    var index = range.lowerBound
-    while index < range.upperBound {
-        let next = entry(index)
-        bytes += next.byteCount
-        if bytes > maxBytes && !found.isEmpty { break }
-        found.append(next)
-        index = index + 1
-    }
-    return found
 }

@@ -70,8 +70,7 @@ package final class WALRaftStorage: RaftLogStorage, @unchecked Sendable {
     ) throws(RaftLogReadError)
         -> [RaftEntry]
     {
-        guard range.lowerBound > window.base else { throw .compacted }
-        guard range.upperBound <= lastIndex + 1 else { throw .beyondLastIndex }
+        try window.check(range)
         guard !range.isEmpty else { return [] }
         var loadedEnd = range.lowerBound
         while loadedEnd < range.upperBound && window[loadedEnd].isLoaded {
@@ -91,8 +90,7 @@ package final class WALRaftStorage: RaftLogStorage, @unchecked Sendable {
     }
 
     package func kind(at index: LogIndex) throws(RaftLogReadError) -> RaftEntry.Kind {
-        guard index > window.base else { throw .compacted }
-        guard index <= lastIndex else { throw .beyondLastIndex }
+        try window.check(index)
         return window[index].kind
     }
 

@@ -39,7 +39,7 @@ final class NodeCallHandler: RaftServiceHandler {
         if route.topic == metadata.topic {
             return route.partition == metadata.partition ? 0 : nil
         }
-        guard let topic = node.image.topics[route.topic], route.partition >= 0,
+        guard let topic = node.image.topic(route.topic), route.partition >= 0,
             Int(route.partition) < topic.partitions.count
         else { return nil }
         return topic.partitions[Int(route.partition)].groupID

@@ -225,15 +225,7 @@ final class NodeCluster: @unchecked Sendable {
     ) throws -> (values: [ByteSlice], high: Int64) {
         var (values, high): ([ByteSlice], Int64) = ([], 0)
         repeat {
-            var part = FetchRequest.FetchPartition()
-            part.partition = partition
-            part.fetchOffset = Int64(values.count)
-            part.partitionMaxBytes = 1 << 20
-            var entry = FetchRequest.FetchTopic()
-            entry.topic = topic
-            entry.partitions = [part]
-            var request = FetchRequest()
-            request.topics = [entry]
+            let request = FetchRequest(topic, partition, from: Int64(values.count))
             let response = try ask(request, version: 11, of: machine)
             let answer = try #require(response.responses.first?.partitions.first)
             guard answer.errorCode == 0 else { return (values, -1) }
@@ -369,7 +361,7 @@ final class Machine: @unchecked Sendable {
 
     var image: MetadataImage { node?.admin.published.current ?? MetadataImage() }
 
-    func topic(_ name: String) -> MetadataImage.Topic? { image.topics[name] }
+    func topic(_ name: String) -> MetadataImage.Topic? { image.topic(name) }
 
     func partition(_ name: String, _ index: Int32 = 0) -> MetadataImage.Partition? {
         topic(name)?.partitions[checked: index]

@@ -69,18 +69,7 @@ final class NodeLoad: @unchecked Sendable {
             let client = try? await TestClient.open(cluster.machine(leader).address, on: loop)
         else { return false }
         defer { client.socket.close() }
-        var builder = RecordBatchBuilder(baseTimestamp: 1_700_000_000_000)
-        builder.append(key: nil, value: value)
-        var data = ProduceRequest.PartitionProduceData()
-        data.index = partition
-        data.records = ByteRope(builder.finish().bytes)
-        var entry = ProduceRequest.TopicProduceData()
-        entry.name = topic
-        entry.partitionData = [data]
-        var request = ProduceRequest()
-        request.acks = -1
-        request.timeoutMs = 30_000
-        request.topicData = [entry]
+        let request = ProduceRequest(value, to: topic, partition)
         guard let response = try? await client.call(request, version: 9),
             let answer = response.responses.first?.partitionResponses.first
         else { return false }

@@ -344,7 +344,6 @@ final class PartitionNode: @unchecked Sendable {
         Task(executorPreference: shard.loop) {
             box.value = await shard.append(
                 [item],
-                waits: true,
                 until: point,
                 timeoutMilliseconds: timeout
             )[0]

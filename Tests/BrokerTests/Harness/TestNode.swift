@@ -186,18 +186,7 @@ extension TestClient {
     /// One batch of one record; returns its offset once it is committed.
     func produce(_ value: ByteSlice, to topic: String, _ partition: Int32 = 0) async throws -> Int64
     {
-        var builder = RecordBatchBuilder(baseTimestamp: 1_700_000_000_000)
-        builder.append(key: nil, value: value)
-        var data = ProduceRequest.PartitionProduceData()
-        data.index = partition
-        data.records = ByteRope(builder.finish().bytes)
-        var entry = ProduceRequest.TopicProduceData()
-        entry.name = topic
-        entry.partitionData = [data]
-        var request = ProduceRequest()
-        request.acks = -1
-        request.timeoutMs = 30_000
-        request.topicData = [entry]
+        let request = ProduceRequest(value, to: topic, partition)
         let response = try await call(request, version: 9)
         let answer = try #require(response.responses.first?.partitionResponses.first)
         #expect(answer.errorCode == 0)
@@ -213,15 +202,7 @@ extension TestClient {
         var values: [ByteSlice] = []
         var patience = 1_000
         while true {
-            var part = FetchRequest.FetchPartition()
-            part.partition = partition
-            part.fetchOffset = Int64(values.count)
-            part.partitionMaxBytes = 1 << 20
-            var entry = FetchRequest.FetchTopic()
-            entry.topic = topic
-            entry.partitions = [part]
-            var request = FetchRequest()
-            request.topics = [entry]
+            let request = FetchRequest(topic, partition, from: Int64(values.count))
             let response = try await call(request, version: 11)
             let answer = try #require(response.responses.first?.partitions.first)
             // A partition that has just been started takes a moment to lead, as clients know.

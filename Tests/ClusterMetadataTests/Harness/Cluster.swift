@@ -106,7 +106,7 @@ struct Cluster {
     }
 
     func partition(_ name: String, _ index: Int = 0) -> MetadataImage.Partition? {
-        guard let topic = image.topics[name], index < topic.partitions.count else { return nil }
+        guard let topic = image.topic(name), index < topic.partitions.count else { return nil }
         return topic.partitions[index]
     }
 

@@ -18,8 +18,8 @@ struct Workload {
     }
 
     private mutating func topic(of image: MetadataImage) -> MetadataImage.Topic? {
-        let names = image.topics.keys.sorted()
-        return names.isEmpty ? nil : image.topics[names[draw(names.count)]]
+        let topics = image.sortedTopics
+        return topics.isEmpty ? nil : topics[draw(topics.count)]
     }
 
     private mutating func partition(of image: MetadataImage) -> MetadataImage.Partition? {

@@ -38,8 +38,17 @@ enum ClientStream {
                         "frame \(count) is not what was sent"
                     )
                     count += 1
-                    if let request = try? router.route(frame, from: client) {
-                        _ = await request.run()
+                    let answers = Answers()
+                    let response = PendingResponse(
+                        requestBytes: frame.count,
+                        arrived: 0,
+                        owner: answers
+                    )
+                    do {
+                        try router.begin(frame, from: client, response)
+                        require(answers.count == 1, "\(answers.count) answers to a request")
+                    } catch {
+                        require(answers.count == 0, "an answer to what was not begun")
                     }
                 }
                 require(expected.problem == nil, "\(expected.problem.debugDescription) passed")
@@ -54,6 +63,13 @@ enum ClientStream {
         }
         require(isDone, "a request waits")
     }
+}
+
+private final class Answers: ResponseOwner, @unchecked Sendable {
+    // Unchecked: there is one thread.
+    private(set) var count = 0
+
+    func ended(_ response: PendingResponse) { count += 1 }
 }
 
 /// The frames of a stream by the definition alone.

@@ -17,3 +17,5 @@ int clinux_eventfd(void);
 /* Bytes of freed memory at the end of each heap that malloc keeps, and of the least block that it
    maps by itself. 0 on failure. */
 int clinux_keep_freed_memory(size_t kept, size_t mapped);
+/* All threads allocate from the first heap, which grows by at least so many bytes. 0 on failure. */
+int clinux_share_one_heap(size_t step);
