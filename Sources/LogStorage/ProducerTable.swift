@@ -46,8 +46,10 @@ package struct ProducerTable: Sendable, Equatable {
     private static let maxProducers = 100_000
 
     package private(set) var producers: [Int64: Producer] = [:]
-    /// Of producers with larger IDs nothing was ever forgotten: one that is not known has nothing in
-    /// the log. IDs are given in ascending blocks, so that holds for every new producer.
+    /// Of producers with larger IDs nothing was ever forgotten.
+    ///
+    /// One that is not known has nothing in the log. IDs are given in ascending blocks, so that holds
+    /// for every new producer.
     package private(set) var forgottenThrough: Int64 = noneForgotten
     package static let noneForgotten: Int64 = -1
     private var staged: [Int64: Staged] = [:]
