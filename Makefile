@@ -7,7 +7,7 @@ FUZZ_TARGETS := requests batches groups log frames
 FUZZ_SECONDS := 30
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-unit simulate fuzz test-clients test-cluster test-cluster-long \
+.PHONY: help run build test test-unit test-simulation simulate fuzz test-clients test-cluster test-cluster-long \
 	test-embedding docs lint format clean
 
 help: ## what each target does
@@ -24,12 +24,19 @@ build: ## the release programs, under .build/release
 	swift build $(RELEASE_FLAGS) --product chronik-server
 	swift build $(RELEASE_FLAGS) --product chronik-bench
 
-test: lint test-unit fuzz test-clients test-cluster test-embedding ## everything that has to pass
+test: lint test-unit test-simulation fuzz test-clients test-cluster test-embedding ## everything that has to pass
 
 test-unit: ## the unit tests and the simulations
 	@scripts/setup
 	swift build $(SWIFT_FLAGS) --build-tests
 	timeout 25m swift test $(SWIFT_FLAGS) --skip-build
+
+test-simulation: ## ten clusters of known seeds and fifty of new ones, under faults
+	@scripts/setup
+	swift build $(SWIFT_FLAGS) --product chronik-sim
+	.build/debug/chronik-sim cluster --seeds 1-10 --seconds 3 --processes $$(nproc)
+	first=$$(date +%s) && .build/debug/chronik-sim cluster --seeds $$first-$$((first + 49)) \
+		--seconds 3 --processes $$(nproc)
 
 simulate: ## whole clusters under faults, one seed after the other, until something is found
 	@scripts/setup

@@ -73,6 +73,7 @@ extension MetadataImage {
         for (groupID, assignment) in affected {
             modifyAssignment(ofGroup: groupID) { partition in
                 partition.assign(assignment)
+                partition.lostDisk(of: broker)
                 partition.leadership.inSync.removeAll { $0 == broker }
             }
         }

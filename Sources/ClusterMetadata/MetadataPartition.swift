@@ -94,7 +94,7 @@ extension MetadataImage {
             didSet {
                 let asked = assignment
                 founders.removeAll {
-                    !asked.target.contains($0) || asked.adding.contains($0)
+                    !asked.replicas.contains($0) || asked.adding.contains($0)
                         || asked.renewing.contains($0) || asked.rejoining.contains($0)
                 }
             }
@@ -126,6 +126,9 @@ extension MetadataImage {
         }
 
         package var replicas: [Int32] { assignment.replicas }
+
+        /// What it had promised as a founder is gone.
+        mutating func lostDisk(of broker: Int32) { founders.removeAll { $0 == broker } }
 
         /// How a broker without files of this partition begins with it.
         package enum Beginning: Sendable, Equatable {

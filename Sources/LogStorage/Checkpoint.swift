@@ -9,7 +9,7 @@ import Platform
 ///
 /// Layout, integers most significant byte first:
 ///
-///     magic u32 "CHKP" | version u16 (2)
+///     magic u32 "CHKP" | version u16 (3)
 ///     generation u64 | membership: u32 count, bytes
 ///     raft index u64 | raft term i32 | log start offset i64 | log end offset i64
 ///     leader epochs: u32 count, each epoch i32, start offset i64
@@ -17,15 +17,17 @@ import Platform
 ///         created (i64 each), index entries, time index entries (u32 each)
 ///     producers: u32 count, each id i64, epoch i16, last active i64, u8 count of batches: base
 ///         sequence i32, last sequence i32, base offset i64
+///     forgotten producers: the largest ID i64, -1 where there is none
 ///     CRC-32C u32 of all before it
 ///
-/// Version 1 had neither generation nor membership. Segments of generation 0 lie beside the
+/// Version 1 had neither generation nor membership; version 2 did not say who was forgotten, which
+/// is read as anybody. Segments of generation 0 lie beside the
 /// checkpoint, those of another in a directory of their own: replacing the checkpoint replaces the
 /// whole log at once.
 struct Checkpoint: Sendable, Equatable {
     static let fileName = "checkpoint"
     private static let magic: UInt32 = 0x4348_4b50
-    private static let version: UInt16 = 2
+    private static let version: UInt16 = 3
     /// Far above what a hundred thousand producers take.
     static let maxBytes = 256 << 20
     private static let generationPrefix = "snapshot-"
@@ -42,6 +44,7 @@ struct Checkpoint: Sendable, Equatable {
     var epochs = LeaderEpochs()
     var segments: [Segment] = []
     var producers: [Int64: ProducerTable.Producer] = [:]
+    var forgottenThrough = ProducerTable.noneForgotten
 
     /// Where the segments of a generation are.
     static func segmentDirectory(_ directory: String, generation: UInt64) -> String {
@@ -106,6 +109,7 @@ struct Checkpoint: Sendable, Equatable {
                 out.write(batch.baseOffset.rawValue)
             }
         }
+        out.write(forgottenThrough)
         let body = out.finishContiguous()
         var whole = ByteWriter(capacity: body.count + 4)
         body.withUnsafeBytes { whole.write(contentsOf: $0) }
@@ -131,7 +135,7 @@ struct Checkpoint: Sendable, Equatable {
         var reader = ByteReader(body)
         let magic: UInt32 = try reader.read()
         let version: UInt16 = try reader.read()
-        guard magic == Self.magic, version == 1 || version == Self.version else {
+        guard magic == Self.magic, (1...Self.version).contains(version) else {
             throw .unsupportedVersion(Int16(truncatingIfNeeded: version))
         }
         if version > 1 {
@@ -156,6 +160,7 @@ struct Checkpoint: Sendable, Equatable {
         }
         let producerCount: UInt32 = try reader.read()
         for _ in 0..<producerCount { try readProducer(&reader) }
+        forgottenThrough = version > 2 ? try reader.read() : .max
         guard reader.remaining == 0 else { throw .trailingBytes(reader.remaining) }
     }
 

@@ -78,7 +78,10 @@ package final class PartitionLog: @unchecked Sendable {
         logEndOffset = checkpoint.logEndOffset
         flushedOffset = checkpoint.logEndOffset
         epochs = checkpoint.epochs
-        producers = ProducerTable(producers: checkpoint.producers)
+        producers = ProducerTable(
+            producers: checkpoint.producers,
+            forgottenThrough: checkpoint.forgottenThrough
+        )
         appliedRaftIndex = checkpoint.raftIndex
         appliedTerm = checkpoint.raftTerm
         flushedRaftIndex = checkpoint.raftIndex
@@ -285,6 +288,7 @@ package final class PartitionLog: @unchecked Sendable {
         checkpoint.epochs = epochs
         checkpoint.segments = segments
         checkpoint.producers = producers.producers
+        checkpoint.forgottenThrough = producers.forgottenThrough
         #if CHRONIK_PLANT
         if PlantedMistake.inForce == .producersForgotten { checkpoint.producers = [:] }
         #endif
@@ -395,7 +399,10 @@ package final class PartitionLog: @unchecked Sendable {
         flushedOffset = checkpoint.logEndOffset
         epochs = checkpoint.epochs
         epochs.truncate(before: logStartOffset)
-        producers = ProducerTable(producers: checkpoint.producers)
+        producers = ProducerTable(
+            producers: checkpoint.producers,
+            forgottenThrough: checkpoint.forgottenThrough
+        )
         appliedRaftIndex = checkpoint.raftIndex
         appliedTerm = checkpoint.raftTerm
         flushedRaftIndex = checkpoint.raftIndex

@@ -46,8 +46,14 @@ package struct ProducerTable: Sendable, Equatable {
     private static let maxProducers = 100_000
 
     package private(set) var producers: [Int64: Producer] = [:]
+    /// Of producers with larger IDs nothing was ever forgotten.
+    ///
+    /// One that is not known has nothing in the log. IDs are given in ascending blocks, so that holds
+    /// for every new producer.
+    package private(set) var forgottenThrough: Int64 = noneForgotten
+    package static let noneForgotten: Int64 = -1
     private var staged: [Int64: Staged] = [:]
-    /// The first batch of each producer of whom nothing else is known, where it was refused for a
+    /// The first batch of each producer that may have been forgotten, where it was refused for a
     /// while: what was sent behind it must not overtake it.
     private var refused: [Int64: (epoch: Int16, sequence: Int32)] = [:]
 
@@ -55,9 +61,13 @@ package struct ProducerTable: Sendable, Equatable {
 
     package static func == (a: ProducerTable, b: ProducerTable) -> Bool {
         a.producers == b.producers && a.staged == b.staged
+            && a.forgottenThrough == b.forgottenThrough
     }
 
-    init(producers: [Int64: Producer]) { self.producers = producers }
+    init(producers: [Int64: Producer], forgottenThrough: Int64) {
+        self.producers = producers
+        self.forgottenThrough = forgottenThrough
+    }
 
     /// Whether a batch is the producer's next, or one it sent before.
     package func check(_ batch: RecordBatch, now: Int64) -> Verdict {
@@ -68,6 +78,10 @@ package struct ProducerTable: Sendable, Equatable {
         let committed = producers[batch.producerID]
         let pending = staged[batch.producerID]
         guard let epoch = pending?.epoch ?? committed?.epoch else {
+            // Its first batch was sent and is not here: what was sent behind it must not be first.
+            if batch.producerID > forgottenThrough {
+                return batch.baseSequence == 0 ? .new : .rejected(.outOfOrderSequenceNumber)
+            }
             guard let first = refused[batch.producerID], first.epoch == batch.producerEpoch,
                 batch.baseSequence > first.sequence
             else { return .new }
@@ -96,7 +110,8 @@ package struct ProducerTable: Sendable, Equatable {
     /// A batch was refused that its producer will send again.
     package mutating func refuse(_ batch: RecordBatch) {
         let id = batch.producerID
-        guard batch.hasProducer, producers[id] == nil, staged[id] == nil else { return }
+        guard batch.hasProducer, id <= forgottenThrough, producers[id] == nil, staged[id] == nil
+        else { return }
         if let known = refused[id],
             (batch.producerEpoch, -batch.baseSequence) <= (known.epoch, -known.sequence)
         {
@@ -154,7 +169,15 @@ package struct ProducerTable: Sendable, Equatable {
 
     /// Forgets producers not heard of since `moment`, in milliseconds since 1970.
     package mutating func expire(before moment: Int64) {
-        producers = producers.filter { $0.value.lastActive >= moment || staged[$0.key] != nil }
+        for (id, producer) in producers
+        where producer.lastActive < moment && staged[id] == nil {
+            forget(id)
+        }
+    }
+
+    private mutating func forget(_ id: Int64) {
+        producers[id] = nil
+        forgottenThrough = max(forgottenThrough, id)
     }
 
     private mutating func dropLeastActive() {
@@ -162,7 +185,7 @@ package struct ProducerTable: Sendable, Equatable {
         let order = producers.sorted {
             ($0.value.lastActive, $0.key) < ($1.value.lastActive, $1.key)
         }
-        for (id, _) in order.prefix(Self.maxProducers / 10) { producers[id] = nil }
+        for (id, _) in order.prefix(Self.maxProducers / 10) { forget(id) }
     }
 
     private static func summary(_ batch: RecordBatch) -> Batch {

@@ -129,6 +129,21 @@ import Testing
         }
     }
 
+    @Test func `who is left knows after a crash that the others have left`() throws {
+        let cluster = try NodeCluster(seed: 26)
+        try cluster.createTopic("orders", on: [[1, 2]])
+        let witness = cluster.machine(3)
+        let leader = { witness.partition("orders")?.leadership.leader ?? -1 }
+        try cluster.eventually("it is led", seconds: 5) { leader() == 1 }
+        #expect(try cluster.reassign("orders", to: [1]) == ErrorCode.none)
+        try cluster.waitPlaced("orders", on: [1])
+        cluster.machine(1).kill()
+        cluster.machine(1).start()
+        let load = NodeLoad(cluster, "orders")
+        try load.waitAcknowledged(1)
+        try load.finish()
+    }
+
     @Test(arguments: [10, 11, 12, 13] as [UInt64])
     func `a move survives the end of its leader and of who joins`(seed: UInt64) throws {
         let cluster = try NodeCluster(seed: seed)

@@ -135,6 +135,18 @@ import Testing
         #expect(cluster.partition("t")?.beginning(on: 3) == .joiner)
     }
 
+    @Test mutating func `one that is to leave and has not begun yet begins as the voter it is`() {
+        #expect(reassign([1, 2]) == ErrorCode.none)
+        #expect(cluster.partition("t")?.beginning(on: 3) == .founder(voters: [1, 2, 3]))
+        cluster.electPreferred()
+        cluster.silence(3)
+        cluster.run(.replaceBroker(id: 3, directoryID: Cluster.broker(3).directoryID))
+        cluster.run(
+            .registerBroker(Cluster.broker(3, disk: 1), clusterID: Cluster.clusterID)
+        )
+        #expect(cluster.partition("t")?.beginning(on: 3) == .joiner, "its disk is gone")
+    }
+
     @Test mutating func `a replica whose disk was replaced leaves before it comes back`() {
         cluster.electPreferred()
         cluster.silence(3)

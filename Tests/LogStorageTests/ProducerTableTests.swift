@@ -1,5 +1,6 @@
 import Bytes
 import KafkaProtocol
+import Platform
 import Testing
 
 @testable import LogStorage
@@ -55,12 +56,60 @@ import Testing
         #expect(check(table, batch(0, producer: 8)) == .new, "of another producer")
     }
 
-    @Test func `a producer nobody knows may begin anywhere`() {
-        #expect(check(ProducerTable(), batch(42)) == .new)
+    @Test func `a producer nobody knows begins at 0`() {
+        var table = ProducerTable()
+        #expect(check(table, batch(42)) == .rejected(.outOfOrderSequenceNumber))
+        #expect(check(table, batch(42, epoch: 3)) == .rejected(.outOfOrderSequenceNumber))
+        #expect(check(table, batch(0, epoch: 3)) == .new)
+        table.commit(batch(0, epoch: 3))
+        #expect(check(table, batch(1, epoch: 3)) == .new)
+    }
+
+    @Test func `a first batch that is lost with its leader is not overtaken by what follows it`() {
+        var table = ProducerTable()
+        for n in Int32(0)..<3 { table.stage(batch(n, at: Int64(n)), now: 0) }
+        table.dropStaged()
+        #expect(check(table, batch(3)) == .rejected(.outOfOrderSequenceNumber))
+        #expect(check(table, batch(0)) == .new)
+    }
+
+    @Test func `one that may have been forgotten begins anywhere, a newer one does not`() throws {
+        let fixture = try LogFixture()
+        fixture.append(LogFixture.batch(timestamp: 1_000, producerID: 7, epoch: 0, sequence: 0))
+        fixture.append(LogFixture.batch(timestamp: 5_000, producerID: 9, epoch: 0, sequence: 0))
+        fixture.log.producers.expire(before: 3_000)
+        try fixture.flush()
+        for _ in 0..<2 {
+            let table = fixture.log.producers
+            #expect(check(table, batch(42, producer: 7)) == .new)
+            #expect(check(table, batch(42, producer: 3)) == .new)
+            #expect(check(table, batch(1, producer: 9)) == .new)
+            #expect(
+                check(table, batch(42, producer: 8)) == .rejected(.outOfOrderSequenceNumber)
+            )
+            try fixture.reopen()
+        }
+    }
+
+    @Test func `a checkpoint that does not say who was forgotten may have forgotten anybody`()
+        throws
+    {
+        let fixture = try LogFixture()
+        let whole = Checkpoint().encoded()
+        var bytes = whole.withUnsafeBytes { Array($0.dropLast(12)) }
+        bytes[5] = 2
+        let sum = bytes.withUnsafeBytes { CRC32C.checksum($0) }
+        for shift in [24, 16, 8, 0] as [UInt32] { bytes.append(UInt8(sum >> shift & 0xFF)) }
+        let old = try Checkpoint(
+            decoding: ByteSlice(bytes),
+            directory: fixture.directory,
+            fixture.files
+        )
+        #expect(old.forgottenThrough == .max)
     }
 
     @Test func `a first batch that was refused is not overtaken by what follows it`() {
-        var table = ProducerTable()
+        var table = ProducerTable(producers: [:], forgottenThrough: 7)
         table.refuse(batch(0))
         #expect(check(table, batch(1)) == .rejected(.outOfOrderSequenceNumber))
         table.refuse(batch(1))

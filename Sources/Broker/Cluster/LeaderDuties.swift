@@ -226,6 +226,8 @@ actor LeaderDuties {
                 try? replica.transferLeadership(to: ReplicaID(UInt64(first)))
             }
         case .report:
+            // What is reported, those who left may delete their part on.
+            guard replica.settleMembership() else { return }
             let now = loop.clock.monotonicNanoseconds
             if let last = reported[groupID], last.revision == assignment.revision,
                 now - last.at < Self.reportPatience

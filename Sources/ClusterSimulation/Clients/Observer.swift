@@ -14,17 +14,19 @@ final class Observer: @unchecked Sendable {
         let high: Int64
     }
 
+    private let pace: Int64
     private var seen: [TopicPartition: Mark] = [:]
     private var reigns: [TopicPartition: Int32] = [:]
 
     init(of node: SimulatedNode, in world: ClusterWorld) {
         self.node = node
         client = KafkaClient("observer\(node.id)", in: world)
+        pace = .milliseconds([400, 4_000, 4_000][client.generator.below(3)])
     }
 
     func run() async {
         while !client.world.isOver {
-            await client.pause(upTo: .seconds(4))
+            await client.pause(upTo: pace)
             guard node.isUp else { continue }
             await look()
         }

@@ -119,7 +119,12 @@ final class Operator: @unchecked Sendable {
         request.topics = [entry]
         request.timeoutMs = 8_000
         let answer = await client.ask(client.anyNode, request, version: 0)
-        if answer?.responses.first?.partitions.first?.errorCode == 0 { world.counts.moves += 1 }
+        let code = answer?.responses.first?.partitions.first?.errorCode
+        world.tell(
+            "\(topic.name)-\(partition.partitionIndex) is to move to"
+                + " \(partition.replicas?.description ?? "where it was"): \(Self.word(for: code))"
+        )
+        if code == 0 { world.counts.moves += 1 }
     }
 
     private func configureOne() async {
@@ -134,6 +139,11 @@ final class Operator: @unchecked Sendable {
         var request = IncrementalAlterConfigsRequest()
         request.resources = [resource]
         _ = await client.ask(client.anyNode, request, version: 0)
+    }
+
+    private static func word(for code: Int16?) -> String {
+        guard let code else { return "no answer" }
+        return "\(ErrorCode(rawValue: code) ?? .unknownServerError)"
     }
 
     /// Deletes some of what has been read.

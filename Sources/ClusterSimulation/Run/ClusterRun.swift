@@ -12,7 +12,9 @@ package final class ClusterRun {
     private var consumers: [AssignedConsumer] = []
     private var members: [GroupMember] = []
     private var groups: [(name: String, places: [TopicPartition])] = []
+    private var committers: [OffsetCommitter] = []
     private let operatorClient: Operator
+    private let configurer: Configurer
     private var generator: ClusterGenerator
     private var outcome = ClusterOutcome()
 
@@ -20,6 +22,7 @@ package final class ClusterRun {
         world = ClusterWorld(plan, tell: tell)
         troubles = Troubles(world)
         operatorClient = Operator(in: world)
+        configurer = Configurer(in: world)
         generator = world.simulation.makeGenerator()
     }
 
@@ -128,15 +131,19 @@ package final class ClusterRun {
                 )
             }
         }
+        committers = (0..<1 + generator.below(2)).map { OffsetCommitter($0, in: world) }
+        for committer in committers { groups.append((committer.group, [committer.place])) }
         for producer in producers { Task(executorPreference: loop) { await producer.run() } }
         for consumer in consumers { Task(executorPreference: loop) { await consumer.run() } }
         for member in members { Task(executorPreference: loop) { await member.run() } }
+        for committer in committers { Task(executorPreference: loop) { await committer.run() } }
         for node in world.nodes {
             let observer = Observer(of: node, in: world)
             Task(executorPreference: loop) { await observer.run() }
         }
-        let operatorClient = operatorClient
+        let (operatorClient, configurer) = (operatorClient, configurer)
         Task(executorPreference: loop) { await operatorClient.run() }
+        Task(executorPreference: loop) { await configurer.run() }
         troubles.begin()
     }
 
@@ -155,6 +162,7 @@ package final class ClusterRun {
                 seconds: 120,
                 {
                     producers.allSatisfy(\.hasEnded) && operatorClient.hasEnded
+                        && configurer.hasEnded
                 }
             )
         else {
@@ -181,9 +189,14 @@ package final class ClusterRun {
             return
         }
         world.areGroupsEnding = true
-        guard wait("members are done", seconds: 60, { members.allSatisfy(\.hasEnded) }) else {
-            return
-        }
+        guard
+            wait(
+                "members are done",
+                seconds: 60,
+                { members.allSatisfy(\.hasEnded) && committers.allSatisfy(\.hasEnded) }
+            )
+        else { return }
+        for loss in expected.compactMap(configurer.loss) { world.report(.wrongAnswer, loss) }
         _ = perform("everything is read", seconds: 120) { await finale.readEverything() }
         for node in world.nodes where node.isWiped && node.isUp {
             world.report(.wrongAnswer, "node \(node.id) was wiped, and taken in all the same")

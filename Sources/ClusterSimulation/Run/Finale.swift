@@ -1,5 +1,6 @@
 import Broker
 import Bytes
+import ClusterMetadata
 import KafkaHistory
 import KafkaMessages
 import KafkaProtocol
@@ -45,6 +46,10 @@ final class Finale: @unchecked Sendable {
         for node in world.nodes {
             let line = await node.node?.admin.describeReplica(of: odd) ?? "down"
             lines.append("\(odd) on node \(node.id): \(line)")
+            let partition = node.image.topic(odd.topic)?.partitions
+                .first { $0.index == odd.partition }
+            let known = partition.map { "founders \($0.founders), \($0.assignment)" }
+            lines.append("node \(node.id) knows of it: \(known ?? "nothing")")
         }
         return lines
     }
@@ -104,6 +109,7 @@ final class Finale: @unchecked Sendable {
             for node in partition.replicas {
                 let place = partition.place
                 guard let found = await ReplicaView.watermarks(client, node, place) else {
+                    odd = place
                     return "node \(node) does not show \(place)"
                 }
                 let end = ends[place] ?? found.high

@@ -7,7 +7,9 @@ extension PartitionReplica {
         let before = node.membership
         node.onApplied(index)
         guard node.membership != before else { return }
+        settledFrom = node.role == .leader ? node.lastIndex + 1 : .zero
         memberships.append((index, node.membership))
+        storage.committed(index)
         followMembership()
         onMembershipChanged?(node.membership)
     }
@@ -26,6 +28,17 @@ extension PartitionReplica {
     /// Who belonged to the group at an index from the log's base on.
     func membership(at index: LogIndex) -> Membership {
         (memberships.last { $0.index <= index } ?? memberships[0]).membership
+    }
+
+    /// Whether whoever is elected from now on knows of the last change of the membership; if not, an
+    /// entry is appended that will make it so.
+    ///
+    /// A majority has the change, but maybe not that it is committed: started anew, they would ask
+    /// those who have left for their votes. Who takes a later entry writes that down with it.
+    package func settleMembership() -> Bool {
+        if node.commit >= settledFrom { return true }
+        if node.lastIndex < settledFrom { _ = try? propose(.empty) }
+        return false
     }
 
     /// Changes who belongs to the group; returns once the change is applied here.

@@ -84,6 +84,8 @@ public final class PartitionReplica: @unchecked Sendable {
     /// Whether it is the only member: then nobody is sent anything, and no time passes.
     package internal(set) var isAlone = false
     var hasLearners = false
+    /// Where an entry lies that was sent when the last change of the membership was applied.
+    var settledFrom = LogIndex.zero
     /// The memberships from the log's base on, each from the entry that made it.
     var memberships: [(index: LogIndex, membership: Membership)] = []
 

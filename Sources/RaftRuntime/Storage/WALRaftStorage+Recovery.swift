@@ -46,6 +46,7 @@ extension WALRaftStorage {
             let record = try GroupStateRecord(decoding: payload, term: term)
             take(record, at: position)
             isRemoved = kind == .groupRemoved
+            recordedBase = record.base
             startOver(at: record.base)
             doubt = nil
         case .truncateSuffix: return
@@ -59,6 +60,7 @@ extension WALRaftStorage {
     }
 
     private func recover(base recorded: SnapshotMetadata) {
+        if recorded.index >= recordedBase.index { recordedBase = recorded }
         guard recorded.index >= window.base else { return }
         if recorded.index == window.base {
             base = recorded
@@ -81,19 +83,19 @@ extension WALRaftStorage {
     ) {
         let index = LogIndex(rawIndex)
         let term = Term(rawTerm)
-        guard index > window.base else { return }
+        guard index > min(window.base, recordedBase.index) else { return }
         if let doubt, doubt.entries {
             let follows = index == lastIndex + 1 && term == lastTerm
             guard follows || index <= doubt.committed + 1 else { return }
             self.doubt?.entries = false
         }
-        if index <= lastIndex { truncateSuffix(from: index) }
-        if index > lastIndex + 1 {
-            // The entries between went with a file that was freed: the state machine has them, or
-            // ``finishRecovery(applied:term:)`` will tell.
-            startOver(
-                at: SnapshotMetadata(index: index - 1, term: .zero, membership: base.membership)
-            )
+        if index > lastIndex + 1 || index <= window.base {
+            // The entries before it went with a file that was freed: the state machine has them, or
+            // ``finishRecovery(applied:term:)`` will tell. Or what was first so far, this one
+            // replaces, and those it follows were in that file.
+            startOver(before: index)
+        } else if index <= lastIndex {
+            truncateSuffix(from: index)
         }
         if kind == .configuration { changes.append(index) }
         window.append(
@@ -107,11 +109,23 @@ extension WALRaftStorage {
         )
     }
 
+    private func startOver(before index: LogIndex) {
+        let known = recordedBase.index < index ? recordedBase : base
+        startOver(
+            at: SnapshotMetadata(
+                index: index - 1,
+                term: known.index == index - 1 ? known.term : .zero,
+                membership: index <= window.base ? known.membership : base.membership
+            )
+        )
+    }
+
     // MARK: Damage
 
     /// Records of this group may have been lost here, none of a term above `highestTerm`.
     package func recoverDamage(highestTerm: Term) {
-        let committed = min(max(hardState.commit, window.base), lastIndex)
+        let known = min(window.base, recordedBase.index)
+        let committed = min(max(hardState.commit, known), lastIndex)
         let fence = max(highestTerm.fence, doubt?.fence ?? .zero)
         doubt = Doubt(fence: fence, committed: min(committed, doubt?.committed ?? committed))
     }

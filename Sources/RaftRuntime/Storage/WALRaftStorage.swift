@@ -32,9 +32,14 @@ package final class WALRaftStorage: RaftLogStorage, @unchecked Sendable {
     var changes: [LogIndex] = []
     /// What recovery could not make sure of; `nil` when nothing is missing.
     var doubt: Doubt?
+    /// The base that the last state record tells, or the snapshot; recovery guesses another where
+    /// entries are gone with their files.
+    var recordedBase: SnapshotMetadata
     private var pending: [WALRecord] = []
     /// How many of those may wait for the next: nothing depends on them.
     private var resting = 0
+    /// The file of what the first entry replaces, until that is durable.
+    private var replacedFile: UInt64?
     /// A file that is needed until a state record from this base on is durable.
     private var held: (file: UInt64, until: LogIndex)?
     /// The file that holds the group's latest state record.
@@ -48,6 +53,7 @@ package final class WALRaftStorage: RaftLogStorage, @unchecked Sendable {
         self.group = group
         hardState = HardState()
         base = SnapshotMetadata(index: .zero, term: .zero, membership: membership)
+        recordedBase = base
         window = LogWindow(base: .zero, baseTerm: .zero) { $0.term }
     }
 
@@ -142,6 +148,13 @@ package final class WALRaftStorage: RaftLogStorage, @unchecked Sendable {
         stageState()
     }
 
+    /// Writes down that the entry is committed, without waiting for what else is to be written.
+    func committed(_ index: LogIndex) {
+        guard index > hardState.commit else { return }
+        hardState.commit = index
+        stageState()
+    }
+
     /// Writes the group's state again, so that the file of the last such record can go.
     package func stageState() { stage(isRemoved ? .groupRemoved : .hardState) }
 
@@ -169,6 +182,9 @@ package final class WALRaftStorage: RaftLogStorage, @unchecked Sendable {
     /// The entries from `index` on are replaced by those written after them; the WAL needs no
     /// record of it, because on recovery a later entry at an index drops all from there on.
     package func truncateSuffix(from index: LogIndex) {
+        if index == firstIndex, !window.isEmpty, let file = window[index].position?.file {
+            replacedFile = min(file, replacedFile ?? .max)
+        }
         window.truncateSuffix(from: index)
         while let last = changes.last, last >= index { changes.removeLast() }
     }
@@ -189,6 +205,7 @@ package final class WALRaftStorage: RaftLogStorage, @unchecked Sendable {
         let count = changes.firstIndex { $0 > index } ?? changes.count
         for change in changes[..<count] { base.pass(entry(at: change)) }
         changes.removeFirst(count)
+        replacedFile = nil
         window.truncatePrefix(through: index)
         base.index = window.base
         base.term = window.baseTerm
@@ -211,6 +228,7 @@ package final class WALRaftStorage: RaftLogStorage, @unchecked Sendable {
     }
 
     func startOver(at snapshot: SnapshotMetadata) {
+        replacedFile = nil
         base = snapshot
         window.reset(base: snapshot.index, term: snapshot.term)
         changes = []
@@ -281,6 +299,7 @@ package final class WALRaftStorage: RaftLogStorage, @unchecked Sendable {
             let index = LogIndex(record.index)
             guard window.contains(index), window[index].term.rawValue == record.term else { return }
             window[index].position = position
+            if index == firstIndex { replacedFile = nil }
         }
     }
 
@@ -291,7 +310,7 @@ package final class WALRaftStorage: RaftLogStorage, @unchecked Sendable {
     package var oldestFile: UInt64 {
         // Nothing of it was ever written, nor is it on its way.
         if resting > 0 { return .max }
-        let needed = min(stateFile, held?.file ?? .max)
+        let needed = min(stateFile, held?.file ?? .max, replacedFile ?? .max)
         guard !window.isEmpty, let position = window[window.firstIndex].position else {
             return needed
         }
