@@ -138,6 +138,22 @@ import Testing
         #expect(recovered.base.membership.learners == [ReplicaID(4)])
     }
 
+    @Test func `a change of membership is not forgotten where entries after its record are freed`()
+        throws
+    {
+        append(1...1, term: 1)
+        change(2, term: 1, adds: 4)
+        append(3...9, term: 1)
+        storage.truncatePrefix(through: LogIndex(6))
+        written.take(from: storage)
+        // Nothing changed since what was just written down.
+        storage.truncatePrefix(through: LogIndex(7))
+        #expect(storage.oldestFile == 8)
+        written.items.removeFirst(7)
+        let recovered = try written.storage(applied: LogIndex(7), term: Term(1))
+        #expect(recovered.base.membership.learners == [ReplicaID(4)])
+    }
+
     @Test func `a snapshot replaces the log, and nothing that conflicts with it comes back`() throws
     {
         append(1...20, term: 3)

@@ -90,6 +90,7 @@ import Testing
     @Test(arguments: [
         50, 51, 63, 74, 190, 211, 781, 1_257, 2_003, 4_559, 9_345, 12_114, 19_093, 21_974, 27_853,
         1_012_706, 6_004_791, 10_224_716, 10_722_847, 10_840_077,
+        30_103_767,
     ])
     func `a seed that broke an invariant once does not again`(seed: UInt64) {
         #expect(violations(SimulationPlan(seed: seed)) == [])

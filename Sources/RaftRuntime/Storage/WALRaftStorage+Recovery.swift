@@ -61,7 +61,12 @@ extension WALRaftStorage {
 
     private func recover(base recorded: SnapshotMetadata) {
         if recorded.index >= recordedBase.index { recordedBase = recorded }
-        guard recorded.index >= window.base else { return }
+        guard recorded.index >= window.base else {
+            // The entries between went with files that were freed; a change of membership among
+            // them would have its own record, durable before its file could go.
+            base.membership = recorded.membership
+            return
+        }
         if recorded.index == window.base {
             base = recorded
             window.setBaseTerm(recorded.term)

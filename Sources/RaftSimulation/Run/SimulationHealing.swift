@@ -17,6 +17,7 @@ extension Simulation {
 
     func heal() {
         tell?("\(time) everything is mended")
+        // But a process that stands still: it goes on by itself, and its clock with it.
         isHealed = true
         outcome.wasHealed = isHealable { self.isSound($0) }
         for place in blocked.indices { blocked[place] = false }
@@ -24,7 +25,6 @@ extension Simulation {
         // What is late already does not hold up what is sent from now on.
         for link in lastArrival.indices { lastArrival[link] = min(lastArrival[link], time) }
         for replica in replicas {
-            replica.pausedUntil = min(replica.pausedUntil, time)
             replica.disk.failsNextSync = false
             replica.disk.unavailability = 0
             recoverDisk(replica)

@@ -124,7 +124,9 @@ extension Simulation {
 
     private func pause(_ replica: SimulatedReplica) {
         guard replica.isUp else { return }
-        replica.pausedUntil = time + random.pick([50, 500, 3_000])
+        // What it had to do waits for the end of the pause it is in, its ticks among it: a shorter
+        // one must not wake it before.
+        replica.pausedUntil = max(replica.pausedUntil, time + random.pick([50, 500, 3_000]))
         // Its clock stood still with it, and it knows that when it wakes.
         if usesLeases { with(replica) { $0.onClockStall() } }
     }
