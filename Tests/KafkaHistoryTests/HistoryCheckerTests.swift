@@ -212,6 +212,13 @@ import Testing
         #expect(story.rules() == [])
     }
 
+    @Test func `a topic that is created after the last listing is not missed`() {
+        var story = Story()
+        story.add(.topics([("t", 1)]))
+        story.add(.createTopic(.ok, topic: "u", partitions: 2))
+        #expect(HistoryChecker.check(story.events).isEmpty)
+    }
+
     @Test func `an acknowledgement before it is durable is found`() {
         var story = Story()
         story.add(.durable(process: "p1", id: 1, nodes: 1, replicas: 3))

@@ -65,17 +65,20 @@ enum ServerChecks {
         }
     }
 
+    /// Every topic created before the last listing is in it.
     static func checkTopics(
         _ events: [HistoryEvent],
         _ violate: (HistoryViolation.Rule, String) -> Void
     ) {
         var created: [String: Int] = [:]
+        var expected: [String: Int] = [:]
         var final: [String: Int]?
         for event in events {
             switch event.what {
             case .createTopic(.ok, let topic, let partitions): created[topic] = partitions
             case .deleteTopic(let topic): created[topic] = nil
             case .topics(let topics):
+                expected = created
                 final = Dictionary(
                     topics.map { ($0.name, $0.partitions) },
                     uniquingKeysWith: { _, last in last }
@@ -84,7 +87,7 @@ enum ServerChecks {
             }
         }
         guard let final else { return }
-        for (topic, partitions) in created.sorted(by: { $0.key < $1.key }) {
+        for (topic, partitions) in expected.sorted(by: { $0.key < $1.key }) {
             guard let found = final[topic] else {
                 violate(.topicLost, "\(topic) was created and is not there")
                 continue
