@@ -233,17 +233,10 @@ final class AppendPlan: @unchecked Sendable {
             }
             response.responses.append(answer)
         }
-        let leaders = LeaderHints.brokers(in: targets.lazy.compactMap(\.result.leader))
-        if !leaders.isEmpty {
-            response.nodeEndpoints = LeaderHints.endpoints(of: leaders, in: image()).map { broker in
-                var endpoint = ProduceResponse.NodeEndpoint()
-                endpoint.nodeId = broker.id
-                endpoint.host = broker.host
-                endpoint.port = Int32(broker.port)
-                endpoint.rack = broker.rack
-                return endpoint
-            }
-        }
+        response.nodeEndpoints = LeaderHints.endpoints(
+            of: targets.lazy.compactMap(\.result.leader),
+            in: image()
+        )
         return response
     }
 

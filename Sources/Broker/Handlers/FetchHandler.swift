@@ -34,17 +34,11 @@ struct FetchHandler: RequestHandler {
         )
         await reader.read()
         var response = await sessions.close(plan, reader.results)
-        let leaders = LeaderHints.brokers(in: reader.results.lazy.compactMap(\.outcome.leader))
-        if !leaders.isEmpty && context.apiVersion >= 16 {
-            let brokers = LeaderHints.endpoints(of: leaders, in: broker.image)
-            response.nodeEndpoints = brokers.map { broker in
-                var endpoint = FetchResponse.NodeEndpoint()
-                endpoint.nodeId = broker.id
-                endpoint.host = broker.host
-                endpoint.port = Int32(broker.port)
-                endpoint.rack = broker.rack
-                return endpoint
-            }
+        if context.apiVersion >= 16 {
+            response.nodeEndpoints = LeaderHints.endpoints(
+                of: reader.results.lazy.compactMap(\.outcome.leader),
+                in: broker.image
+            )
         }
         return response
     }
