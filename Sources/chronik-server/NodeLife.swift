@@ -76,9 +76,13 @@ actor NodeLife {
         end(0)
     }
 
-    /// Ends the process, the admin server's thread first: it must not outlive what it uses.
+    /// Ends the process at once.
+    ///
+    /// Threads of gRPC may be amid a handshake, which what libraries have registered with `exit`
+    /// would pull the ground from under. Nothing is left for it to do: logs are written unbuffered,
+    /// and what is durable is so already.
     private func end(_ code: Int32) -> Never {
         admin?.server.stop()
-        exit(code)
+        _exit(code)
     }
 }

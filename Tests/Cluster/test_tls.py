@@ -5,6 +5,7 @@ import shutil
 import socket
 import ssl
 import subprocess
+import threading
 
 import grpc
 import pytest
@@ -188,6 +189,35 @@ def test_who_cannot_prove_who_it_is_stays_out(secured, authority, transport, his
     authority.install(third)
     third.start(*options(third)).wait_ready()
     eventually(lambda: 3 in first.metadata().brokers, "the node is let in")
+
+
+def test_a_node_ends_cleanly_amid_handshakes(secured, authority, transport):
+    third = secured.nodes[2]
+    caller, greeting = authority.caller(SPOKEN[transport][0][0]), SPOKEN[transport][0][1]
+    over = threading.Event()
+
+    def call():
+        while not over.is_set():
+            try:
+                exchange(third, caller, greeting)
+            except OSError:
+                over.wait(0.001)
+
+    callers = [threading.Thread(target=call) for _ in range(2)]
+    for thread in callers:
+        thread.start()
+    try:
+        for _ in range(6):
+            # Once it is ready, and once before it is.
+            assert third.terminate() == 0
+            third.start(*options(third))
+            eventually(third.lives, "it lives")
+            assert third.terminate() == 0
+            third.start(*options(third)).wait_ready()
+    finally:
+        over.set()
+        for thread in callers:
+            thread.join()
 
 
 def test_changed_certificates_are_used_without_a_restart(secured, authority, transport, tmp_path,
