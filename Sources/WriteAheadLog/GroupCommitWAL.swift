@@ -38,8 +38,8 @@ package final class GroupCommitWAL: Sendable {
     private let visibleState = Atomic(State.writing.rawValue)
     private let inlineSync: Int64
     private let typicalSync = Atomic(Int64.max)
-    private let poisonHandler = Mutex(Handler<@Sendable () -> Void>())
-    private let pressureHandler = Mutex(Handler<PressureHandler>())
+    private let poisonHandler = Mutex(LockedHandler<@Sendable () -> Void>())
+    private let pressureHandler = Mutex(LockedHandler<PressureHandler>())
     private let closeCompletion = Mutex<(@Sendable (WALError?) -> Void)?>(nil)
 
     private init(
@@ -397,11 +397,4 @@ package final class GroupCommitWAL: Sendable {
         guard let completion else { return }
         inventory.close { completion(error) }
     }
-}
-
-/// A closure behind a lock.
-///
-/// Bare, it would be wrapped once more with every access.
-private struct Handler<Body: Sendable>: Sendable {
-    var call: Body?
 }

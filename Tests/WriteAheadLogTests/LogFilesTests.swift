@@ -58,6 +58,24 @@ import Testing
         #expect((harness.found.first ?? 0) > 0)
     }
 
+    @Test func `who waits for a file is called as directly after many files as at first`() throws {
+        let harness = LogHarness()
+        let log = try harness.open()
+        nonisolated(unsafe) var depths: [Int] = []
+        log.inventory.setAvailabilityHandler {
+            let here = 0
+            withUnsafePointer(to: here) { depths.append(Int(bitPattern: $0)) }
+        }
+        for _ in 0..<20 {
+            for _ in 0..<20 { harness.write(2) }
+            log.release(before: log.inventory.oldestSequence + 1)
+            harness.machine.settle()
+        }
+        // By kind: a file was made, a file was given back.
+        #expect(depths.count > 20)
+        #expect(Set(depths).count <= 2, "the stack grows: \(depths.map { depths[0] - $0 })")
+    }
+
     @Test func `the file being written is never released`() throws {
         let harness = LogHarness()
         let log = try harness.open()

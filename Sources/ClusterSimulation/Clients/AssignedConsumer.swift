@@ -23,7 +23,7 @@ final class AssignedConsumer: @unchecked Sendable {
         while !world.isDeleted(place.topic) {
             let wait = Int32([0, 500, 2_000][client.generator.below(3)])
             if case .nothing = await reader.poll(waitMilliseconds: wait) {
-                await client.pause(upTo: .milliseconds(300))
+                await client.rest(upTo: .milliseconds(300))
             }
             position = reader.position
             if let end = world.finalEnds[place], reader.position >= end {

@@ -27,7 +27,7 @@ final class Configurer: @unchecked Sendable {
 
     func run() async {
         while !world.areProducersEnding {
-            await client.pause(upTo: pace)
+            await client.rest(upTo: pace)
             let topic = world.topics[client.generator.below(world.topics.count)].name
             last += 1
             await set("\(last)", of: topic)

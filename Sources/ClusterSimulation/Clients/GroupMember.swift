@@ -24,6 +24,11 @@ final class GroupMember: @unchecked Sendable {
 
     private var world: ClusterWorld { client.world }
 
+    /// In long runs as long as in life, for the sake of few heartbeats.
+    private var sessionTimeout: Int64 {
+        .seconds(world.plan.seconds > Course.longestEpisode ? 10 : 3)
+    }
+
     init(_ name: String, group: String, reading places: [TopicPartition], in world: ClusterWorld) {
         self.name = name
         self.group = group
@@ -74,8 +79,8 @@ final class GroupMember: @unchecked Sendable {
     private func join(_ node: Int32) async -> Bool {
         var request = JoinGroupRequest()
         request.groupId = group
-        request.sessionTimeoutMs = 3_000
-        request.rebalanceTimeoutMs = 4_000
+        request.sessionTimeoutMs = Int32(sessionTimeout / 1_000_000)
+        request.rebalanceTimeoutMs = request.sessionTimeoutMs + 1_000
         request.memberId = memberID
         request.protocolType = "consumer"
         var way = JoinGroupRequest.JoinGroupRequestProtocol()
@@ -277,7 +282,7 @@ final class GroupMember: @unchecked Sendable {
         while step == .stay && !world.areGroupsEnding {
             round += 1
             for reader in readers { _ = await reader.poll(waitMilliseconds: 0) }
-            await client.pause(upTo: .milliseconds(400))
+            await client.rest(upTo: .milliseconds(400), calm: sessionTimeout / 2)
             step = await heartbeat(node)
             if step == .stay && client.generator.chance(1, in: 2) { step = await commit(node) }
             if client.generator.chance(1, in: 60) {
@@ -286,7 +291,7 @@ final class GroupMember: @unchecked Sendable {
             }
             if client.generator.chance(1, in: 60) {
                 // Long enough to be thought dead.
-                await client.pause(upTo: .seconds(8))
+                await client.pause(upTo: 8 * sessionTimeout / 3)
             }
         }
         if step == .findCoordinator { coordinator = nil }

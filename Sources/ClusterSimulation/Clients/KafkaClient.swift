@@ -32,6 +32,17 @@ final class KafkaClient: @unchecked Sendable {
         await loop.sleep(nanoseconds: Int64(generator.below(max(1, Int(nanoseconds)))))
     }
 
+    /// Pauses as long when there is trouble; longer while all is calm, but not into the trouble.
+    func rest(upTo nanoseconds: Int64, calm most: Int64? = nil) async {
+        guard let calm = world.course.calm(at: loop.clock.monotonicNanoseconds) else {
+            return await pause(upTo: nanoseconds)
+        }
+        let longest = max(nanoseconds, most ?? world.calmPace)
+        let drawn = Int64(generator.below(Int(longest)))
+        let late = Int64(generator.below(max(1, Int(nanoseconds))))
+        await loop.sleep(nanoseconds: min(drawn, calm + late))
+    }
+
     var anyNode: Int32 { addresses[generator.below(addresses.count)].id }
 
     // MARK: Asking

@@ -26,7 +26,7 @@ final class Observer: @unchecked Sendable {
 
     func run() async {
         while !client.world.isOver {
-            await client.pause(upTo: pace)
+            await client.rest(upTo: pace)
             guard node.isUp else { continue }
             await look()
         }

@@ -27,7 +27,7 @@ final class OffsetCommitter: @unchecked Sendable {
 
     func run() async {
         while !world.areGroupsEnding {
-            await client.pause(upTo: pace)
+            await client.rest(upTo: pace)
             guard let node = await findCoordinator() else { continue }
             let isAcknowledged = await commit(node)
             // What nobody has acknowledged is not missed, and the next commit would hide it.

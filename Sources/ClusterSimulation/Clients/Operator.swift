@@ -18,7 +18,7 @@ final class Operator: @unchecked Sendable {
 
     func run() async {
         while !world.areProducersEnding {
-            await client.pause(upTo: .seconds(4))
+            await client.rest(upTo: .seconds(4))
             switch client.generator.below(12) {
             case 0..<3:
                 lastNumber += 1

@@ -69,7 +69,7 @@ final class ProducerLane: @unchecked Sendable {
                 await findWay()
                 guard let way, !way.connection.isClosed, !mustSendAgain else { continue }
                 sendNew(way.node, way.connection)
-                await client.pause(upTo: producer.pace)
+                await client.rest(upTo: producer.pace)
             } else {
                 await waitUntil { self.inFlight < self.window }
             }

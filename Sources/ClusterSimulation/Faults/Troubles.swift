@@ -41,7 +41,9 @@ final class Troubles {
     }
 
     private func planNext() {
-        after(Int64(generator.below(Int(pace)))) { [self] in
+        let drawn = Int64(generator.below(Int(pace)))
+        guard let delay = world.course.delay(of: drawn, at: simulation.clock.now) else { return }
+        after(delay) { [self] in
             make(faults[generator.below(faults.count)])
             planNext()
         }

@@ -115,6 +115,7 @@ package final class ClusterRun {
 
     private func begin() {
         let world = world
+        world.beginCourse()
         producers = (1...2 + generator.below(3)).map { SimulatedProducer($0, in: world) }
         for (number, place) in world.places.enumerated() where generator.chance(2, in: 3) {
             consumers.append(AssignedConsumer(number, of: place, in: world))

@@ -43,6 +43,10 @@ final class ClusterWorld: @unchecked Sendable {
     private(set) var topics: [WorkTopic] = []
     private(set) var places: [TopicPartition] = []
     var generator: ClusterGenerator
+    /// From when its work begins.
+    private(set) var course: Course
+    /// What clients pause for at most while all is calm.
+    let calmPace: Int64
     private(set) var history: [HistoryEvent] = []
     private(set) var violations: [HistoryViolation] = []
     var counts = WorldCounts()
@@ -70,6 +74,8 @@ final class ClusterWorld: @unchecked Sendable {
         let shape = ClusterShape.draw(&generator)
         clients = SimulatedPlatform(simulation, host: "clients")
         probeGenerator = generator.fork()
+        calmPace = .seconds([5, 20, 60][generator.below(3)])
+        course = Course(seconds: 0, from: 0, &generator)
         self.generator = generator
         nodes = (1...plan.nodes).map {
             SimulatedNode(Int32($0), of: plan.nodes, simulation, shape)
@@ -79,6 +85,15 @@ final class ClusterWorld: @unchecked Sendable {
             node.disk.lies.aboutSync = plan.plant == .lyingSync
         }
         drawTopics()
+    }
+
+    /// Work begins now.
+    func beginCourse() {
+        course = Course(
+            seconds: plan.seconds,
+            from: simulation.clock.monotonicNanoseconds,
+            &generator
+        )
     }
 
     private func drawTopics() {

@@ -36,7 +36,7 @@ final class FileInventory: Sendable {
     /// written, which cannot be given back.
     private let excess = Atomic<Int>(0)
     /// Called on the preparer when a file has become available.
-    private let onAvailable = Mutex<@Sendable () -> Void>({})
+    private let onAvailable = Mutex(LockedHandler<@Sendable () -> Void>())
 
     init(
         _ configuration: WALConfiguration,
@@ -66,8 +66,10 @@ final class FileInventory: Sendable {
     }
 
     func setAvailabilityHandler(_ handler: @escaping @Sendable () -> Void) {
-        onAvailable.withLock { $0 = handler }
+        onAvailable.withLock { $0.call = handler }
     }
+
+    private func tellAvailable() { onAvailable.withLock { $0.call }?() }
 
     private func countLive(_ state: inout State) {
         let bytes = state.live.reduce(0) { $0 + $1.capacity }
@@ -136,7 +138,7 @@ final class FileInventory: Sendable {
                 state.nextSequence = sequence + 1
                 state.isPreparing = false
             }
-            onAvailable.withLock { $0 }()
+            tellAvailable()
         } catch {
             // The log grows the file it has, or tells that the disk is full, and asks again. Should
             // the rename have happened, the next attempt replaces what it left.
@@ -202,7 +204,7 @@ final class FileInventory: Sendable {
             state.isReleasing = false
             if hasFreed { state.retryAt = .min }
         }
-        if hasFreed { onAvailable.withLock { $0 }() }
+        if hasFreed { tellAvailable() }
     }
 
     // MARK: Space
