@@ -27,7 +27,7 @@ final class ProducerLane: @unchecked Sendable {
     }
 
     private let producer: SimulatedProducer
-    private let place: TopicPartition
+    let place: TopicPartition
     private let client: KafkaClient
     private let window: Int
     private var nextSequence: Int32 = 0

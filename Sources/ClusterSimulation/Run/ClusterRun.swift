@@ -167,9 +167,7 @@ package final class ClusterRun {
                 }
             )
         else {
-            for lane in producers.flatMap(\.lanes) where !lane.hasEnded {
-                world.tell(lane.description)
-            }
+            describe(producers.flatMap(\.lanes).filter { !$0.hasEnded })
             return
         }
         let finale = Finale(world, expected.map(\.id), groups)
@@ -201,6 +199,18 @@ package final class ClusterRun {
         _ = perform("everything is read", seconds: 120) { await finale.readEverything() }
         for node in world.nodes where node.isWiped && node.isUp {
             world.report(.wrongAnswer, "node \(node.id) was wiped, and taken in all the same")
+        }
+    }
+
+    /// Tells what has kept producers.
+    private func describe(_ lanes: [ProducerLane]) {
+        let world = world
+        let finale = Finale(world, expected.map(\.id), groups)
+        _ = perform("what they write to is described", seconds: 10) {
+            for lane in lanes {
+                world.tell(lane.description)
+                for line in await finale.describe(lane.place) { world.tell(line) }
+            }
         }
     }
 

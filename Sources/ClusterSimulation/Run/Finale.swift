@@ -40,8 +40,8 @@ final class Finale: @unchecked Sendable {
     }
 
     /// What each node knows of the partition that is not as it should be.
-    func describe() async -> [String] {
-        guard let odd else { return [] }
+    func describe(_ place: TopicPartition? = nil) async -> [String] {
+        guard let odd = place ?? odd else { return [] }
         var lines: [String] = []
         for node in world.nodes {
             let line = await node.node?.admin.describeReplica(of: odd) ?? "down"
