@@ -149,7 +149,8 @@ struct NodeBoot {
             leaders: environment.leaders,
             relief: relief,
             log: log,
-            recovered: recovered
+            recovered: recovered,
+            isCurrent: { [weak metadata] in await metadata?.isCurrent() ?? true }
         )
         try await join(metadata, follower, shards, advertised: advertised)
         await follower.pinUnstarted()

@@ -15,6 +15,8 @@ package final class SimulatedEventLoop: EventLoop, @unchecked Sendable {
     private let life: MachineLife
     private let strand: UInt64
     private var ready: [Work] = []
+    /// What runs of it, in one round; kept for its storage.
+    private var batch: [Work] = []
     private var timers = TimerQueue()
     private var hasTurn = false
     private var isInTurn = false
@@ -98,14 +100,14 @@ package final class SimulatedEventLoop: EventLoop, @unchecked Sendable {
                 if ready.isEmpty { return }
                 continue
             }
-            let running = ready
-            ready = []
-            for work in running where life.isOn {
+            swap(&ready, &batch)
+            for work in batch where life.isOn {
                 switch work {
                 case .job(let job): run(job)
                 case .closure(let body): body()
                 }
             }
+            batch.removeAll(keepingCapacity: true)
         }
         if life.isOn { endTurn() }
     }
@@ -126,10 +128,10 @@ package final class SimulatedEventLoop: EventLoop, @unchecked Sendable {
             )
             here.isInTurn = false
         }
-        let visited = simulation.running?.visited ?? []
+        let others = simulation.running?.others ?? []
         simulation.running = nil
-        for loop in visited.sorted(by: { $0.index < $1.index }) where loop !== self {
-            loop.endVisit()
+        if !others.isEmpty {
+            for loop in others.sorted(by: { $0.index < $1.index }) { loop.endVisit() }
         }
         isInTurn = true
     }
@@ -167,7 +169,9 @@ package final class SimulatedEventLoop: EventLoop, @unchecked Sendable {
 struct RunningJob {
     private let identity: UnsafeRawPointer
     var next: SimulatedEventLoop?
-    private(set) var visited: [SimulatedEventLoop] = []
+    private var first: SimulatedEventLoop?
+    /// The loops beside the first that it has been on.
+    private(set) var others: [SimulatedEventLoop] = []
 
     init(_ job: UnownedJob) { identity = unsafeBitCast(job, to: UnsafeRawPointer.self) }
 
@@ -175,13 +179,19 @@ struct RunningJob {
         identity == unsafeBitCast(job, to: UnsafeRawPointer.self)
     }
 
-    func hasVisited(_ loop: SimulatedEventLoop) -> Bool { visited.contains { $0 === loop } }
+    func hasVisited(_ loop: SimulatedEventLoop) -> Bool {
+        loop === first || others.contains { $0 === loop }
+    }
 
     /// Where it goes on, `first` to begin with; `nil` when it waits or has ended.
     mutating func goOn(from first: SimulatedEventLoop) -> SimulatedEventLoop? {
-        let loop = visited.isEmpty ? first : next
+        guard self.first != nil else {
+            self.first = first
+            return first
+        }
+        let loop = next
         next = nil
-        if let loop, !hasVisited(loop) { visited.append(loop) }
+        if let loop, !hasVisited(loop) { others.append(loop) }
         return loop
     }
 }

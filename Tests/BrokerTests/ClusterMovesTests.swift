@@ -144,6 +144,27 @@ import Testing
         try load.finish()
     }
 
+    @Test(arguments: [26, 27, 28] as [UInt64])
+    func `who came back keeps its records through a crash, whatever old metadata says`(
+        seed: UInt64
+    ) throws {
+        let cluster = try NodeCluster(seed: seed)
+        try cluster.createTopic("orders", on: [[3, 1]])
+        let load = NodeLoad(cluster, "orders")
+        try load.waitAcknowledged(10)
+        for target: [Int32] in [[1], [3]] {
+            #expect(try cluster.reassign("orders", to: target) == ErrorCode.none)
+            try cluster.waitPlaced("orders", on: target)
+            try load.waitAcknowledged(10)
+        }
+        cluster.machine(3).kill()
+        cluster.machine(3).start()
+        try cluster.machine(3).waitReady()
+        try load.waitAcknowledged(10)
+        try load.finish()
+        Self.check(load, try cluster.content(of: "orders", on: cluster.machine(3)))
+    }
+
     @Test(arguments: [10, 11, 12, 13] as [UInt64])
     func `a move survives the end of its leader and of who joins`(seed: UInt64) throws {
         let cluster = try NodeCluster(seed: seed)

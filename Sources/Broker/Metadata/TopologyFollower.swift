@@ -25,6 +25,11 @@ actor TopologyFollower {
     /// What the log has of partitions that wait for room on the disk.
     private var waitingForRoom: [UInt64: RecoveredGroup] = [:]
     private var queue: [Step] = []
+    /// Replicas that the metadata had here no more. It may tell of a time long gone, since when they
+    /// have come back and may be all that has their records: metadata that is as of now decides.
+    private var leaving: [UInt64: (id: TopicPartition, topicID: KafkaUUID)] = [:]
+    private var isJudging = false
+    private let isCurrent: @Sendable () async -> Bool
     /// What is taken over from the log and not started yet.
     private var starting: (groupID: UInt64, file: UInt64)?
     /// Until what was there at the start is started, what changes waits.
@@ -32,7 +37,9 @@ actor TopologyFollower {
 
     private enum Step {
         case start(TopicPartition, topicID: KafkaUUID, groupID: UInt64)
-        case remove(TopicPartition, groupID: UInt64)
+        case remove(TopicPartition, topicID: KafkaUUID, groupID: UInt64)
+        /// What left this node, says metadata that is as of now.
+        case retire(groupID: UInt64)
         /// The group is deleted for good.
         case forget(groupID: UInt64)
         case configure(topic: String)
@@ -51,8 +58,10 @@ actor TopologyFollower {
         leaders: LeaderTable,
         relief: LogRelief,
         log: Logger,
-        recovered: RecoveredGroups
+        recovered: RecoveredGroups,
+        isCurrent: @escaping @Sendable () async -> Bool
     ) {
+        self.isCurrent = isCurrent
         self.loop = loop
         self.nodeID = nodeID
         self.shards = shards
@@ -69,7 +78,9 @@ actor TopologyFollower {
     /// Takes up what has changed; it is carried out in the background.
     func enqueue(_ delta: MetadataDelta) {
         for gone in delta.removed(from: nodeID) {
-            queue.append(.remove(gone.id, groupID: gone.partition.groupID))
+            queue.append(
+                .remove(gone.id, topicID: gone.topicID, groupID: gone.partition.groupID)
+            )
         }
         for topic in delta.deletedTopics {
             queue += topic.partitions.map { .forget(groupID: $0.groupID) }
@@ -180,21 +191,70 @@ actor TopologyFollower {
         switch step {
         case .start(let id, let topicID, let groupID):
             await start(id, topicID: topicID, groupID: groupID)
-        case .remove(let id, let groupID):
-            let isDeleted = published.current.partition(ofGroup: groupID) == nil
-            if isDeleted || waitingForRoom[groupID] != nil {
-                await shard(of: groupID).remove(id)
+        case .remove(let id, let topicID, let groupID):
+            leaving[groupID] = (id, topicID)
+            if published.current.partition(ofGroup: groupID) == nil {
+                await removeLeaving(groupID, isDeleted: true)
             } else {
-                await shard(of: groupID).retire(id)
+                judge()
             }
-            waitingForRoom[groupID] = nil
-            await relief.unpin(groupID)
-        case .forget(let groupID): await shard(of: groupID).dropTombstone(of: groupID)
+        case .retire(let groupID): await retire(groupID)
+        case .forget(let groupID):
+            await removeLeaving(groupID, isDeleted: true)
+            await shard(of: groupID).dropTombstone(of: groupID)
         case .configure(let topic): await configure(published.current.topic(topic))
         case .configureAll:
             for topic in published.current.sortedTopics { await configure(topic) }
         case .sweep: await sweepLeft()
         }
+    }
+
+    /// Has those that are leaving retired once the metadata is as of now.
+    private func judge() {
+        guard !isJudging, !leaving.isEmpty else { return }
+        isJudging = true
+        let loop = loop
+        let isCurrent = isCurrent
+        Task.immediate(executorPreference: loop) { [weak self] in
+            while let groups = await self?.leaving.keys.sorted() {
+                if await isCurrent() {
+                    await self?.judged(groups)
+                    return
+                }
+                await loop.sleep(nanoseconds: .milliseconds(500))
+            }
+        }
+    }
+
+    private func judged(_ groups: [UInt64]) {
+        isJudging = false
+        queue += groups.map { .retire(groupID: $0) }
+        runInBackground()
+        // Of those that came meanwhile it was not asked.
+        if leaving.count > groups.count { judge() }
+    }
+
+    private func retire(_ groupID: UInt64) async {
+        guard let (id, topicID) = leaving[groupID] else { return }
+        guard let partition = published.current.partition(ofGroup: groupID) else {
+            return await removeLeaving(groupID, isDeleted: true)
+        }
+        let isHosted = partition.assignment.isHosted(on: nodeID)
+        let mustBeginAnew = await shard(of: groupID).mustBeginAnew(id)
+        if !isHosted || mustBeginAnew { await removeLeaving(groupID, isDeleted: false) }
+        leaving[groupID] = nil
+        if isHosted { await start(id, topicID: topicID, groupID: groupID) }
+    }
+
+    private func removeLeaving(_ groupID: UInt64, isDeleted: Bool) async {
+        guard let id = leaving.removeValue(forKey: groupID)?.id else { return }
+        if isDeleted || waitingForRoom[groupID] != nil {
+            await shard(of: groupID).remove(id)
+        } else {
+            await shard(of: groupID).retire(id)
+        }
+        waitingForRoom[groupID] = nil
+        await relief.unpin(groupID)
     }
 
     /// What the log has of a group that has a part here; `nil` if it never had any.
@@ -214,6 +274,9 @@ actor TopologyFollower {
             topic.partitions.indices.contains(Int(id.partition)),
             let beginning = topic.partitions[Int(id.partition)].beginning(on: nodeID)
         else { return }
+        // It never left, or is judged first.
+        let isRunning = await shard(of: groupID).partitions[id] != nil
+        guard leaving[groupID] == nil, !isRunning else { return }
         var remembered = waitingForRoom.removeValue(forKey: groupID)
         do {
             if remembered == nil {

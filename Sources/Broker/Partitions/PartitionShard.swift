@@ -280,6 +280,11 @@ actor PartitionShard {
         }
     }
 
+    /// Whether its replica can be of use only once it has begun anew.
+    func mustBeginAnew(_ id: TopicPartition) -> Bool {
+        partitions[id]?.replica.storage.abstention?.isForGood ?? false
+    }
+
     /// Keeps what the WAL has of a replica that left this node before, for as long as its group
     /// is not deleted; see ``WALRaftStorage/isRemoved``.
     func keepTombstone(_ storage: RecoveredGroup) { manager.keepRemoved(storage) }

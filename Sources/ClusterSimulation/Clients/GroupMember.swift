@@ -26,7 +26,7 @@ final class GroupMember: @unchecked Sendable {
 
     /// In long runs as long as in life, for the sake of few heartbeats.
     private var sessionTimeout: Int64 {
-        .seconds(world.plan.seconds > Course.longestEpisode ? 10 : 3)
+        .seconds(world.plan.isLong ? 10 : 3)
     }
 
     init(_ name: String, group: String, reading places: [TopicPartition], in world: ClusterWorld) {

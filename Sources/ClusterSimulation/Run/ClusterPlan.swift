@@ -29,6 +29,9 @@ package struct ClusterPlan: Sendable, Equatable {
         self.plant = plant
     }
 
+    /// Whether it is an hour of a cluster's life rather than one time of trouble.
+    var isLong: Bool { seconds > Course.longestEpisode }
+
     /// The one line that plays the run again.
     package var command: String {
         var words = ["chronik-sim cluster --seed \(seed)"]

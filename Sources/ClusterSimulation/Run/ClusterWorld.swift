@@ -71,7 +71,7 @@ final class ClusterWorld: @unchecked Sendable {
         simulation = Simulation(seed: plan.seed)
         var generator = simulation.makeGenerator()
         faults = plan.faults ?? ClusterFaults.draw(&generator)
-        let shape = ClusterShape.draw(&generator)
+        let shape = ClusterShape.draw(&generator, isLong: plan.isLong)
         clients = SimulatedPlatform(simulation, host: "clients")
         probeGenerator = generator.fork()
         calmPace = .seconds([5, 20, 60][generator.below(3)])

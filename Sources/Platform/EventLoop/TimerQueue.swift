@@ -18,14 +18,22 @@ public struct TimerQueue {
     public var nextDeadline: Int64? { heap.first?.deadline }
 
     public mutating func insert(_ timer: LoopTimer) {
-        heap.append(Slot(deadline: timer.deadline, order: nextOrder, timer: timer))
+        let slot = Slot(deadline: timer.deadline, order: nextOrder, timer: timer)
         nextOrder += 1
-        var child = heap.count - 1
-        while child > 0 {
-            let parent = (child - 1) / 2
-            guard heap[child] < heap[parent] else { return }
-            heap.swapAt(child, parent)
-            child = parent
+        heap.append(slot)
+        // A hole rises until the new one fits into it: each that is passed is moved once.
+        heap.withUnsafeMutableBufferPointer { heap in
+            guard let start = heap.baseAddress else { return }
+            var hole = heap.count - 1
+            guard hole > 0, slot < start[(hole - 1) / 2] else { return }
+            (start + hole).deinitialize(count: 1)
+            repeat {
+                let parent = (hole - 1) / 2
+                guard slot < start[parent] else { break }
+                (start + hole).moveInitialize(from: start + parent, count: 1)
+                hole = parent
+            } while hole > 0
+            (start + hole).initialize(to: slot)
         }
     }
 
@@ -33,23 +41,25 @@ public struct TimerQueue {
     public mutating func popDue(at now: Int64) -> LoopTimer? {
         guard let first = heap.first, first.deadline <= now else { return nil }
         let last = heap.removeLast()
-        if !heap.isEmpty {
-            heap[0] = last
-            siftDown()
-        }
+        if !heap.isEmpty { sift(last) }
         return first.timer
     }
 
-    private mutating func siftDown() {
-        var parent = 0
-        while true {
-            var least = parent
-            let child = 2 * parent + 1
-            if child < heap.count && heap[child] < heap[least] { least = child }
-            if child + 1 < heap.count && heap[child + 1] < heap[least] { least = child + 1 }
-            if least == parent { return }
-            heap.swapAt(parent, least)
-            parent = least
+    /// Puts a slot in the place of the first, and down to where it belongs.
+    private mutating func sift(_ slot: Slot) {
+        heap.withUnsafeMutableBufferPointer { heap in
+            guard let start = heap.baseAddress else { return }
+            start.deinitialize(count: 1)
+            var hole = 0
+            while true {
+                var least = 2 * hole + 1
+                guard least < heap.count else { break }
+                if least + 1 < heap.count, start[least + 1] < start[least] { least += 1 }
+                guard start[least] < slot else { break }
+                (start + hole).moveInitialize(from: start + least, count: 1)
+                hole = least
+            }
+            (start + hole).initialize(to: slot)
         }
     }
 }

@@ -13,6 +13,8 @@ final class FileImage {
     private(set) var bytes: [UInt8] = []
     /// What a power cut leaves in any case.
     private var durable: [UInt8] = []
+    /// What the last sync covered of it.
+    private var lastSynced = 0..<0
     /// What no sync has covered, in order.
     private var unsynced: [Change] = []
 
@@ -30,14 +32,21 @@ final class FileImage {
 
     /// All that was written is durable.
     func sync() {
+        guard !unsynced.isEmpty else { return }
+        lastSynced = 0..<0
         for change in unsynced {
             switch change {
             case .write(let offset, let bytes):
                 bytes.withUnsafeBytes { Self.put($0, at: offset, into: &durable) }
+                let end = offset + bytes.count
+                lastSynced =
+                    lastSynced.isEmpty
+                    ? offset..<end
+                    : min(offset, lastSynced.lowerBound)..<max(end, lastSynced.upperBound)
             case .resize(let size): Self.resize(&durable, to: size)
             }
         }
-        unsynced = []
+        unsynced.removeAll(keepingCapacity: true)
     }
 
     /// A sync that fails: what was written is marked clean, wherever it is.
@@ -90,11 +99,16 @@ final class FileImage {
     }
 
     /// Whether what a power cut leaves in any case has these bytes somewhere.
-    func durablyHolds(_ needle: [UInt8]) -> Bool {
-        guard let first = needle.first else { return true }
+    ///
+    /// - Parameter isRecent: Looks only at what was written not long ago.
+    func durablyHolds(_ needle: [UInt8], isRecent: Bool) -> Bool {
+        let from = isRecent ? max(0, lastSynced.lowerBound - Self.recentBytes) : 0
+        let to = isRecent ? min(lastSynced.upperBound, durable.count) : durable.count
+        guard from < to, let first = needle.first else { return needle.isEmpty }
         return durable.withUnsafeBytes { (hay: UnsafeRawBufferPointer) -> Bool in
-            guard var place = hay.baseAddress else { return false }
-            let end = place + hay.count
+            guard let start = hay.baseAddress else { return false }
+            var place = start + from
+            let end = start + to
             while let found = memchr(place, Int32(first), end - place) {
                 guard end - UnsafeRawPointer(found) >= needle.count else { return false }
                 if memcmp(found, needle, needle.count) == 0 { return true }
@@ -103,6 +117,8 @@ final class FileImage {
             return false
         }
     }
+
+    private static let recentBytes = 16 << 10
 
     private static func put(
         _ source: UnsafeRawBufferPointer,

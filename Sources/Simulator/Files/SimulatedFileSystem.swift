@@ -119,8 +119,12 @@ package final class SimulatedFileSystem: FileSystem, @unchecked Sendable {
 
     /// Whether a power cut now would leave a file with these bytes, whatever else it loses.
     package func durablyHolds(_ needle: [UInt8], inFilesEndingWith endings: [String]) -> Bool {
-        tree.hasDurableFile { name, image in
-            endings.contains(where: name.hasSuffix) && image.durablyHolds(needle)
+        // Most often it was written a moment ago.
+        [true, false].contains { isRecent in
+            tree.hasDurableFile { name, image in
+                endings.contains(where: name.hasSuffix)
+                    && image.durablyHolds(needle, isRecent: isRecent)
+            }
         }
     }
 
