@@ -128,7 +128,8 @@ package struct HistoryChecker {
         var seen: [String: Int64] = [:]
         var newest: [String: Int] = [:]
         for entry in replica.sortedRecords {
-            let at = "\(replica.name) at \(entry.offset)"
+            // Words are made for what is wrong only.
+            var at: String { "\(replica.name) at \(entry.offset)" }
             let key = entry.key ?? "null"
             guard let key = entry.key, let produce = ledger[key],
                 produce.topic == replica.place.topic,

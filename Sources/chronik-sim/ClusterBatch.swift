@@ -5,9 +5,7 @@ import Glibc
 struct ClusterBatch {
     private let settings: ClusterSettings
     private var runs = 0
-    private var milliseconds: Int64 = 0
-    private var spentMilliseconds: Int64 = 0
-    private var records = 0
+    private var figures = RunFigures()
     /// What was broken, and in which seeds.
     private var found: [(rule: String, seeds: [UInt64])] = []
     private var lastProgress = 0
@@ -45,10 +43,10 @@ struct ClusterBatch {
     private mutating func take(_ seed: UInt64, _ end: (text: String, isWell: Bool)) {
         runs += 1
         let tally = end.text.split(separator: "\n").compactMap { RunTally(line: $0) }.last
-        milliseconds += tally?.milliseconds ?? 0
-        spentMilliseconds += tally?.spentMilliseconds ?? 0
-        records += tally?.records ?? 0
-        if let tally { add(tally.marks) }
+        if let tally {
+            figures.add(tally.figures)
+            add(tally.marks)
+        }
         if settings.isTallied {
             Output.write("\(seed) \(tally?.trace ?? "-") \(tally?.rule ?? "stopped itself")\n")
         }
@@ -78,12 +76,7 @@ struct ClusterBatch {
         lastProgress = now
     }
 
-    private var progress: String {
-        let hours = Double(milliseconds) / 3_600_000
-        let rate = milliseconds / max(1, spentMilliseconds)
-        return "\(runs) runs, \(Double(Int(hours * 100)) / 100) hours, \(records) records,"
-            + " \(rate) simulated seconds a second of one core"
-    }
+    private var progress: String { "\(runs) runs: \(figures.text)" }
 
     private var text: String {
         var lines = [progress]

@@ -47,7 +47,8 @@ enum ClusterCommand {
         let rate = Int(Double(seconds) / max(0.001, spent))
         return """
             faults \(outcome.faults.text): \(troubles.joined(separator: ", "))
-            \(seconds) s, \(outcome.steps) events; \(outcome.produced) records sent, \
+            \(seconds) s, \(outcome.steps) events, \(outcome.episodes) times of trouble; \
+            \(outcome.answered) requests answered, \(outcome.produced) records sent, \
             \(outcome.acknowledged) batches acknowledged, \(outcome.polled) records read, \
             \(outcome.commits) offsets committed, \(outcome.topics) topics created, \
             \(outcome.leaders) leaders
@@ -58,12 +59,75 @@ enum ClusterCommand {
     }
 }
 
+/// What runs came to, in figures that add up.
+struct RunFigures {
+    static let count = 9
+    var milliseconds = 0
+    var spentMilliseconds = 0
+    var steps = 0
+    var records = 0
+    var acknowledged = 0
+    var answered = 0
+    var episodes = 0
+    var troubles = 0
+    var leaders = 0
+
+    init() {}
+
+    init(_ outcome: ClusterOutcome, _ spent: Double) {
+        milliseconds = Int(outcome.time / 1_000_000)
+        spentMilliseconds = Int(spent * 1_000)
+        steps = outcome.steps
+        records = outcome.produced
+        acknowledged = outcome.acknowledged
+        answered = outcome.answered
+        episodes = outcome.episodes
+        troubles = outcome.troubleCount
+        leaders = outcome.leaders
+    }
+
+    init?(_ numbers: [Int]) {
+        guard numbers.count == Self.count else { return nil }
+        add(numbers)
+    }
+
+    var numbers: [Int] {
+        [
+            milliseconds, spentMilliseconds, steps, records, acknowledged, answered, episodes,
+            troubles, leaders,
+        ]
+    }
+
+    mutating func add(_ other: RunFigures) { add(other.numbers) }
+
+    private mutating func add(_ numbers: [Int]) {
+        milliseconds += numbers[0]
+        spentMilliseconds += numbers[1]
+        steps += numbers[2]
+        records += numbers[3]
+        acknowledged += numbers[4]
+        answered += numbers[5]
+        episodes += numbers[6]
+        troubles += numbers[7]
+        leaders += numbers[8]
+    }
+
+    var hours: Double { Double(milliseconds) / 3_600_000 }
+
+    var text: String {
+        let rate = milliseconds / max(1, spentMilliseconds)
+        return """
+            \(Double(Int(hours * 100)) / 100) cluster-hours, \(rate) simulated seconds a second of \
+            one core; \(episodes) times of trouble with \(troubles) faults, \(leaders) leaders \
+            elected, \(answered) requests answered, \(acknowledged) batches acknowledged of \
+            \(records) records
+            """
+    }
+}
+
 /// What one run came to, in a line that another process reads.
 struct RunTally {
-    var milliseconds: Int64
-    var spentMilliseconds: Int64
-    var steps: Int
-    var records: Int
+    var figures: RunFigures
     var trace: String
     /// Rare paths that were taken, as `name=count` with commas between.
     var marks: String
@@ -71,31 +135,27 @@ struct RunTally {
     var rule: String
 
     init(_ outcome: ClusterOutcome, _ spent: Double) {
-        milliseconds = outcome.time / 1_000_000
-        spentMilliseconds = Int64(spent * 1_000)
-        steps = outcome.steps
-        records = outcome.produced
+        figures = RunFigures(outcome, spent)
         trace = outcome.trace
         marks = outcome.marks.map { "\($0.mark.rawValue)=\($0.count)" }.joined(separator: ",")
         rule = outcome.violations.first.map { String($0.prefix { $0 != ":" }) } ?? ""
     }
 
     var line: String {
-        "tally \(milliseconds) \(spentMilliseconds) \(steps) \(records) \(trace) \(marks) \(rule)"
+        let numbers = figures.numbers.map(String.init).joined(separator: " ")
+        return "tally \(numbers) \(trace) \(marks) \(rule)"
     }
 
     init?(line: Substring) {
-        let words = line.split(separator: " ", maxSplits: 7, omittingEmptySubsequences: false)
-        guard words.count == 8, words[0] == "tally", let milliseconds = Int64(words[1]),
-            let spent = Int64(words[2]), let steps = Int(words[3]), let records = Int(words[4])
+        let last = RunFigures.count + 3
+        let words = line.split(separator: " ", maxSplits: last, omittingEmptySubsequences: false)
+        guard words.count == last + 1, words[0] == "tally",
+            let figures = RunFigures(words[1...RunFigures.count].compactMap { Int($0) })
         else { return nil }
-        self.milliseconds = milliseconds
-        spentMilliseconds = spent
-        self.steps = steps
-        self.records = records
-        trace = String(words[5])
-        marks = String(words[6])
-        rule = String(words[7])
+        self.figures = figures
+        trace = String(words[last - 2])
+        marks = String(words[last - 1])
+        rule = String(words[last])
     }
 }
 

@@ -25,8 +25,10 @@ actor TopologyFollower {
     /// What the log has of partitions that wait for room on the disk.
     private var waitingForRoom: [UInt64: RecoveredGroup] = [:]
     private var queue: [Step] = []
-    /// Replicas that the metadata had here no more. It may tell of a time long gone, since when they
-    /// have come back and may be all that has their records: metadata that is as of now decides.
+    /// Replicas that the metadata had here no more.
+    ///
+    /// It may tell of a time long gone, since when they have come back and may be all that has their
+    /// records: metadata that is as of now decides.
     private var leaving: [UInt64: (id: TopicPartition, topicID: KafkaUUID)] = [:]
     private var isJudging = false
     private let isCurrent: @Sendable () async -> Bool

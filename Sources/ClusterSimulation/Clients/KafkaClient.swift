@@ -88,7 +88,9 @@ final class KafkaClient: @unchecked Sendable {
         within nanoseconds: Int64 = patience
     ) async -> Request.Response? {
         do {
-            return try await connection.call(request, version: version, within: nanoseconds)
+            let answer = try await connection.call(request, version: version, within: nanoseconds)
+            world.counts.answered += 1
+            return answer
         } catch is WireConnection.Disconnected {
             return nil
         } catch {
@@ -122,6 +124,7 @@ final class KafkaClient: @unchecked Sendable {
             for partition in topic.partitions {
                 let place = TopicPartition(topic: name, partition: partition.partitionIndex)
                 guard partition.leaderEpoch >= epochs[place] ?? -1 else { continue }
+                if partition.leaderId >= 0 { world.counts.heard(partition.leaderEpoch, of: place) }
                 epochs[place] = partition.leaderEpoch
                 leaders[place] = partition.leaderId >= 0 ? partition.leaderId : nil
             }

@@ -21,7 +21,8 @@ final class Observer: @unchecked Sendable {
     init(of node: SimulatedNode, in world: ClusterWorld) {
         self.node = node
         client = KafkaClient("observer\(node.id)", in: world)
-        pace = .milliseconds([400, 4_000, 4_000][client.generator.below(3)])
+        let paces: [Int64] = world.plan.isLong ? [2_000, 4_000, 4_000] : [400, 4_000, 4_000]
+        pace = .milliseconds(paces[client.generator.below(3)])
     }
 
     func run() async {

@@ -26,7 +26,8 @@ final class SimulatedProducer: @unchecked Sendable {
             ? .all
             : client.generator.chance(1, in: 5)
                 ? .none : client.generator.chance(1, in: 3) ? .leader : .all
-        pace = .milliseconds([20, 100, 400, 1_500][client.generator.below(4)])
+        let paces: [Int64] = world.plan.isLong ? [50, 200, 500, 1_500] : [20, 100, 400, 1_500]
+        pace = .milliseconds(paces[client.generator.below(4)])
         maxValueBytes = [16, 120, 240][client.generator.below(3)]
         let window = isIdempotent ? 1 + client.generator.below(5) : 1 + client.generator.below(2)
         let places = world.places

@@ -121,8 +121,9 @@ struct ClusterShape {
     var raft = RaftConfig()
     var defaults: [String: String] = [:]
 
-    /// What the seed makes of it, in a run of many episodes with slower beats: most of the time they
-    /// are all that happens.
+    /// What the seed makes of it.
+    ///
+    /// In a long run the nodes' beats are slower: most of the time they are all that happens.
     static func draw(_ generator: inout ClusterGenerator, isLong: Bool) -> ClusterShape {
         var shape = ClusterShape()
         shape.sectorBytes = generator.chance(1, in: 2) ? 512 : 4_096
@@ -132,7 +133,8 @@ struct ClusterShape {
         shape.raft.maxMessageBytes = generator.chance(1, in: 3) ? 4_096 : 1 << 20
         shape.raft.snapshotChunkBytes = generator.chance(1, in: 2) ? 8 << 10 : 1 << 20
         shape.raft.quiesceTicks = generator.chance(1, in: isLong ? 8 : 4) ? 0 : 10
-        if isLong { shape.raft.tickMilliseconds = [50, 100, 200, 200, 200, 400, 400, 400][generator.below(8)] }
+        let ticks = [50, 100, 200, 200, 200, 400, 400, 400]
+        if isLong { shape.raft.tickMilliseconds = ticks[generator.below(ticks.count)] }
         shape.raft.promotionLag = generator.chance(1, in: 2) ? 10 : 1_000
         return shape
     }

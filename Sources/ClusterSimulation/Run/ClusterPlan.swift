@@ -57,7 +57,11 @@ package struct ClusterOutcome: Sendable {
     package var commits = 0
     package var topics = 0
     package var leaders = 0
+    /// Requests of all kinds that were answered.
+    package var answered = 0
+    package var episodes = 0
     package var troubles: [(name: String, count: Int)] = []
+    package var troubleCount: Int { troubles.reduce(0) { $0 + $1.count } }
     package var secondsToHeal: Int64 = 0
     /// Rare paths, and how often they were taken.
     package var marks: [(mark: CoverageMark, count: Int)] = []

@@ -246,7 +246,9 @@ package final class ClusterRun {
         outcome.polled = world.counts.polled
         outcome.commits = world.counts.commits
         outcome.topics = world.counts.topics
-        outcome.leaders = world.counts.leaders
+        outcome.leaders = world.counts.reigns
+        outcome.answered = world.counts.answered
+        outcome.episodes = world.course.episodeCount
         outcome.troubles = troubles.counts.filter { $0.count > 0 }
         outcome.lastEvents = world.lastEvents
         outcome.marks = CoverageMark.tally

@@ -21,6 +21,19 @@ struct WorldCounts {
     var topics = 0
     var moves = 0
     var leaders = 0
+    /// Requests of all kinds that were answered.
+    var answered = 0
+    /// Leaders of partitions that clients heard of, each in its term.
+    private(set) var reigns = 0
+    private var epochs: [TopicPartition: Int32] = [:]
+
+    /// A client hears of a leader, whom others may know.
+    mutating func heard(_ epoch: Int32, of place: TopicPartition) {
+        guard epoch > epochs[place] ?? -1 else { return }
+        epochs[place] = epoch
+        reigns += 1
+    }
+
     private var errors: [Int16: Int] = [:]
 
     mutating func count(produce error: ErrorCode) { errors[error.rawValue, default: 0] += 1 }

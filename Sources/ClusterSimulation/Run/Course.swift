@@ -8,8 +8,8 @@ import Platform
 struct Course {
     /// Runs of at most so many seconds are trouble from their beginning to their end.
     static let longestEpisode: Int64 = 120
-    private static let episode = 4_000...16_000
-    private static let calm = 20_000...150_000
+    private static let episode = 3_000...10_000
+    private static let calm = 20_000...130_000
 
     /// Virtual time of the episodes, by rising time.
     private let episodes: [Range<Int64>]

@@ -98,9 +98,8 @@ final class FileImage {
         body(&durable)
     }
 
-    /// Whether what a power cut leaves in any case has these bytes somewhere.
-    ///
-    /// - Parameter isRecent: Looks only at what was written not long ago.
+    /// Whether what a power cut leaves in any case has these bytes somewhere; if only what
+    /// `isRecent` counts, in what was written not long ago.
     func durablyHolds(_ needle: [UInt8], isRecent: Bool) -> Bool {
         let from = isRecent ? max(0, lastSynced.lowerBound - Self.recentBytes) : 0
         let to = isRecent ? min(lastSynced.upperBound, durable.count) : durable.count
