@@ -45,7 +45,10 @@ package struct WireSettings: Sendable {
 package final class FramedWire: ClusterWire {
     private let frames: FramedTransport
 
-    package init(_ settings: WireSettings) {
+    /// - Parameters:
+    ///   - settings: Whose it is.
+    ///   - keepAlive: Nanoseconds in which something is sent at least once; `nil` for the usual.
+    package init(_ settings: WireSettings, keepAlive: Int64? = nil) {
         var configuration = FramedTransportConfiguration(
             identity: NodeIdentity(
                 cluster: settings.clusterID,
@@ -56,6 +59,10 @@ package final class FramedWire: ClusterWire {
             listenAddress: settings.listen
         )
         configuration.stage = settings.stage
+        if let keepAlive {
+            configuration.keepAliveNanoseconds = keepAlive
+            configuration.stallNanoseconds = 5 * keepAlive
+        }
         frames = FramedTransport(
             configuration,
             loops: settings.platform.loops,

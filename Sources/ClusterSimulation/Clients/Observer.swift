@@ -27,7 +27,7 @@ final class Observer: @unchecked Sendable {
 
     func run() async {
         while !client.world.isOver {
-            await client.rest(upTo: pace)
+            await client.rest(upTo: pace, calm: .seconds(60))
             guard node.isUp else { continue }
             await look()
         }

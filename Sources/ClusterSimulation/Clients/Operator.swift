@@ -19,7 +19,9 @@ final class Operator: @unchecked Sendable {
     func run() async {
         while !world.areProducersEnding {
             await client.rest(upTo: .seconds(4))
-            switch client.generator.below(12) {
+            // A long run must not end with hundreds of them.
+            let isCrowded = world.plan.isLong && passing.count >= 6
+            switch isCrowded ? 3 : client.generator.below(12) {
             case 0..<3:
                 lastNumber += 1
                 let count = Int32(1 + client.generator.below(3))

@@ -119,6 +119,8 @@ struct ClusterShape {
     var offsetsPartitions: Int32 = 2
     var memoryBytes = 32 << 20
     var raft = RaftConfig()
+    /// `nil` for the usual.
+    var keepAlive: Int64?
     var defaults: [String: String] = [:]
 
     /// What the seed makes of it.
@@ -134,7 +136,10 @@ struct ClusterShape {
         shape.raft.snapshotChunkBytes = generator.chance(1, in: 2) ? 8 << 10 : 1 << 20
         shape.raft.quiesceTicks = generator.chance(1, in: isLong ? 8 : 4) ? 0 : 10
         let ticks = [50, 100, 200, 200, 200, 400, 400, 400]
-        if isLong { shape.raft.tickMilliseconds = ticks[generator.below(ticks.count)] }
+        if isLong {
+            shape.raft.tickMilliseconds = ticks[generator.below(ticks.count)]
+            shape.keepAlive = generator.chance(1, in: 4) ? nil : .seconds(3)
+        }
         shape.raft.promotionLag = generator.chance(1, in: 2) ? 10 : 1_000
         return shape
     }
@@ -158,18 +163,15 @@ struct ClusterShape {
         groups.initialRebalanceDelay = 200
         groups.minSessionTimeout = 1_000
         let raftAddress = { (id: Int) in SocketAddress(host: "node\(id)", port: 5001) }
-        return Node.Settings(
-            broker: broker,
-            wal: wal,
-            groups: groups,
-            cluster: ClusterSettings(
-                clusterID: "simulated-cluster-0001",
-                nodes: (1...count).map { .init(id: Int32($0), raft: raftAddress($0)) },
-                raftListen: raftAddress(Int(id)),
-                raftAdvertised: raftAddress(Int(id)),
-                defaultReplicationFactor: Int16(min(3, count)),
-                raft: raft
-            )
+        var cluster = ClusterSettings(
+            clusterID: "simulated-cluster-0001",
+            nodes: (1...count).map { .init(id: Int32($0), raft: raftAddress($0)) },
+            raftListen: raftAddress(Int(id)),
+            raftAdvertised: raftAddress(Int(id)),
+            defaultReplicationFactor: Int16(min(3, count)),
+            raft: raft
         )
+        cluster.makeWire = { [keepAlive] in FramedWire($0, keepAlive: keepAlive) }
+        return Node.Settings(broker: broker, wal: wal, groups: groups, cluster: cluster)
     }
 }
