@@ -31,6 +31,38 @@ import Testing
         #expect(first.produced == second.produced)
     }
 
+    @Test func `a long run is the same twice, and has trouble more than once`() {
+        let plan = ClusterPlan(seed: 15, seconds: 240)
+        let (first, second) = (Self.play(plan), Self.play(plan))
+        #expect(first.trace == second.trace)
+        #expect(first.episodes > 1)
+        #expect(first.answered > 0)
+    }
+
+    @Test
+    func `a course has trouble several times in ten minutes, and time for it passes only then`() {
+        for seed in 1...50 {
+            var generator = SeededGenerator(seed: UInt64(seed))
+            let course = Course(seconds: 600, from: .seconds(7), &generator)
+            #expect(course.episodeCount >= 4)
+            #expect(course.calm(at: .seconds(7)) == nil)
+            #expect(course.calm(at: .seconds(607)) == nil)
+            var trouble: Int64 = 0
+            var time = Int64.seconds(7)
+            while time < .seconds(607) {
+                if let calm = course.calm(at: time) {
+                    time += calm
+                } else {
+                    #expect(course.delay(of: trouble, at: .seconds(7)) == time - .seconds(7))
+                    trouble += .milliseconds(1)
+                    time += .milliseconds(1)
+                }
+            }
+            #expect(course.delay(of: trouble + 1, at: .seconds(7)) == nil)
+            #expect(trouble < .seconds(120))
+        }
+    }
+
     @Test func `another seed is another run`() {
         let traces = [13, 14].map { Self.play(ClusterPlan(seed: $0, seconds: 2)).trace }
         #expect(traces[0] != traces[1])
