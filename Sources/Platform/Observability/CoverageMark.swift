@@ -18,6 +18,7 @@ package enum CoverageMark: String, CaseIterable, Sendable {
     case snapshotNotTaken = "snapshot-not-taken"
     case snapshotInstalled = "snapshot-installed"
     case snapshotNotWanted = "snapshot-not-wanted"
+    case snapshotWaitsForRoom = "snapshot-waits-for-room"
     case leadershipHandedOver = "leadership-handed-over"
     // Partitions' logs.
     case coldRead = "cold-read"

@@ -111,6 +111,8 @@ public final class PartitionReplica: @unchecked Sendable {
     private var stagedNumber: UInt64 = 0
     /// A snapshot the state machine is taking over, and what was wanted since.
     var installing: (ready: Ready, held: [Ready])?
+    /// When a snapshot that found no room on the disk is tried again.
+    var roomTimer: LoopTimer?
 
     private struct Write {
         let number: UInt64
@@ -279,6 +281,7 @@ public final class PartitionReplica: @unchecked Sendable {
         isStopped = true
         fail(waitingWith: .stopped)
         failReads(with: .stopped)
+        endWaitForRoom()
         receiving.abandon(in: manager)
         if wasLeading && !hasFailed { manager.resign(self) }
         manager.remove(self)
@@ -496,6 +499,7 @@ public final class PartitionReplica: @unchecked Sendable {
         stopLeading()
         fail(waitingWith: error)
         failReads(with: error)
+        endWaitForRoom()
         receiving.abandon(in: manager)
         onStorageFailed?(reason ?? error)
     }
