@@ -11,7 +11,7 @@ final class Configurer: @unchecked Sendable {
     private static let key = "retention.ms"
     private let client: KafkaClient
     private let pace: Int64
-    private var last: Int64 = .milliseconds(604_800)
+    private var last: Int64
     /// The value that was acknowledged last, by topic.
     private var acknowledged: [String: String] = [:]
     /// Values that were sent and not answered: each may be taken at any later time.
@@ -22,6 +22,7 @@ final class Configurer: @unchecked Sendable {
 
     init(in world: ClusterWorld) {
         client = KafkaClient("configurer", in: world)
+        last = world.retention
         pace = .milliseconds([200, 1_000, 4_000][client.generator.below(3)])
     }
 
@@ -45,7 +46,7 @@ final class Configurer: @unchecked Sendable {
         resource.configs = [config]
         var request = IncrementalAlterConfigsRequest()
         request.resources = [resource]
-        let answer = await client.ask(client.anyNode, request, version: 0, within: .seconds(3))
+        let answer = await client.ask(client.controller, request, version: 0, within: .seconds(3))
         if answer?.responses.first?.errorCode == 0 {
             acknowledged[topic] = value
         } else {

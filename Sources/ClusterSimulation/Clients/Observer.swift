@@ -21,7 +21,7 @@ final class Observer: @unchecked Sendable {
     init(of node: SimulatedNode, in world: ClusterWorld) {
         self.node = node
         client = KafkaClient("observer\(node.id)", in: world)
-        pace = .milliseconds([400, 4_000, 4_000][client.generator.below(3)])
+        pace = .milliseconds([50, 400, 4_000, 4_000][client.generator.below(4)])
     }
 
     func run() async {

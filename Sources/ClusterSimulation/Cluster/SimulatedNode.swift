@@ -41,6 +41,8 @@ final class SimulatedNode: @unchecked Sendable {
     var address: SocketAddress { settings.broker.listen }
     var isUp: Bool { state == .up }
     var isRunning: Bool { platform?.isOn == true }
+    /// It is this node's code that runs now.
+    var isInTurn: Bool { platform?.loops.contains(where: \.isCurrent) == true }
 
     func start() {
         precondition(!isRunning, "node \(id) is started twice")

@@ -14,6 +14,7 @@ final class Troubles {
     private(set) var counts: [(name: String, count: Int)]
     /// Nodes of which it was said that they do not start.
     private var complaints: Set<Int32> = []
+    private lazy var upsets = Upsets(world) { [unowned self] in self.tell($0) }
     /// Nodes whose log could not be written in this life.
     private var poisoned: [Int32: Int] = [:]
 
@@ -34,6 +35,9 @@ final class Troubles {
     func begin() {
         watchNodes()
         if !faults.isEmpty { planNext() }
+        guard faults.contains(.upsets) else { return }
+        let upsets = Handed(upsets)
+        CoverageMark.watch { upsets.value.met($0) }
     }
 
     private func after(_ nanoseconds: Int64, _ body: @escaping () -> Void) {
@@ -78,6 +82,12 @@ final class Troubles {
 
     private var someNode: SimulatedNode { world.nodes[generator.below(world.nodes.count)] }
 
+    /// The one that leads the metadata has most to lose.
+    private var someNodeOrLeader: SimulatedNode {
+        guard generator.chance(1, in: 3) else { return someNode }
+        return world.nodes.first { $0.id == world.controller } ?? someNode
+    }
+
     private func someLink() -> (from: String, to: String) {
         let from = generator.below(hosts.count)
         let to = (from + 1 + generator.below(hosts.count - 1)) % hosts.count
@@ -91,6 +101,7 @@ final class Troubles {
         switch fault {
         case .clogs, .resets, .partitions, .oneWay: troubleNetwork(fault)
         case .syncErrors, .fullDisks, .damage, .wipes: troubleDisk(fault)
+        case .upsets: upsets.begin()
         default: troubleProcess(fault)
         }
     }
@@ -107,14 +118,19 @@ final class Troubles {
             network.clog(from: link.from, to: link.to, by: delay)
             after(long) { [self] in network.clog(from: link.from, to: link.to, by: 0) }
         case .resets:
-            tell("connections of \(link.from) and \(link.to) break")
-            network.reset(link.from, link.to)
+            if generator.chance(1, in: 2) {
+                tell("connections of \(link.from) and \(link.to) break")
+                network.reset(link.from, link.to)
+            } else {
+                tell("a connection of \(link.from) and \(link.to) breaks")
+                network.resetOne(link.from, link.to) { generator.below($0) }
+            }
         case .oneWay:
             tell("nothing comes from \(link.from) to \(link.to)")
             network.cutOff(from: link.from, to: link.to)
             after(long) { [self] in heal(link.from, link.to) }
         default:
-            let alone = someNode.host
+            let alone = someNodeOrLeader.host
             let others = hosts.filter { $0 != alone }
             let cut = generator.chance(1, in: 2) ? others : others.filter { $0 != "clients" }
             tell("\(alone) is cut off from \(cut.joined(separator: ", "))")
@@ -133,7 +149,7 @@ final class Troubles {
     // MARK: Processes
 
     private func troubleProcess(_ fault: ClusterFaults) {
-        let node = someNode
+        let node = someNodeOrLeader
         switch fault {
         case .pauses:
             let long = draw(.milliseconds(50), .seconds(6))
@@ -248,6 +264,9 @@ final class Troubles {
     /// Everything works again from now on.
     func mend() {
         isOn = false
+        world.isMended = true
+        CoverageMark.watch(nil)
+        upsets.end()
         for a in hosts {
             for b in hosts where a != b {
                 network.heal(a, b)
@@ -260,4 +279,12 @@ final class Troubles {
         }
         world.tell("everything is mended")
     }
+}
+
+/// Carries what belongs to the simulation's one thread into closures that may run anywhere.
+private struct Handed<Value>: @unchecked Sendable {
+    // Unchecked: the simulation runs on one thread.
+    let value: Value
+
+    init(_ value: Value) { self.value = value }
 }

@@ -53,6 +53,13 @@ final class ClusterWorld: @unchecked Sendable {
 
     var areProducersEnding = false
     var areGroupsEnding = false
+    /// No more trouble is made.
+    var isMended = false
+    /// Who leads the metadata, as somebody said last.
+    var controller: Int32?
+    /// Where ``Configurer`` begins to count `retention.ms` up: for ever, or so little that a clock that
+    /// jumps takes records away.
+    let retention: Int64
     /// Nothing is looked at any more.
     var isOver = false
     /// Where partitions end, once nobody writes any more.
@@ -70,6 +77,7 @@ final class ClusterWorld: @unchecked Sendable {
         let shape = ClusterShape.draw(&generator)
         clients = SimulatedPlatform(simulation, host: "clients")
         probeGenerator = generator.fork()
+        retention = generator.chance(1, in: 3) ? 900_000 : 604_800_000
         self.generator = generator
         nodes = (1...plan.nodes).map {
             SimulatedNode(Int32($0), of: plan.nodes, simulation, shape)
@@ -149,7 +157,7 @@ final class ClusterWorld: @unchecked Sendable {
         _ place: TopicPartition
     ) {
         counts.acknowledged += 1
-        guard producer.acks == .all, probeGenerator.chance(1, in: 10), !faults.contains(.wipes),
+        guard producer.acks == .all, retention > 3_600_000, probeGenerator.chance(1, in: 10), !faults.contains(.wipes),
             !faults.contains(.damage),
             staysPut(place.topic), topics.contains(where: { $0.name == place.topic })
         else { return }

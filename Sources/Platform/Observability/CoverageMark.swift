@@ -12,6 +12,8 @@ package enum CoverageMark: String, CaseIterable, Sendable {
     case walPoisoned = "wal-poisoned"
     case walDamageReadOn = "wal-damage-read-on"
     // Replicas.
+    case voteGranted = "vote-granted"
+    case electionWon = "election-won"
     case logTruncated = "log-truncated"
     case abstentionEnded = "abstention-ended"
     case snapshotSent = "snapshot-sent"
@@ -44,17 +46,24 @@ package enum CoverageMark: String, CaseIterable, Sendable {
 
     private static let isCounting = Atomic(false)
     private static let counts = Mutex<[CoverageMark: Int]>([:])
+    private static let watcher = Mutex<(@Sendable (CoverageMark) -> Void)?>(nil)
 
     /// This path is taken.
     package func hit() {
         guard Self.isCounting.load(ordering: .relaxed) else { return }
         Self.counts.withLock { $0[self, default: 0] += 1 }
+        Self.watcher.withLock { $0 }?(self)
     }
 
     /// From now on this process counts, from zero.
     package static func startCounting() {
         counts.withLock { $0 = [:] }
         isCounting.store(true, ordering: .relaxed)
+    }
+
+    /// Who is told of every mark that is counted, on the thread that takes the path.
+    package static func watch(_ watch: (@Sendable (CoverageMark) -> Void)?) {
+        watcher.withLock { $0 = watch }
     }
 
     /// How often each was hit, in the order of their declaration.

@@ -345,6 +345,9 @@ public final class PartitionReplica: @unchecked Sendable {
             switch message.body {
             case .snapshot: manager.sending.offer(message, from: self)
             case .append(let append): sendAppend(message, isEmpty: append.entries.isEmpty)
+            case .voteResponse(granted: true, _):
+                CoverageMark.voteGranted.hit()
+                manager.post(message, of: group)
             default: manager.post(message, of: group)
             }
         }
@@ -440,7 +443,11 @@ public final class PartitionReplica: @unchecked Sendable {
     }
 
     private func follow(_ soft: SoftState) {
-        if soft.role != .leader { stopLeading() }
+        if soft.role != .leader {
+            stopLeading()
+        } else if !isAlone {
+            CoverageMark.electionWon.hit()
+        }
         if soft.leader != nil, election != .outside { manager.electionEnded(self) }
         if soft.leader != announcedLeader, soft.leader != nil {
             silentTicks = 0
