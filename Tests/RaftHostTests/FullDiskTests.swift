@@ -72,9 +72,10 @@ import Testing
         }
     }
 
-    private static func refusesImages(_ operation: SimulatedFileSystem.Operation, _ path: String)
-        -> FileError.Reason?
-    {
+    private static func refusesImages(
+        _ operation: SimulatedFileSystem.Operation,
+        _ path: String
+    ) -> FileError.Reason? {
         operation != .read && path.hasSuffix(".image.tmp") ? .noSpace : nil
     }
 

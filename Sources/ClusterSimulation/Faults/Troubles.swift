@@ -35,9 +35,17 @@ final class Troubles {
     func begin() {
         watchNodes()
         if !faults.isEmpty { planNext() }
-        guard faults.contains(.upsets) else { return }
-        let upsets = Handed(upsets)
-        CoverageMark.watch { upsets.value.met($0) }
+        let troubles = Handed(self)
+        CoverageMark.watch { troubles.value.met($0, $1, $2) }
+    }
+
+    /// A node has come by a mark.
+    private func met(_ mark: CoverageMark, _ a: UInt64, _ b: UInt64) {
+        guard mark == .electionWon || isOn, let node = world.nodes.first(where: \.isInTurn) else {
+            return
+        }
+        if mark == .electionWon { world.electionWon(by: node, group: a, term: b) }
+        if isOn { upsets.met(mark, at: node) }
     }
 
     private func after(_ nanoseconds: Int64, _ body: @escaping () -> Void) {
@@ -118,13 +126,20 @@ final class Troubles {
             network.clog(from: link.from, to: link.to, by: delay)
             after(long) { [self] in network.clog(from: link.from, to: link.to, by: 0) }
         case .resets:
-            if generator.chance(1, in: 2) {
+            guard generator.chance(1, in: 2) else {
                 tell("connections of \(link.from) and \(link.to) break")
-                network.reset(link.from, link.to)
-            } else {
-                tell("a connection of \(link.from) and \(link.to) breaks")
-                network.resetOne(link.from, link.to) { generator.below($0) }
+                return network.reset(link.from, link.to)
             }
+            tell("connections of \(link.from) and \(link.to) break one by one")
+            if generator.chance(1, in: 2) {
+                network.clog(
+                    from: link.from,
+                    to: link.to,
+                    by: draw(.milliseconds(1), .milliseconds(200))
+                )
+                after(.seconds(2)) { [self] in network.clog(from: link.from, to: link.to, by: 0) }
+            }
+            breakOne(of: link, left: 1 + generator.below(30))
         case .oneWay:
             tell("nothing comes from \(link.from) to \(link.to)")
             network.cutOff(from: link.from, to: link.to)
@@ -136,6 +151,14 @@ final class Troubles {
             tell("\(alone) is cut off from \(cut.joined(separator: ", "))")
             for other in cut { network.partition(alone, other) }
             after(long) { [self] in for other in cut { heal(alone, other) } }
+        }
+    }
+
+    private func breakOne(of link: (from: String, to: String), left: Int) {
+        network.resetOne(link.from, link.to) { generator.below($0) }
+        guard left > 1 else { return }
+        after(draw(.milliseconds(1), .milliseconds(150))) { [self] in
+            breakOne(of: link, left: left - 1)
         }
     }
 
@@ -265,7 +288,6 @@ final class Troubles {
     func mend() {
         isOn = false
         world.isMended = true
-        CoverageMark.watch(nil)
         upsets.end()
         for a in hosts {
             for b in hosts where a != b {

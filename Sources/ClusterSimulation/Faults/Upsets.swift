@@ -59,17 +59,18 @@ final class Upsets {
     }
 
     /// The node whose turn it is has come by a mark.
-    func met(_ mark: CoverageMark) {
+    func met(_ mark: CoverageMark, at node: SimulatedNode) {
         let now = simulation.clock.monotonicNanoseconds
-        guard left > 0, watched.contains(mark), now >= restsUntil, generator.chance(1, in: rarity),
-            let node = world.nodes.first(where: \.isInTurn)
+        guard left > 0, watched.contains(mark), now >= restsUntil, generator.chance(1, in: rarity)
         else { return }
         left -= 1
         let delay = Self.draw(&generator, [0, 200, 2_000, 50_000, 500_000])
         restsUntil = now + delay + Self.draw(&generator, [0, 20_000, 2_000_000])
         let life = node.incarnation
         simulation.after(delay) { [self] in
-            guard left >= 0, !world.isMended, node.incarnation == life, node.isRunning else { return }
+            guard left >= 0, !world.isMended, node.incarnation == life, node.isRunning else {
+                return
+            }
             strike(node, mark)
         }
     }

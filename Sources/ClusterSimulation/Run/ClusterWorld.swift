@@ -147,6 +147,20 @@ final class ClusterWorld: @unchecked Sendable {
         }
     }
 
+    /// Who has won an election, by group and term.
+    private var winners: [[UInt64]: (node: Int32, life: Int)] = [:]
+
+    func electionWon(by node: SimulatedNode, group: UInt64, term: UInt64) {
+        let now = (node.id, node.incarnation)
+        guard let before = winners.updateValue(now, forKey: [group, term]), before != now else {
+            return
+        }
+        report(
+            .twoLeaders,
+            "nodes \(before.node) and \(node.id) have both won term \(term) of group \(group)"
+        )
+    }
+
     // MARK: Durability
 
     /// Looks, now and then, whether the disks have what has just been acknowledged.
@@ -157,7 +171,8 @@ final class ClusterWorld: @unchecked Sendable {
         _ place: TopicPartition
     ) {
         counts.acknowledged += 1
-        guard producer.acks == .all, retention > 3_600_000, probeGenerator.chance(1, in: 10), !faults.contains(.wipes),
+        guard producer.acks == .all, retention > 3_600_000, probeGenerator.chance(1, in: 10),
+            !faults.contains(.wipes),
             !faults.contains(.damage),
             staysPut(place.topic), topics.contains(where: { $0.name == place.topic })
         else { return }

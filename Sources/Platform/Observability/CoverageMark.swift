@@ -46,13 +46,16 @@ package enum CoverageMark: String, CaseIterable, Sendable {
 
     private static let isCounting = Atomic(false)
     private static let counts = Mutex<[CoverageMark: Int]>([:])
-    private static let watcher = Mutex<(@Sendable (CoverageMark) -> Void)?>(nil)
+    private static let watcher = Mutex<Watch?>(nil)
+
+    /// Told of a mark, and of what it was hit for: with an election, its group and term.
+    package typealias Watch = @Sendable (_ mark: CoverageMark, _ a: UInt64, _ b: UInt64) -> Void
 
     /// This path is taken.
-    package func hit() {
+    package func hit(_ a: UInt64 = 0, _ b: UInt64 = 0) {
         guard Self.isCounting.load(ordering: .relaxed) else { return }
         Self.counts.withLock { $0[self, default: 0] += 1 }
-        Self.watcher.withLock { $0 }?(self)
+        Self.watcher.withLock { $0 }?(self, a, b)
     }
 
     /// From now on this process counts, from zero.
@@ -62,7 +65,7 @@ package enum CoverageMark: String, CaseIterable, Sendable {
     }
 
     /// Who is told of every mark that is counted, on the thread that takes the path.
-    package static func watch(_ watch: (@Sendable (CoverageMark) -> Void)?) {
+    package static func watch(_ watch: Watch?) {
         watcher.withLock { $0 = watch }
     }
 

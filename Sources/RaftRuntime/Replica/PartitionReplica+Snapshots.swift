@@ -23,8 +23,9 @@ extension PartitionReplica {
         take(sink, metadata)
     }
 
-    /// Has the content take the state's place. The core counts on that already: where the disk has
-    /// no room for it, it waits until there is.
+    /// Has the content take the state's place.
+    ///
+    /// The core counts on that already: where the disk has no room for it, it waits until there is.
     private func take(
         _ sink: any SnapshotSink,
         _ metadata: SnapshotMetadata,

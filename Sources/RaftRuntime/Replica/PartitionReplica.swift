@@ -446,7 +446,7 @@ public final class PartitionReplica: @unchecked Sendable {
         if soft.role != .leader {
             stopLeading()
         } else if !isAlone {
-            CoverageMark.electionWon.hit()
+            CoverageMark.electionWon.hit(group, node.term.rawValue)
         }
         if soft.leader != nil, election != .outside { manager.electionEnded(self) }
         if soft.leader != announcedLeader, soft.leader != nil {
