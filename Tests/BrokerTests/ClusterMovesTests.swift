@@ -278,6 +278,52 @@ import Testing
         try cluster.createTopic("later", on: [[3, 1, 2]])
     }
 
+    @Test func `a founder that lost all it wrote to damage does not begin anew`() throws {
+        let cluster = try NodeCluster(seed: 18)
+        try cluster.createTopic("before", on: [[1, 2, 3]])
+        let third = cluster.machine(3)
+        let begin = try third.endsOfLog()
+        try cluster.createTopic("orders", on: [[1, 2, 3]])
+        let load = NodeLoad(cluster, "orders")
+        try load.waitAcknowledged(5)
+        try load.finish()
+        try cluster.waitPlaced("orders", on: [1, 2, 3])
+        // What is committed it writes down along with something else.
+        try cluster.createTopic("between", on: [[1, 2, 3]])
+        _ = cluster.simulation.run(for: .seconds(5))
+        let end = try third.endsOfLog()
+        // What lies behind shows that this was durable once.
+        try cluster.createTopic("after", on: [[1, 2, 3]])
+        let terms = try cluster.terms(of: "orders")
+        third.kill()
+        third.damage = { disk in
+            for (path, end) in end {
+                disk.damage(path) { bytes in
+                    for at in stride(from: begin[path] ?? 4096, to: end, by: 512) {
+                        bytes[at] ^= 0x55
+                    }
+                }
+            }
+        }
+        third.start()
+        try third.waitReady()
+        // It may have voted in any term that the log has seen, so it takes part in none of them.
+        try cluster.eventually("the group is in a term above them") {
+            (try? cluster.terms(of: "orders"))?.allSatisfy { $0 > terms[0] } == true
+        }
+        let later = NodeLoad(cluster, "orders")
+        try later.waitAcknowledged(5)
+        try later.finish()
+        let content = try cluster.content(of: "orders", on: third)
+        Self.check(load, content)
+        Self.check(later, content)
+        // What is made now cannot have lost anything.
+        try cluster.createTopic("alone", on: [[3]])
+        let alone = NodeLoad(cluster, "alone")
+        try alone.waitAcknowledged(1)
+        try alone.finish()
+    }
+
     @Test func `a deleted topic is gone from every node, from one that was away too`() throws {
         let cluster = try NodeCluster(seed: 15)
         try cluster.createTopic("orders", on: [[1, 2, 3]])

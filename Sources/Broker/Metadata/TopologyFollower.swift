@@ -29,6 +29,9 @@ actor TopologyFollower {
     private var starting: (groupID: UInt64, file: UInt64)?
     /// Until what was there at the start is started, what changes waits.
     private var isRunning = true
+    /// Every group that can have promised something here before this start was met; what comes
+    /// now is new.
+    private var hasMetAll = false
 
     private enum Step {
         case start(TopicPartition, topicID: KafkaUUID, groupID: UInt64)
@@ -110,7 +113,9 @@ actor TopologyFollower {
 
     /// What the log has of the metadata's own group.
     func takeMetadata(voters: [Int32]) throws -> RecoveredGroup? {
-        try takeRecovered(MetadataService.groupID, voters)
+        // Without any of it the cluster is asked whether it knows this node.
+        guard recovered.groups.contains(MetadataService.groupID) else { return nil }
+        return try takeRecovered(MetadataService.groupID, voters)
     }
 
     /// Starts all that the metadata has on this node; returns once the replicas are started.
@@ -193,13 +198,18 @@ actor TopologyFollower {
         case .configure(let topic): await configure(published.current.topic(topic))
         case .configureAll:
             for topic in published.current.sortedTopics { await configure(topic) }
-        case .sweep: await sweepLeft()
+        case .sweep:
+            hasMetAll = true
+            await sweepLeft()
         }
     }
 
     /// What the log has of a group that has a part here; `nil` if it never had any.
+    ///
+    /// Of a damaged log that can only be said of groups that are younger than the damage.
     private func takeRecovered(_ group: UInt64, _ voters: [Int32]) throws -> RecoveredGroup? {
-        guard recovered.groups.contains(group) else { return nil }
+        let mayBeLost = !hasMetAll && !recovered.damage.isEmpty
+        guard mayBeLost || recovered.groups.contains(group) else { return nil }
         return try recovered.storage(
             of: group,
             membership: Membership(voters: voters.map { ReplicaID(UInt64($0)) }),

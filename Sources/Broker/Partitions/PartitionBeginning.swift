@@ -15,6 +15,7 @@ extension PartitionShard {
     /// | the WAL has | the directory has | it starts |
     /// |---|---|---|
     /// | nothing | nothing | as a founder or joiner |
+    /// | nothing, and damage | | alone in its group: not at all; else abstaining, above every lost term |
     /// | nothing | data | alone in its group: with the data; else abstaining, until it is added anew |
     /// | the founders' base | nothing | as the founder it was |
     /// | a tombstone | nothing, or what was to be removed | as a joiner with the vote it had |

@@ -17,6 +17,7 @@ import Raft
 /// | the leader is heard, but hears nobody | beats say what they answer: unanswered, it wakes and steps down |
 /// | a node came back | leaders of groups it belongs to wake, and bring it what it missed |
 /// | a follower was restarted | it is awake and has no leader: its pre-vote wakes the leader |
+/// | one was restarted that must not campaign | it asks every voter, and its leader wakes and speaks |
 /// | a stranger woke a follower, whose leader is silent and does not know | the follower asks the leader, which wakes and speaks |
 /// | a last heartbeat arrives from a node that is not heard any more | the follower stays awake |
 /// | frames to a peer were lost without its beats stopping | the transport says so: as if it had come back |
@@ -88,8 +89,19 @@ extension PartitionReplica {
             }
         }
         node.tick()
-        if let leader = node.leader, silentTicks % 3 == 0, manager.peers.isHeard(leader) {
-            manager.post(wakeUp(leader), of: group)
+        if silentTicks % 3 == 0 { askForLeader() }
+    }
+
+    /// Who knows no leader and cannot campaign would not be heard of by one that is quiescent.
+    private func askForLeader() {
+        let asked: [ReplicaID]
+        if let leader = node.leader {
+            asked = [leader]
+        } else {
+            asked = mayCampaign ? [] : node.membership.voters
+        }
+        for peer in asked where peer != id && manager.peers.isHeard(peer) {
+            manager.post(wakeUp(peer), of: group)
         }
     }
 

@@ -81,7 +81,7 @@ package final class RecoveredGroups: @unchecked Sendable {
     ///
     /// - Parameters:
     ///   - group: Its number.
-    ///   - membership: Who belongs to it, if the WAL does not know better.
+    ///   - membership: Who belongs to it, if the WAL does not know better; empty for a joiner.
     ///   - isNew: It was made just now, so that no replica of it can have promised anything.
     /// - Returns: Its storage; to be finished with
     ///   ``WALRaftStorage/finishRecovery(applied:term:membership:)``.
@@ -109,7 +109,8 @@ package final class RecoveredGroups: @unchecked Sendable {
     ) throws(RecoveryProblem) -> WALRaftStorage {
         let storage = WALRaftStorage(group: group, membership: membership)
         guard !isNew && (isLogNew || !damage.isEmpty) else { return storage }
-        guard storage.hasOtherVoters(than: replica) else {
+        // A joiner learns of the others from their leader.
+        guard membership.members.isEmpty || storage.hasOtherVoters(than: replica) else {
             throw damage.isEmpty ? .missing(group: group) : .damaged(group: group, damage)
         }
         if let last = damage.last { storage.recoverDamage(highestTerm: Term(last.highestTerm)) }

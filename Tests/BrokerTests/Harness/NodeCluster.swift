@@ -85,6 +85,22 @@ final class NodeCluster: @unchecked Sendable {
         }
     }
 
+    /// The term each node that is up has of a topic's first partition.
+    func terms(of topic: String) throws -> [Term] {
+        let id = TopicPartition(topic: topic, partition: 0)
+        return try up.flatMap { machine in
+            let shards = machine.node?.admin.shards ?? []
+            return try perform { _ in
+                var found: [Term] = []
+                for shard in shards {
+                    let terms = await shard.readEach { $0.replica.info.term }
+                    if let term = terms[id] { found.append(term) }
+                }
+                return found
+            }
+        }
+    }
+
     /// Runs a body on the clients' loop to its end.
     func perform<T>(
         seconds: Int64 = 60,
@@ -365,6 +381,19 @@ final class Machine: @unchecked Sendable {
 
     func partition(_ name: String, _ index: Int32 = 0) -> MetadataImage.Partition? {
         topic(name)?.partitions[checked: index]
+    }
+
+    /// By file of its write-ahead log, where the last block ends that something was written to.
+    func endsOfLog() throws -> [String: Int] {
+        let paths = try disk.list("/data/wal").filter { $0.hasSuffix(".wal") }.map {
+            "/data/wal/" + $0
+        }
+        return Dictionary(
+            uniqueKeysWithValues: paths.map { path in
+                let last = disk.contents(path).lastIndex { $0 != 0 } ?? 0
+                return (path, (last / 4096 + 1) * 4096)
+            }
+        )
     }
 
     func hasFiles(of topic: String, _ partition: Int32 = 0) -> Bool {
