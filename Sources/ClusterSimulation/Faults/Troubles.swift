@@ -175,7 +175,8 @@ final class Troubles {
         let node = someNodeOrLeader
         switch fault {
         case .pauses:
-            let long = draw(.milliseconds(50), .seconds(6))
+            // At times for longer than the others leave their connections open.
+            let long = draw(.milliseconds(50), .seconds(generator.chance(1, in: 3) ? 12 : 4))
             guard node.isRunning else { return }
             tell("node \(node.id) stands still for \(long / 1_000_000) ms")
             node.platform?.pause(for: long)
