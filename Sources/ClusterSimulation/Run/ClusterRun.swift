@@ -215,15 +215,20 @@ package final class ClusterRun {
         for node in expected where troubles.mustRestart(node) { node.kill() }
         for node in expected where node.state == .down { node.start() }
         // With everything mended, nothing is a reason not to start.
-        return wait("all nodes are up", seconds: 60) {
-            for node in expected where node.state == .down {
+        var attempts = 0
+        let isUp = wait("all nodes are up", seconds: 60) {
+            for node in expected where node.state == .down && attempts < Self.mostAttempts {
                 let problem = node.problem ?? "its process is gone"
                 world.report(.notConverged, "node \(node.id) does not start: \(problem)")
+                attempts += 1
                 node.start()
             }
-            return expected.allSatisfy { $0.isUp }
+            return attempts == Self.mostAttempts || expected.allSatisfy { $0.isUp }
         }
+        return isUp && attempts < Self.mostAttempts
     }
+
+    private static let mostAttempts = 20
 
     private func conclude() {
         outcome.faults = world.faults
