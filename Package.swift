@@ -157,7 +157,8 @@ let package = Package(
         tests(
             "RaftHostTests",
             [
-                "Bytes", "Raft", "RaftRuntime", "RaftTransport", "RaftTesting", "replicated-kv",
+                "Bytes", "Platform", "Raft", "RaftRuntime", "RaftTransport", "RaftTesting",
+                "Simulator", "replicated-kv",
             ]
         ),
         tests(

@@ -154,9 +154,6 @@ package struct DecisionPipeline: Sendable {
     }
 
     package func state(of ticket: Ticket) -> State {
-        #if CHRONIK_PLANT
-        if PlantedMistake.inForce == .decisionNotAwaited { return .committed }
-        #endif
         if ticket.term == term { return ticket.position <= appliedPosition ? .committed : .waiting }
         return .lost
     }

@@ -85,6 +85,9 @@ package struct GroupMembers: Sendable, Equatable {
         self.learners = learners
     }
 
+    /// Whether one of the brokers does not vote.
+    package func lack(_ brokers: [Int32]) -> Bool { !brokers.allSatisfy(voters.contains) }
+
     func contains(_ broker: Int32) -> Bool {
         voters.contains(broker) || outgoing.contains(broker) || learners.contains(broker)
     }

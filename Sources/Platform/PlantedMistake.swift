@@ -28,7 +28,7 @@ package enum PlantedMistake: Sendable {
     case offsetsNotAwaited
     /// Offsets are replayed only by the replica that leads.
     case followersDoNotReplay
-    /// Decisions on metadata are answered when they are made.
+    /// Decisions on metadata are answered when the node that makes them has written them.
     case decisionNotAwaited
 
     // Set once, before the first node is made.

@@ -14,7 +14,7 @@ final class TrialNode<Machine: StateMachine>: @unchecked Sendable {
 
     let id: ReplicaID
     private let simulation: Simulation
-    private let disk: SimulatedFileSystem
+    let disk: SimulatedFileSystem
     private let addresses: [ReplicaID: String]
     private let make: @Sendable () -> ObservedMachine<Machine>
     private var platform: SimulatedPlatform?

@@ -4,6 +4,8 @@ import KafkaMessages
 import KafkaProtocol
 import LogStorage
 import Platform
+import Raft
+import RaftRuntime
 import Simulator
 import Testing
 
@@ -163,6 +165,36 @@ import Testing
         try load.waitAcknowledged(10)
         try load.finish()
         Self.check(load, try cluster.content(of: "orders", on: cluster.machine(3)))
+    }
+
+    @Test func `a new leader adds whom its group lacks, though no move is known any more`() throws {
+        // A move is taken back after the group has carried it out and before that was reported; then
+        // its leader dies. For the metadata everything is as it was.
+        let cluster = try NodeCluster(seed: 27)
+        try cluster.createTopic("orders", on: [[1, 2, 3]])
+        try cluster.waitPlaced("orders", on: [1, 2, 3])
+        let leader = cluster.machine(1)
+        #expect(leader.partition("orders")?.leadership.leader == 1)
+        let shards = try #require(leader.node).admin.shards
+        try cluster.perform { _ in
+            for shard in shards {
+                _ = await shard.readEach { partition in
+                    guard partition.id.topic == "orders" else { return }
+                    _ = try? partition.replica.proposeChange(
+                        ConfigurationChange([.init(.removeReplica, ReplicaID(3))])
+                    )
+                }
+            }
+        }
+        try cluster.eventually("it has left", seconds: 10) {
+            leader.partition("orders")?.leadership.inSync.sorted() == [1, 2]
+        }
+        leader.kill()
+        leader.start()
+        let load = NodeLoad(cluster, "orders")
+        try load.waitAcknowledged(1)
+        try cluster.waitPlaced("orders", on: [1, 2, 3])
+        try load.finish()
     }
 
     @Test(arguments: [10, 11, 12, 13] as [UInt64])

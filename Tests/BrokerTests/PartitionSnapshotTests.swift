@@ -263,6 +263,57 @@ import Testing
         #expect(cluster.wire.snapshotBytes > 20_000)
     }
 
+    @Test(arguments: ["checkpoint.tmp", ".index", ".log"])
+    func `a snapshot for which the disk has no room waits until it has`(file: String) throws {
+        let cluster = try Self.makeCluster()
+        let leader = try cluster.leader()
+        let late = try #require(cluster.followers(of: leader).first)
+        late.cutPower()
+        try Self.fill(leader, 60)
+        try leader.flush()
+        try late.start()
+        late.disk.failure = { operation, path in
+            operation != .read && path.hasSuffix(file) ? .noSpace : nil
+        }
+        cluster.run(20_000)
+        #expect(late.logEnd == 0 && late.partition?.replica.hasFailed == false)
+        // What it is a voter for goes on without it, and with it once there is room.
+        try Self.fill(leader, 5, from: 60)
+        late.disk.failure = nil
+        try cluster.settle()
+        #expect(late.logEnd == 65)
+        try Self.expectEqual(late, leader)
+        late.cutPower()
+        try late.start()
+        try cluster.settle()
+        #expect(try late.content() == cluster.leader().content())
+    }
+
+    @Test(arguments: [true, false])
+    func `a replica that leaves while a snapshot waits for room leaves nothing`(
+        isRetired: Bool
+    ) throws {
+        let cluster = try Self.makeCluster()
+        let leader = try cluster.leader()
+        let late = try #require(cluster.followers(of: leader).first)
+        late.cutPower()
+        try Self.fill(leader, 60)
+        try leader.flush()
+        try late.start()
+        late.disk.failure = { operation, path in
+            operation != .read && path.hasSuffix("checkpoint.tmp") ? .noSpace : nil
+        }
+        let limits = try #require(late.snapshotLimits)
+        cluster.run(20_000)
+        #expect(limits.takeReceiving() && !limits.takeReceiving())
+        let id = cluster.partition
+        if isRetired { try late.retire() } else { try late.on { await $0.remove(id) } }
+        late.disk.failure = nil
+        cluster.run(5_000)
+        #expect(limits.takeReceiving())
+        #expect(!late.disk.exists("/data/topics/orders-0"))
+    }
+
     @Test func `retention does not take away what is being sent`() throws {
         // Slower than retention, which looks every second.
         let cluster = try PartitionCluster(

@@ -78,7 +78,12 @@ actor LeaderDuties {
             since: now,
             watch: InSyncWatch(mark: status.commit, inSync: Self.inSync(partition), at: now)
         )
-        if partition?.assignment.isMoving ?? false { moving.insert(groupID) }
+        // A move that was taken back after it was carried out is known to nobody but the group.
+        if let assignment = partition?.assignment,
+            assignment.isMoving || GroupMembers(status.membership).lack(assignment.target)
+        {
+            moving.insert(groupID)
+        }
         var findings = Findings()
         examine(groupID, status, &findings)
         // Those that have not answered yet will have in a moment.

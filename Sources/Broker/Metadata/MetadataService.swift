@@ -321,6 +321,9 @@ actor MetadataService: MetadataStore {
         _ body: (inout MetadataController) -> Decision<MetadataAnswer>,
         onCommitted: ((_ offset: Int64) -> Void)? = nil
     ) async -> MetadataAttempt {
+        #if CHRONIK_PLANT
+        let point = PlantedMistake.inForce == .decisionNotAwaited ? .written : point
+        #endif
         let pending: DecisionPipeline.Pending<MetadataAnswer>
         do throws(MetadataProblem) {
             if wal.isFull { throw .init(.kafkaStorageError, "the disk is full") }

@@ -4,24 +4,31 @@ import KafkaMessages
 import KafkaProtocol
 import Platform
 
-/// Changes one setting of the topics again and again, never to the same value twice; what was
+/// Changes settings of the topics again and again, never to the same value twice; what was
 /// acknowledged last must be there in the end.
 final class Configurer: @unchecked Sendable {
     // Unchecked: the simulation runs on one thread.
-    private static let key = "retention.ms"
+    /// But for the first they change nothing; each is one more that may be lost.
+    private static let keys = ["retention.ms", "flush.ms", "flush.messages"]
+    private struct Setting: Hashable {
+        let topic: String
+        let key: String
+    }
+
     private let client: KafkaClient
     private let pace: Int64
-    private var last: Int64 = .milliseconds(604_800)
-    /// The value that was acknowledged last, by topic.
-    private var acknowledged: [String: String] = [:]
+    private var last: Int64
+    /// The value that was acknowledged last.
+    private var acknowledged: [Setting: String] = [:]
     /// Values that were sent and not answered: each may be taken at any later time.
-    private var open: [String: Set<String>] = [:]
+    private var open: [Setting: Set<String>] = [:]
     private(set) var hasEnded = false
 
     private var world: ClusterWorld { client.world }
 
     init(in world: ClusterWorld) {
         client = KafkaClient("configurer", in: world)
+        last = world.retention
         pace = .milliseconds([200, 1_000, 4_000][client.generator.below(3)])
     }
 
@@ -30,40 +37,44 @@ final class Configurer: @unchecked Sendable {
             await client.rest(upTo: pace)
             let topic = world.topics[client.generator.below(world.topics.count)].name
             last += 1
-            await set("\(last)", of: topic)
+            let key = Self.keys[client.generator.below(Self.keys.count)]
+            await set("\(last)", of: Setting(topic: topic, key: key))
         }
         hasEnded = true
     }
 
-    private func set(_ value: String, of topic: String) async {
+    private func set(_ value: String, of setting: Setting) async {
         var config = IncrementalAlterConfigsRequest.AlterableConfig()
-        config.name = Self.key
+        config.name = setting.key
         config.value = value
         var resource = IncrementalAlterConfigsRequest.AlterConfigsResource()
         resource.resourceType = 2
-        resource.resourceName = topic
+        resource.resourceName = setting.topic
         resource.configs = [config]
         var request = IncrementalAlterConfigsRequest()
         request.resources = [resource]
-        let answer = await client.ask(client.anyNode, request, version: 0, within: .seconds(3))
+        let answer = await client.ask(client.controller, request, version: 0, within: .seconds(3))
         if answer?.responses.first?.errorCode == 0 {
-            acknowledged[topic] = value
+            acknowledged[setting] = value
         } else {
-            open[topic, default: []].insert(value)
+            open[setting, default: []].insert(value)
         }
     }
 
     /// What of it a node does not know; `nil` when nothing is lost.
     func loss(at node: SimulatedNode) -> String? {
         for topic in world.topics {
-            guard let known = node.image.topic(topic.name), let value = acknowledged[topic.name],
-                known.configs[Self.key] != value
-            else { continue }
-            let found = known.configs[Self.key] ?? "not set"
-            if open[topic.name]?.contains(found) == true { continue }
-            return
-                "\(Self.key) of \(topic.name) is \(found) on node \(node.id); it was answered that"
-                + " it is \(value)"
+            for key in Self.keys {
+                let setting = Setting(topic: topic.name, key: key)
+                guard let known = node.image.topic(topic.name), let value = acknowledged[setting],
+                    known.configs[key] != value
+                else { continue }
+                let found = known.configs[key] ?? "not set"
+                if open[setting]?.contains(found) == true { continue }
+                return
+                    "\(key) of \(topic.name) is \(found) on node \(node.id); it was answered that"
+                    + " it is \(value)"
+            }
         }
         return nil
     }

@@ -45,6 +45,12 @@ final class KafkaClient: @unchecked Sendable {
 
     var anyNode: Int32 { addresses[generator.below(addresses.count)].id }
 
+    /// Who leads the metadata, as far as is known, or any other: what admin clients ask.
+    var controller: Int32 {
+        if let known = world.controller, generator.chance(1, in: 2) { return known }
+        return anyNode
+    }
+
     // MARK: Asking
 
     /// A connection to a node, a new one if need be.
@@ -119,6 +125,7 @@ final class KafkaClient: @unchecked Sendable {
         }
         request.allowAutoTopicCreation = false
         guard let answer = await ask(node ?? anyNode, request, version: 9) else { return nil }
+        if answer.controllerId > 0 { world.controller = answer.controllerId }
         for topic in answer.topics {
             guard let name = topic.name else { continue }
             for partition in topic.partitions {

@@ -21,8 +21,9 @@ final class Observer: @unchecked Sendable {
     init(of node: SimulatedNode, in world: ClusterWorld) {
         self.node = node
         client = KafkaClient("observer\(node.id)", in: world)
-        let paces: [Int64] = world.plan.isLong ? [2_000, 4_000, 4_000] : [400, 4_000, 4_000]
-        pace = .milliseconds(paces[client.generator.below(3)])
+        let paces: [Int64] =
+            world.plan.isLong ? [2_000, 4_000, 4_000, 4_000] : [50, 400, 4_000, 4_000]
+        pace = .milliseconds(paces[client.generator.below(4)])
     }
 
     func run() async {

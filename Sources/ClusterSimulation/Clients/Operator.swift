@@ -7,22 +7,27 @@ import Platform
 final class Operator: @unchecked Sendable {
     // Unchecked: the simulation runs on one thread.
     private let client: KafkaClient
+    private static let mostPassing = 6
     /// Topics of its own, which come and go.
     private var passing: [(name: String, partitions: Int32)] = []
     private var lastNumber = 0
+    private let pace: Int64
     private(set) var hasEnded = false
 
     private var world: ClusterWorld { client.world }
 
-    init(in world: ClusterWorld) { client = KafkaClient("operator", in: world) }
+    init(in world: ClusterWorld) {
+        client = KafkaClient("operator", in: world)
+        pace = .milliseconds([300, 1_000, 4_000, 4_000][client.generator.below(4)])
+    }
 
     func run() async {
         while !world.areProducersEnding {
-            await client.rest(upTo: .seconds(4))
+            await client.rest(upTo: pace)
             // A long run must not end with hundreds of them.
-            let isCrowded = world.plan.isLong && passing.count >= 6
+            let isCrowded = world.plan.isLong && passing.count >= Self.mostPassing
             switch isCrowded ? 3 : client.generator.below(12) {
-            case 0..<3:
+            case 0..<3 where passing.count < Self.mostPassing:
                 lastNumber += 1
                 let count = Int32(1 + client.generator.below(3))
                 if await create("x\(lastNumber)", count, replicas: replicas, configs: []) {
@@ -39,7 +44,12 @@ final class Operator: @unchecked Sendable {
         hasEnded = true
     }
 
-    private var replicas: Int16 { Int16(1 + client.generator.below(min(3, world.nodes.count))) }
+    private var replicas: Int16 {
+        let most = min(3, world.nodes.count)
+        // Of two replicas, one whose log was damaged may not vote for the other.
+        guard !world.faults.contains(.damage) else { return Int16(most) }
+        return Int16(1 + client.generator.below(most))
+    }
 
     /// The outcome of a topic; `nil` when there was no answer.
     func create(
@@ -61,7 +71,7 @@ final class Operator: @unchecked Sendable {
         var request = CreateTopicsRequest()
         request.topics = [topic]
         request.timeoutMs = 8_000
-        guard let answer = await client.ask(client.anyNode, request, version: 5),
+        guard let answer = await client.ask(client.controller, request, version: 5),
             let code = answer.topics.first?.errorCode
         else { return false }
         world.counts.topics += 1
@@ -84,7 +94,7 @@ final class Operator: @unchecked Sendable {
         var request = DeleteTopicsRequest()
         request.topicNames = [topic.name]
         request.timeoutMs = 8_000
-        _ = await client.ask(client.anyNode, request, version: 4)
+        _ = await client.ask(client.controller, request, version: 4)
     }
 
     private func growOne() async {
@@ -98,7 +108,7 @@ final class Operator: @unchecked Sendable {
         var request = CreatePartitionsRequest()
         request.topics = [entry]
         request.timeoutMs = 8_000
-        _ = await client.ask(client.anyNode, request, version: 1)
+        _ = await client.ask(client.controller, request, version: 1)
         var deletion = DeleteTopicsRequest()
         deletion.topicNames = [topic.name]
         deletion.timeoutMs = 8_000
@@ -120,7 +130,7 @@ final class Operator: @unchecked Sendable {
         var request = AlterPartitionReassignmentsRequest()
         request.topics = [entry]
         request.timeoutMs = 8_000
-        let answer = await client.ask(client.anyNode, request, version: 0)
+        let answer = await client.ask(client.controller, request, version: 0)
         let code = answer?.responses.first?.partitions.first?.errorCode
         world.tell(
             "\(topic.name)-\(partition.partitionIndex) is to move to"
@@ -140,7 +150,7 @@ final class Operator: @unchecked Sendable {
         resource.configs = [config]
         var request = IncrementalAlterConfigsRequest()
         request.resources = [resource]
-        _ = await client.ask(client.anyNode, request, version: 0)
+        _ = await client.ask(client.controller, request, version: 0)
     }
 
     private static func word(for code: Int16?) -> String {

@@ -284,7 +284,7 @@ final class ProducerLane: @unchecked Sendable {
             case .leader: 1
             case .none: 0
             }
-        request.timeoutMs = 5_000
+        request.timeoutMs = producer.timeoutMilliseconds
         request.topicData = [topic]
         return request
     }

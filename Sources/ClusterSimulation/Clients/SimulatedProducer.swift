@@ -13,6 +13,8 @@ final class SimulatedProducer: @unchecked Sendable {
     /// Nanoseconds between two batches of a lane, at most.
     let pace: Int64
     let maxValueBytes: Int
+    /// How long a node may wait for a commit.
+    let timeoutMilliseconds: Int32
     private(set) var producerID: Int64 = -1
     private(set) var lanes: [ProducerLane] = []
     private var lastID = -1
@@ -29,6 +31,7 @@ final class SimulatedProducer: @unchecked Sendable {
         let paces: [Int64] = world.plan.isLong ? [50, 200, 500, 1_500] : [20, 100, 400, 1_500]
         pace = .milliseconds(paces[client.generator.below(4)])
         maxValueBytes = [16, 120, 240][client.generator.below(3)]
+        timeoutMilliseconds = [100, 1_000, 5_000][client.generator.below(3)]
         let window = isIdempotent ? 1 + client.generator.below(5) : 1 + client.generator.below(2)
         let places = world.places
         for _ in 0...client.generator.below(3) {

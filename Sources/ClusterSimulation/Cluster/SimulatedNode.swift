@@ -41,6 +41,8 @@ final class SimulatedNode: @unchecked Sendable {
     var address: SocketAddress { settings.broker.listen }
     var isUp: Bool { state == .up }
     var isRunning: Bool { platform?.isOn == true }
+    /// It is this node's code that runs now.
+    var isInTurn: Bool { platform?.loops.contains(where: \.isCurrent) == true }
 
     func start() {
         precondition(!isRunning, "node \(id) is started twice")
@@ -121,7 +123,9 @@ struct ClusterShape {
     var raft = RaftConfig()
     /// `nil` for the usual.
     var keepAlive: Int64?
-    var defaults: [String: String] = [:]
+    /// Topics without a retention of their own keep less on some nodes than on others.
+    var keepsLittle: [Bool] = [false, false, false]
+    var retentionCheckMilliseconds: Int64 = 2_000
 
     /// What the seed makes of it.
     ///
@@ -132,7 +136,11 @@ struct ClusterShape {
         shape.walFileBytes = [64 << 10, 256 << 10, 1 << 20][generator.below(3)]
         shape.walTotalBytes = shape.walFileBytes * (4 + generator.below(5))
         shape.offsetsPartitions = Int32(1 + generator.below(3))
-        shape.raft.maxMessageBytes = generator.chance(1, in: 3) ? 4_096 : 1 << 20
+        shape.raft.maxMessageBytes = [1_024, 4_096, 1 << 20, 1 << 20][generator.below(4)]
+        shape.retentionCheckMilliseconds = [500, 2_000, 8_000][generator.below(3)]
+        if generator.chance(1, in: 3) {
+            shape.keepsLittle = shape.keepsLittle.map { _ in generator.chance(1, in: 2) }
+        }
         shape.raft.snapshotChunkBytes = generator.chance(1, in: 2) ? 8 << 10 : 1 << 20
         shape.raft.quiesceTicks = generator.chance(1, in: isLong ? 8 : 4) ? 0 : 10
         let ticks = [50, 100, 200, 200, 200, 400, 400, 400]
@@ -152,7 +160,11 @@ struct ClusterShape {
         broker.offsetsPartitions = offsetsPartitions
         broker.memoryBytes = memoryBytes
         broker.autoCreateTopics = false
-        broker.retentionCheckMilliseconds = 2_000
+        broker.retentionCheckMilliseconds = retentionCheckMilliseconds
+        if keepsLittle[Int(id) % keepsLittle.count] {
+            broker.brokerConfigs["log.retention.bytes"] = "20000"
+            broker.brokerConfigs["log.segment.bytes"] = "16384"
+        }
         var wal = WALConfiguration(
             directory: "/data/wal",
             fileBytes: walFileBytes,

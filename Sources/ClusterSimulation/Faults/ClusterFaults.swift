@@ -35,9 +35,12 @@ package struct ClusterFaults: OptionSet, Sendable, Hashable {
     /// Wall clocks that jump.
     package static let clocks = ClusterFaults(rawValue: 1 << 13)
 
+    /// Trouble just when something rare happens: a vote, an election won, a snapshot taken over.
+    package static let upsets = ClusterFaults(rawValue: 1 << 14)
+
     package static let all: ClusterFaults = [
         .clogs, .resets, .partitions, .oneWay, .pauses, .kills, .powerCuts, .blackouts, .restarts,
-        .syncErrors, .fullDisks, .damage, .wipes, .clocks,
+        .syncErrors, .fullDisks, .damage, .wipes, .clocks, .upsets,
     ]
 
     package static let names: [(name: String, fault: ClusterFaults)] = [
@@ -45,7 +48,7 @@ package struct ClusterFaults: OptionSet, Sendable, Hashable {
         ("one-way", .oneWay), ("pauses", .pauses), ("kills", .kills),
         ("power-cuts", .powerCuts), ("blackouts", .blackouts), ("restarts", .restarts),
         ("sync-errors", .syncErrors), ("full-disks", .fullDisks), ("damage", .damage),
-        ("wipes", .wipes), ("clocks", .clocks),
+        ("wipes", .wipes), ("clocks", .clocks), ("upsets", .upsets),
     ]
 
     /// Parses `all`, `none`, or names with commas between them.

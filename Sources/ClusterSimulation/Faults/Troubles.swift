@@ -14,6 +14,7 @@ final class Troubles {
     private(set) var counts: [(name: String, count: Int)]
     /// Nodes of which it was said that they do not start.
     private var complaints: Set<Int32> = []
+    private lazy var upsets = Upsets(world) { [unowned self] in self.tell($0) }
     /// Nodes whose log could not be written in this life.
     private var poisoned: [Int32: Int] = [:]
 
@@ -34,6 +35,17 @@ final class Troubles {
     func begin() {
         watchNodes()
         if !faults.isEmpty { planNext() }
+        let troubles = Handed(self)
+        CoverageMark.watch { troubles.value.met($0, $1, $2) }
+    }
+
+    /// A node has come by a mark.
+    private func met(_ mark: CoverageMark, _ a: UInt64, _ b: UInt64) {
+        guard mark == .electionWon || isOn, let node = world.nodes.first(where: \.isInTurn) else {
+            return
+        }
+        if mark == .electionWon { world.electionWon(by: node, group: a, term: b) }
+        if isOn { upsets.met(mark, at: node) }
     }
 
     private func after(_ nanoseconds: Int64, _ body: @escaping () -> Void) {
@@ -80,6 +92,12 @@ final class Troubles {
 
     private var someNode: SimulatedNode { world.nodes[generator.below(world.nodes.count)] }
 
+    /// The one that leads the metadata has most to lose.
+    private var someNodeOrLeader: SimulatedNode {
+        guard generator.chance(1, in: 3) else { return someNode }
+        return world.nodes.first { $0.id == world.controller } ?? someNode
+    }
+
     private func someLink() -> (from: String, to: String) {
         let from = generator.below(hosts.count)
         let to = (from + 1 + generator.below(hosts.count - 1)) % hosts.count
@@ -93,6 +111,7 @@ final class Troubles {
         switch fault {
         case .clogs, .resets, .partitions, .oneWay: troubleNetwork(fault)
         case .syncErrors, .fullDisks, .damage, .wipes: troubleDisk(fault)
+        case .upsets: upsets.begin()
         default: troubleProcess(fault)
         }
     }
@@ -109,19 +128,39 @@ final class Troubles {
             network.clog(from: link.from, to: link.to, by: delay)
             after(long) { [self] in network.clog(from: link.from, to: link.to, by: 0) }
         case .resets:
-            tell("connections of \(link.from) and \(link.to) break")
-            network.reset(link.from, link.to)
+            guard generator.chance(1, in: 2) else {
+                tell("connections of \(link.from) and \(link.to) break")
+                return network.reset(link.from, link.to)
+            }
+            tell("connections of \(link.from) and \(link.to) break one by one")
+            if generator.chance(1, in: 2) {
+                network.clog(
+                    from: link.from,
+                    to: link.to,
+                    by: draw(.milliseconds(1), .milliseconds(200))
+                )
+                after(.seconds(2)) { [self] in network.clog(from: link.from, to: link.to, by: 0) }
+            }
+            breakOne(of: link, left: 1 + generator.below(30))
         case .oneWay:
             tell("nothing comes from \(link.from) to \(link.to)")
             network.cutOff(from: link.from, to: link.to)
             after(long) { [self] in heal(link.from, link.to) }
         default:
-            let alone = someNode.host
+            let alone = someNodeOrLeader.host
             let others = hosts.filter { $0 != alone }
             let cut = generator.chance(1, in: 2) ? others : others.filter { $0 != "clients" }
             tell("\(alone) is cut off from \(cut.joined(separator: ", "))")
             for other in cut { network.partition(alone, other) }
             after(long) { [self] in for other in cut { heal(alone, other) } }
+        }
+    }
+
+    private func breakOne(of link: (from: String, to: String), left: Int) {
+        network.resetOne(link.from, link.to) { generator.below($0) }
+        guard left > 1 else { return }
+        after(draw(.milliseconds(1), .milliseconds(150))) { [self] in
+            breakOne(of: link, left: left - 1)
         }
     }
 
@@ -135,10 +174,11 @@ final class Troubles {
     // MARK: Processes
 
     private func troubleProcess(_ fault: ClusterFaults) {
-        let node = someNode
+        let node = someNodeOrLeader
         switch fault {
         case .pauses:
-            let long = draw(.milliseconds(50), .seconds(6))
+            // At times for longer than the others leave their connections open.
+            let long = draw(.milliseconds(50), .seconds(generator.chance(1, in: 3) ? 12 : 4))
             guard node.isRunning else { return }
             tell("node \(node.id) stands still for \(long / 1_000_000) ms")
             node.platform?.pause(for: long)
@@ -250,6 +290,8 @@ final class Troubles {
     /// Everything works again from now on.
     func mend() {
         isOn = false
+        world.isMended = true
+        upsets.end()
         for a in hosts {
             for b in hosts where a != b {
                 network.heal(a, b)
@@ -262,4 +304,12 @@ final class Troubles {
         }
         world.tell("everything is mended")
     }
+}
+
+/// Carries what belongs to the simulation's one thread into closures that may run anywhere.
+private struct Handed<Value>: @unchecked Sendable {
+    // Unchecked: the simulation runs on one thread.
+    let value: Value
+
+    init(_ value: Value) { self.value = value }
 }

@@ -35,6 +35,7 @@ package final class ClusterRun {
         Logger.configure(level: .error, format: .text)
         PlantedClusterBug.plant(plan.plant)
         CoverageMark.startCounting()
+        CoverageMark.watch(nil)
         let run = ClusterRun(plan, tell: tell)
         run.play()
         if keepsHistory { run.outcome.history = run.world.history.map(\.line) }
@@ -225,15 +226,20 @@ package final class ClusterRun {
         for node in expected where troubles.mustRestart(node) { node.kill() }
         for node in expected where node.state == .down { node.start() }
         // With everything mended, nothing is a reason not to start.
-        return wait("all nodes are up", seconds: 60) {
-            for node in expected where node.state == .down {
+        var attempts = 0
+        let isUp = wait("all nodes are up", seconds: 60) {
+            for node in expected where node.state == .down && attempts < Self.mostAttempts {
                 let problem = node.problem ?? "its process is gone"
                 world.report(.notConverged, "node \(node.id) does not start: \(problem)")
+                attempts += 1
                 node.start()
             }
-            return expected.allSatisfy { $0.isUp }
+            return attempts == Self.mostAttempts || expected.allSatisfy { $0.isUp }
         }
+        return isUp && attempts < Self.mostAttempts
     }
+
+    private static let mostAttempts = 20
 
     private func conclude() {
         outcome.faults = world.faults

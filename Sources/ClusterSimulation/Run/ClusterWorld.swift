@@ -70,6 +70,13 @@ final class ClusterWorld: @unchecked Sendable {
 
     var areProducersEnding = false
     var areGroupsEnding = false
+    /// No more trouble is made.
+    var isMended = false
+    /// Who leads the metadata, as somebody said last.
+    var controller: Int32?
+    /// Where ``Configurer`` begins to count `retention.ms` up: for ever, or so little that a clock that
+    /// jumps takes records away.
+    let retention: Int64
     /// Nothing is looked at any more.
     var isOver = false
     /// Where partitions end, once nobody writes any more.
@@ -87,7 +94,8 @@ final class ClusterWorld: @unchecked Sendable {
         let shape = ClusterShape.draw(&generator, isLong: plan.isLong)
         clients = SimulatedPlatform(simulation, host: "clients")
         probeGenerator = generator.fork()
-        calmPace = .seconds([5, 20, 60][generator.below(3)])
+        retention = generator.chance(1, in: 3) ? 900_000 : 604_800_000
+        calmPace = .seconds(plan.isLong ? [5, 20, 60][generator.below(3)] : 0)
         course = Course(seconds: 0, from: 0, &generator)
         self.generator = generator
         nodes = (1...plan.nodes).map {
@@ -167,6 +175,20 @@ final class ClusterWorld: @unchecked Sendable {
         }
     }
 
+    /// Who has won an election, by group and term.
+    private var winners: [[UInt64]: (node: Int32, life: Int)] = [:]
+
+    func electionWon(by node: SimulatedNode, group: UInt64, term: UInt64) {
+        let now = (node.id, node.incarnation)
+        guard let before = winners.updateValue(now, forKey: [group, term]), before != now else {
+            return
+        }
+        report(
+            .twoLeaders,
+            "nodes \(before.node) and \(node.id) have both won term \(term) of group \(group)"
+        )
+    }
+
     // MARK: Durability
 
     /// Looks, now and then, whether the disks have what has just been acknowledged.
@@ -177,7 +199,8 @@ final class ClusterWorld: @unchecked Sendable {
         _ place: TopicPartition
     ) {
         counts.acknowledged += 1
-        guard producer.acks == .all, probeGenerator.chance(1, in: 10), !faults.contains(.wipes),
+        guard producer.acks == .all, retention > 3_600_000, probeGenerator.chance(1, in: 10),
+            !faults.contains(.wipes),
             !faults.contains(.damage),
             staysPut(place.topic), topics.contains(where: { $0.name == place.topic })
         else { return }

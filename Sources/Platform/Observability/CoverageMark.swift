@@ -12,12 +12,15 @@ package enum CoverageMark: String, CaseIterable, Sendable {
     case walPoisoned = "wal-poisoned"
     case walDamageReadOn = "wal-damage-read-on"
     // Replicas.
+    case voteGranted = "vote-granted"
+    case electionWon = "election-won"
     case logTruncated = "log-truncated"
     case abstentionEnded = "abstention-ended"
     case snapshotSent = "snapshot-sent"
     case snapshotNotTaken = "snapshot-not-taken"
     case snapshotInstalled = "snapshot-installed"
     case snapshotNotWanted = "snapshot-not-wanted"
+    case snapshotWaitsForRoom = "snapshot-waits-for-room"
     case leadershipHandedOver = "leadership-handed-over"
     // Partitions' logs.
     case coldRead = "cold-read"
@@ -43,17 +46,27 @@ package enum CoverageMark: String, CaseIterable, Sendable {
 
     private static let isCounting = Atomic(false)
     private static let counts = Mutex<[CoverageMark: Int]>([:])
+    private static let watcher = Mutex<Watch?>(nil)
+
+    /// Told of a mark, and of what it was hit for: with an election, its group and term.
+    package typealias Watch = @Sendable (_ mark: CoverageMark, _ a: UInt64, _ b: UInt64) -> Void
 
     /// This path is taken.
-    package func hit() {
+    package func hit(_ a: UInt64 = 0, _ b: UInt64 = 0) {
         guard Self.isCounting.load(ordering: .relaxed) else { return }
         Self.counts.withLock { $0[self, default: 0] += 1 }
+        Self.watcher.withLock { $0 }?(self, a, b)
     }
 
     /// From now on this process counts, from zero.
     package static func startCounting() {
         counts.withLock { $0 = [:] }
         isCounting.store(true, ordering: .relaxed)
+    }
+
+    /// Who is told of every mark that is counted, on the thread that takes the path.
+    package static func watch(_ watch: Watch?) {
+        watcher.withLock { $0 = watch }
     }
 
     /// How often each was hit, in the order of their declaration.

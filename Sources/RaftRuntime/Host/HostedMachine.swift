@@ -18,6 +18,8 @@ final class HostedMachine<Machine: StateMachine>: StateMachine, @unchecked Senda
     weak var replica: PartitionReplica?
     private var isWriting = false
     private var isInstalling = false
+    /// Why what is installed is not there yet.
+    private var lackOfRoom: FileError?
     private var waiting: [Completion] = []
 
     init(_ machine: Machine, group: UInt64, files: HostFiles, worker: Worker, loop: EventLoop) {
@@ -49,6 +51,10 @@ final class HostedMachine<Machine: StateMachine>: StateMachine, @unchecked Senda
     func compact(_ completion: Completion? = nil) {
         guard let replica, !replica.isStopped else {
             completion?(.failure(.stopped))
+            return
+        }
+        if let lackOfRoom {
+            completion?(.failure(.snapshotFailed("\(lackOfRoom)")))
             return
         }
         if let completion { waiting.append(completion) }
@@ -125,6 +131,13 @@ final class HostedMachine<Machine: StateMachine>: StateMachine, @unchecked Senda
     ) {
         isInstalling = true
         write(image) { [self] result in
+            lackOfRoom = nil
+            if case .failure(let error) = result, error.reason == .noSpace {
+                // It is tried again; no image of what was before is written meanwhile.
+                lackOfRoom = error
+                finish(.failure(.snapshotFailed("\(error)")))
+                return completion(.failure(error))
+            }
             isInstalling = false
             completion(
                 Result {
@@ -159,9 +172,7 @@ private final class HostedSink: SnapshotSink {
     }
 
     func install(_ completion: @escaping Completion) {
-        let whole = ByteSlice(content)
-        content = []
-        take(whole, completion)
+        take(ByteSlice(content), completion)
     }
 
     func discard() { content = [] }

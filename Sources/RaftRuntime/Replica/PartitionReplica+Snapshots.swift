@@ -20,15 +20,44 @@ extension PartitionReplica {
             preconditionFailure("group \(group) was handed a snapshot that did not arrive")
         }
         installing = (ready, [])
+        take(sink, metadata)
+    }
+
+    /// Has the content take the state's place.
+    ///
+    /// The core counts on that already: where the disk has no room for it, it waits until there is.
+    private func take(
+        _ sink: any SnapshotSink,
+        _ metadata: SnapshotMetadata,
+        retryAfter delay: Int64 = .milliseconds(100)
+    ) {
+        let content = LoopConfined(sink)
         sink.install { [self] result in
             precondition(manager.loop.isCurrent, "a snapshot installed outside the loop")
-            receiving.finished(in: manager)
-            guard !isStopped && !hasFailed else { return }
+            guard !isStopped && !hasFailed else { return receiving.finished(in: manager) }
             switch result {
-            case .success: installed(metadata)
-            case .failure(let error): fail(.snapshotFailed("\(error)"), because: error)
+            case .success:
+                receiving.finished(in: manager)
+                installed(metadata)
+            case .failure(let error as FileError) where error.reason == .noSpace:
+                CoverageMark.snapshotWaitsForRoom.hit()
+                roomTimer = manager.loop.schedule(after: delay) { [self] in
+                    roomTimer = nil
+                    take(content.value, metadata, retryAfter: min(2 * delay, .seconds(2)))
+                }
+            case .failure(let error):
+                receiving.finished(in: manager)
+                fail(.snapshotFailed("\(error)"), because: error)
             }
         }
+    }
+
+    /// Nobody needs the snapshot any more that finds no room.
+    func endWaitForRoom() {
+        guard let timer = roomTimer else { return }
+        timer.cancel()
+        roomTimer = nil
+        receiving.finished(in: manager)
     }
 
     private func installed(_ metadata: SnapshotMetadata) {

@@ -111,6 +111,8 @@ public final class PartitionReplica: @unchecked Sendable {
     private var stagedNumber: UInt64 = 0
     /// A snapshot the state machine is taking over, and what was wanted since.
     var installing: (ready: Ready, held: [Ready])?
+    /// When a snapshot that found no room on the disk is tried again.
+    var roomTimer: LoopTimer?
 
     private struct Write {
         let number: UInt64
@@ -279,6 +281,7 @@ public final class PartitionReplica: @unchecked Sendable {
         isStopped = true
         fail(waitingWith: .stopped)
         failReads(with: .stopped)
+        endWaitForRoom()
         receiving.abandon(in: manager)
         if wasLeading && !hasFailed { manager.resign(self) }
         manager.remove(self)
@@ -342,6 +345,9 @@ public final class PartitionReplica: @unchecked Sendable {
             switch message.body {
             case .snapshot: manager.sending.offer(message, from: self)
             case .append(let append): sendAppend(message, isEmpty: append.entries.isEmpty)
+            case .voteResponse(granted: true, _):
+                CoverageMark.voteGranted.hit()
+                manager.post(message, of: group)
             default: manager.post(message, of: group)
             }
         }
@@ -437,7 +443,11 @@ public final class PartitionReplica: @unchecked Sendable {
     }
 
     private func follow(_ soft: SoftState) {
-        if soft.role != .leader { stopLeading() }
+        if soft.role != .leader {
+            stopLeading()
+        } else if !isAlone {
+            CoverageMark.electionWon.hit(group, node.term.rawValue)
+        }
         if soft.leader != nil, election != .outside { manager.electionEnded(self) }
         if soft.leader != announcedLeader, soft.leader != nil {
             silentTicks = 0
@@ -496,6 +506,7 @@ public final class PartitionReplica: @unchecked Sendable {
         stopLeading()
         fail(waitingWith: error)
         failReads(with: error)
+        endWaitForRoom()
         receiving.abandon(in: manager)
         onStorageFailed?(reason ?? error)
     }

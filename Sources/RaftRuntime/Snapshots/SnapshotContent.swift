@@ -38,7 +38,8 @@ public protocol SnapshotSink: AnyObject {
     /// Makes the content the state of the state machine, durably and all at once: after a crash
     /// there is the state of before, or this one.
     ///
-    /// Then the state machine's `lastApplied` is the snapshot's index.
+    /// Then the state machine's `lastApplied` is the snapshot's index. What finds no room on the disk
+    /// is asked for again.
     func install(_ completion: @escaping @Sendable (Result<Void, any Error>) -> Void)
 
     /// The content is not needed; no other call follows.

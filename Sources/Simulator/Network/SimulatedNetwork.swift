@@ -97,6 +97,17 @@ package final class SimulatedNetwork {
         }
     }
 
+    /// Breaks one of the connections between the two hosts, which `choose` draws from their number.
+    package func resetOne(_ a: String, _ b: String, choose: (Int) -> Int) {
+        let between = connections.filter {
+            let (client, server) = ($0.client.life.host, $0.server.life.host)
+            return (client == a && server == b) || (client == b && server == a)
+        }
+        guard !between.isEmpty else { return }
+        let chosen = between[choose(between.count)]
+        breakConnections { $0.client === chosen.client }
+    }
+
     func hostEnded(_ life: MachineLife) {
         for (door, listener) in listeners where listener.life === life { listeners[door] = nil }
         breakConnections { $0.client.life === life || $0.server.life === life }
