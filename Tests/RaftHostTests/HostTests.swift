@@ -118,6 +118,50 @@ import Testing
         try await again.close()
     }
 
+    @Test func `a group that is opened while room is made holds nothing back afterwards`()
+        async throws
+    {
+        let folder = Folder()
+        var configuration = folder.configuration(1)
+        configuration.logFileBytes = 64 << 10
+        configuration.logBytes = 128 << 10
+        let host = try await RaftHost.open(configuration, on: Folder.threads)
+        for id in [1, 2, 4] as [UInt64] {
+            let group = try await host.createGroup(id, voters: [ReplicaID(1)]) {
+                MemoryStateMachine()
+            }
+            _ = try await group.propose(.set("a", "\(id)"))
+        }
+        try await host.close()
+
+        // Room is asked for once, with the second file. The one group that is slow has it wait on
+        // its own loop; what fills the log, and what is opened, are on the other.
+        let again = try await RaftHost.open(configuration, on: Folder.threads)
+        let (begun, mayGoOn) = (AsyncStream<Void>.makeStream(), DispatchSemaphore(value: 0))
+        _ = try await again.openGroup(1) {
+            SlowImage(begun: { begun.continuation.yield() }, mayGoOn: mayGoOn)
+        }
+        let busy = try await again.openGroup(4) { MemoryStateMachine() }
+        while await Self.isTaken(by: busy) {}
+        for await _ in begun.stream { break }
+        let late = try await again.openGroup(2) { MemoryStateMachine() }
+        mayGoOn.signal()
+        let deadline = ContinuousClock.now + .seconds(60)
+        var isTaken = false
+        while !isTaken && ContinuousClock.now < deadline {
+            isTaken = await Self.isTaken(by: busy)
+            await Task.yield()
+        }
+        #expect(isTaken)
+        #expect(try await late.read { $0.values } == ["a": "2"])
+        try await again.close()
+    }
+
+    private static func isTaken(by group: RaftGroup<MemoryStateMachine>) async -> Bool {
+        let value = String(repeating: "v", count: 8 << 10)
+        return (try? await group.propose(.set("b", value))) != nil
+    }
+
     // MARK: What is refused
 
     @Test func `a directory belongs to one host, and to one node`() async throws {
@@ -194,5 +238,32 @@ import Testing
             change(&bad)
             #expect(throws: RaftHostError.self) { try bad.validate() }
         }
+    }
+}
+
+/// Takes its time for an image: until it is told to go on.
+private final class SlowImage: StateMachine {
+    private let machine = MemoryStateMachine()
+    private let begun: () -> Void
+    private let mayGoOn: DispatchSemaphore
+
+    init(begun: @escaping () -> Void, mayGoOn: DispatchSemaphore) {
+        self.begun = begun
+        self.mayGoOn = mayGoOn
+    }
+
+    var lastApplied: LogIndex { machine.lastApplied }
+
+    func apply(_ entry: RaftEntry) -> ByteSlice { machine.apply(entry) }
+
+    func snapshot(lastIndex: LogIndex, lastTerm: Term) throws -> ByteSlice {
+        begun()
+        mayGoOn.wait()
+        mayGoOn.signal()
+        return try machine.snapshot(lastIndex: lastIndex, lastTerm: lastTerm)
+    }
+
+    func restore(_ snapshot: ByteSlice, lastIndex: LogIndex, lastTerm: Term) throws {
+        try machine.restore(snapshot, lastIndex: lastIndex, lastTerm: lastTerm)
     }
 }

@@ -151,7 +151,12 @@ final class HostedGroups: @unchecked Sendable {
     private func relieved(_ below: UInt64, kept: UInt64) {
         isRelieving = false
         guard !isClosed else { return }
-        if kept < below { heldBack = max(heldBack ?? 0, below) }
+        if kept < neededByOthers {
+            // Some were started while the round was under way: nothing else would ask again.
+            wanted = max(wanted ?? 0, below)
+        } else if kept < below {
+            heldBack = max(heldBack ?? 0, below)
+        }
         wal.release(before: min(below, kept))
         beginRound()
     }
