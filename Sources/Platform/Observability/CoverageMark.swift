@@ -1,3 +1,4 @@
+import Glibc
 import Synchronization
 
 /// Rare paths of the code that ships, by name, so that a simulation can tell which it reached.
@@ -46,7 +47,7 @@ package enum CoverageMark: String, CaseIterable, Sendable {
 
     private static let isCounting = Atomic(false)
     private static let counts = Mutex<[CoverageMark: Int]>([:])
-    private static let watcher = Mutex<Watch?>(nil)
+    private static let watcher = Mutex<(thread: pthread_t, watch: Watch)?>(nil)
 
     /// Told of a mark, and of what it was hit for: with an election, its group and term.
     package typealias Watch = @Sendable (_ mark: CoverageMark, _ a: UInt64, _ b: UInt64) -> Void
@@ -55,7 +56,10 @@ package enum CoverageMark: String, CaseIterable, Sendable {
     package func hit(_ a: UInt64 = 0, _ b: UInt64 = 0) {
         guard Self.isCounting.load(ordering: .relaxed) else { return }
         Self.counts.withLock { $0[self, default: 0] += 1 }
-        Self.watcher.withLock { $0 }?(self, a, b)
+        guard let (thread, watch) = Self.watcher.withLock({ $0 }),
+            pthread_equal(pthread_self(), thread) != 0
+        else { return }
+        watch(self, a, b)
     }
 
     /// From now on this process counts, from zero.
@@ -64,9 +68,12 @@ package enum CoverageMark: String, CaseIterable, Sendable {
         isCounting.store(true, ordering: .relaxed)
     }
 
-    /// Who is told of every mark that is counted, on the thread that takes the path.
+    /// Who is told of every mark that is counted, where the thread that calls this comes by it.
+    ///
+    /// What other threads simulate at the same time is not its concern.
     package static func watch(_ watch: Watch?) {
-        watcher.withLock { $0 = watch }
+        let thread = pthread_self()
+        watcher.withLock { $0 = watch.map { (thread, $0) } }
     }
 
     /// How often each was hit, in the order of their declaration.
