@@ -47,7 +47,8 @@ package enum CoverageMark: String, CaseIterable, Sendable {
 
     private static let isCounting = Atomic(false)
     private static let counts = Mutex<[CoverageMark: Int]>([:])
-    private static let watcher = Mutex<(thread: pthread_t, watch: Watch)?>(nil)
+    /// By thread.
+    private static let watchers = Mutex<[pthread_t: Watch]>([:])
 
     /// Told of a mark, and of what it was hit for: with an election, its group and term.
     package typealias Watch = @Sendable (_ mark: CoverageMark, _ a: UInt64, _ b: UInt64) -> Void
@@ -56,10 +57,8 @@ package enum CoverageMark: String, CaseIterable, Sendable {
     package func hit(_ a: UInt64 = 0, _ b: UInt64 = 0) {
         guard Self.isCounting.load(ordering: .relaxed) else { return }
         Self.counts.withLock { $0[self, default: 0] += 1 }
-        guard let (thread, watch) = Self.watcher.withLock({ $0 }),
-            pthread_equal(pthread_self(), thread) != 0
-        else { return }
-        watch(self, a, b)
+        let thread = pthread_self()
+        if let watch = Self.watchers.withLock({ $0[thread] }) { watch(self, a, b) }
     }
 
     /// From now on this process counts, from zero.
@@ -70,10 +69,9 @@ package enum CoverageMark: String, CaseIterable, Sendable {
 
     /// Who is told of every mark that is counted, where the thread that calls this comes by it.
     ///
-    /// What other threads simulate at the same time is not its concern.
+    /// Beside a simulation there may be others.
     package static func watch(_ watch: Watch?) {
-        let thread = pthread_self()
-        watcher.withLock { $0 = watch.map { (thread, $0) } }
+        watchers.withLock { $0[pthread_self()] = watch }
     }
 
     /// How often each was hit, in the order of their declaration.
