@@ -35,7 +35,7 @@ package final class ClusterRun {
         Logger.configure(level: .error, format: .text)
         PlantedClusterBug.plant(plan.plant)
         CoverageMark.startCounting()
-        CoverageMark.watch(nil)
+        defer { CoverageMark.watch(nil) }
         let run = ClusterRun(plan, tell: tell)
         run.play()
         if keepsHistory { run.outcome.history = run.world.history.map(\.line) }

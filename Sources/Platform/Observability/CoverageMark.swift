@@ -67,8 +67,9 @@ package enum CoverageMark: String, CaseIterable, Sendable {
         isCounting.store(true, ordering: .relaxed)
     }
 
-    /// Who is told of every mark that is counted and whose path the calling thread takes: beside a
-    /// simulation there may be others.
+    /// Who is told of every mark that is counted, where the thread that calls this comes by it.
+    ///
+    /// Beside a simulation there may be others.
     package static func watch(_ watch: Watch?) {
         watchers.withLock { $0[pthread_self()] = watch }
     }
