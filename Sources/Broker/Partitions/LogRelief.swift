@@ -20,6 +20,10 @@ actor LogRelief {
     private var isRunning = false
     /// The oldest file of each group that could not be started: its entries are nowhere else.
     private var pins: [UInt64: UInt64] = [:]
+    /// The oldest file of those that were pinned and run now, and were not asked to move yet.
+    private var unasked = UInt64.max
+    /// The same of those that the round under way may have passed by.
+    private var passedBy = UInt64.max
 
     init(
         loop: EventLoop,
@@ -50,18 +54,23 @@ actor LogRelief {
     /// Keeps the log from `file` on for the sake of a group.
     func pin(_ group: UInt64, from file: UInt64) { pins[group] = file }
 
+    /// The group runs, or is not wanted any more: it is asked for room as others are.
     func unpin(_ group: UInt64) {
-        guard pins.removeValue(forKey: group) != nil else { return }
-        giveBack()
+        guard let file = pins.removeValue(forKey: group) else { return }
+        unasked = min(unasked, file)
+        guard unasked < wanted, !isRunning else { return }
+        Task.immediate(executorPreference: loop) { await self.relieve(below: self.wanted) }
     }
 
     private func relieve(below file: UInt64) async {
         wanted = max(wanted, file)
         guard !isRunning else { return }
         isRunning = true
-        while relieved < wanted {
+        while relieved < wanted || unasked < wanted {
             let below = wanted
+            (passedBy, unasked) = (unasked, .max)
             for shard in shards { await shard.relieve(below: below) }
+            passedBy = .max
             relieved = below
             giveBack()
         }
@@ -69,7 +78,7 @@ actor LogRelief {
     }
 
     private func giveBack() {
-        let pinned = pins.values.min() ?? .max
+        let pinned = min(pins.values.min() ?? .max, unasked, passedBy)
         wal.release(before: min(relieved, pinned))
         gate.open()
         guard pinned < relieved, wal.isOverLimit else { return }
