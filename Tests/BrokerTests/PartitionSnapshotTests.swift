@@ -29,6 +29,20 @@ import Testing
         return try PartitionCluster(seed: seed, configs: configs)
     }
 
+    /// A follower that is down and needs a snapshot, and its leader.
+    private static func makeLate(
+        seed: UInt64 = 1,
+        retention: Bool = false
+    ) throws -> (cluster: PartitionCluster, leader: PartitionNode, late: PartitionNode) {
+        let cluster = try makeCluster(seed: seed, retention: retention)
+        let leader = try cluster.leader()
+        let late = try #require(cluster.followers(of: leader).first)
+        late.cutPower()
+        try fill(leader, 60)
+        try leader.flush()
+        return (cluster, leader, late)
+    }
+
     /// A follower that needs a snapshot, and a leader that has no place to send one from until they
     /// are given back.
     private static func makeWaiting(
@@ -37,12 +51,7 @@ import Testing
     ) throws -> (
         cluster: PartitionCluster, leader: PartitionNode, late: PartitionNode, giveBack: () -> Void
     ) {
-        let cluster = try makeCluster(seed: seed, retention: retention)
-        let leader = try cluster.leader()
-        let late = try #require(cluster.followers(of: leader).first)
-        late.cutPower()
-        try fill(leader, 60)
-        try leader.flush()
+        let (cluster, leader, late) = try makeLate(seed: seed, retention: retention)
         let limits = try #require(leader.snapshotLimits)
         var taken = 0
         while limits.takeSending() { taken += 1 }
@@ -265,12 +274,7 @@ import Testing
 
     @Test(arguments: ["checkpoint.tmp", ".index", ".log"])
     func `a snapshot for which the disk has no room waits until it has`(file: String) throws {
-        let cluster = try Self.makeCluster()
-        let leader = try cluster.leader()
-        let late = try #require(cluster.followers(of: leader).first)
-        late.cutPower()
-        try Self.fill(leader, 60)
-        try leader.flush()
+        let (cluster, leader, late) = try Self.makeLate()
         try late.start()
         late.disk.failure = { operation, path in
             operation != .read && path.hasSuffix(file) ? .noSpace : nil
@@ -293,12 +297,7 @@ import Testing
     func `a replica that leaves while a snapshot waits for room leaves nothing`(
         isRetired: Bool
     ) throws {
-        let cluster = try Self.makeCluster()
-        let leader = try cluster.leader()
-        let late = try #require(cluster.followers(of: leader).first)
-        late.cutPower()
-        try Self.fill(leader, 60)
-        try leader.flush()
+        let (cluster, _, late) = try Self.makeLate()
         try late.start()
         late.disk.failure = { operation, path in
             operation != .read && path.hasSuffix("checkpoint.tmp") ? .noSpace : nil

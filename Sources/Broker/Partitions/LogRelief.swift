@@ -22,8 +22,6 @@ actor LogRelief {
     private var pins: [UInt64: UInt64] = [:]
     /// The oldest file of those that were pinned and run now, and were not asked to move yet.
     private var unasked = UInt64.max
-    /// The same of those that the round under way may have passed by.
-    private var passedBy = UInt64.max
 
     init(
         loop: EventLoop,
@@ -68,9 +66,8 @@ actor LogRelief {
         isRunning = true
         while relieved < wanted || unasked < wanted {
             let below = wanted
-            (passedBy, unasked) = (unasked, .max)
+            unasked = .max
             for shard in shards { await shard.relieve(below: below) }
-            passedBy = .max
             relieved = below
             giveBack()
         }
@@ -78,8 +75,8 @@ actor LogRelief {
     }
 
     private func giveBack() {
-        let pinned = min(pins.values.min() ?? .max, unasked, passedBy)
-        wal.release(before: min(relieved, pinned))
+        let pinned = pins.values.min() ?? .max
+        wal.release(before: min(relieved, pinned, unasked))
         gate.open()
         guard pinned < relieved, wal.isOverLimit else { return }
         limiter.limited { suppressed in
