@@ -5,6 +5,8 @@ Fetch version 11 without a session; a follower answers it below its high waterma
 
 import socket
 import struct
+import threading
+import time
 from dataclasses import dataclass
 
 import record_batches
@@ -12,7 +14,9 @@ import record_batches
 PRODUCE, PRODUCE_VERSION = 0, 8
 FETCH, FETCH_VERSION = 1, 11
 METADATA, METADATA_VERSION = 3, 7
-NONE, OFFSET_OUT_OF_RANGE = 0, 1
+NONE, OFFSET_OUT_OF_RANGE, NOT_LEADER_OR_FOLLOWER = 0, 1, 6
+# How long leadership may take to be handed over.
+HANDOVER_SECONDS = 10
 CLIENT = b"replica-reader"
 
 
@@ -168,13 +172,23 @@ class ReplicaReader:
         fetched = self.fetch(topic, partition, 0, max_bytes=1)
         return fetched.error, fetched.low, fetched.high
 
+    def served(self, topic, partition, offset):
+        """What is fetched once the replica knows who leads, which it does not in a handover."""
+        deadline = time.monotonic() + HANDOVER_SECONDS
+        pause = threading.Event()
+        while True:
+            fetched = self.fetch(topic, partition, offset)
+            if fetched.error != NOT_LEADER_OR_FOLLOWER or time.monotonic() > deadline:
+                return fetched
+            pause.wait(0.005)
+
     def read_all(self, topic, partition):
         """Low and high watermark and every whole batch between them, as raw bytes."""
-        fetched = self.fetch(topic, partition, 0)
+        fetched = self.served(topic, partition, 0)
         offset = 0
         if fetched.error == OFFSET_OUT_OF_RANGE:
             offset = fetched.low
-            fetched = self.fetch(topic, partition, offset)
+            fetched = self.served(topic, partition, offset)
         if fetched.error != NONE:
             raise WrongAnswer(topic, partition, fetched.error)
         low, high, raw = fetched.low, fetched.high, []
@@ -187,7 +201,7 @@ class ReplicaReader:
             raw += [batch.raw for batch in batches]
             offset = batches[-1].last + 1
             if offset < high:
-                fetched = self.fetch(topic, partition, offset)
+                fetched = self.served(topic, partition, offset)
                 if fetched.error != NONE:
                     raise WrongAnswer(topic, partition, fetched.error)
         return low, high, raw

@@ -7,7 +7,7 @@ import checker
 import record_batches
 from broker import Broker
 from history import History
-from kafka_wire import ReplicaReader
+from kafka_wire import Fetched, ReplicaReader
 from load import ConsumerLoad, ProducerLoad, create_topic
 
 
@@ -98,3 +98,15 @@ def test_the_metadata_of_a_lone_server(broker):
 def test_a_topic_that_is_not_there_is_an_error(broker):
     with ReplicaReader(broker.address) as reader:
         assert reader.fetch("nowhere", 0, 0).error == 3
+
+
+def test_a_replica_that_does_not_know_its_leader_is_asked_again(broker, monkeypatch):
+    create_topic(Lone(broker), History(), "t", 1, 1)
+    raw = record_batches.encode(0, [b"one"], key=b"k")
+    with ReplicaReader(broker.address) as reader:
+        assert reader.produce("t", 0, raw) == (0, 0)
+        fetch, refusals = reader.fetch, [Fetched(6, -1, -1, -1, b"")] * 3
+        monkeypatch.setattr(
+            reader, "fetch", lambda *where: refusals.pop() if refusals else fetch(*where))
+        assert reader.read_all("t", 0)[:2] == (0, 1)
+    assert refusals == []
