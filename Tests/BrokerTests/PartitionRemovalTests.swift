@@ -5,6 +5,7 @@ import Raft
 import RaftRuntime
 import Simulator
 import Testing
+import WriteAheadLog
 
 @testable import Broker
 
@@ -111,6 +112,34 @@ import Testing
         try other.start()
         try cluster.settle()
         #expect(empty.logEnd == 31)
+    }
+
+    @Test func `a lost directory is filled though the log has not one entry any more`() throws {
+        let cluster = try PartitionCluster()
+        let leader = try cluster.leader()
+        for number in 0..<10 { try leader.produce(.of("\(number)")) }
+        try cluster.settle()
+        let empty = try #require(cluster.followers(of: leader).first)
+        let other = try #require(cluster.followers(of: leader).last)
+        try empty.fillFileOfLog()
+        // In the next file its log has a vote, and with it how far all was committed; not where it
+        // begins, since nothing of it is in segments yet.
+        let term = empty.partition?.replica.info.term ?? .zero
+        leader.cutPower()
+        cluster.run(20_000) { empty.partition?.replica.info.term ?? .zero > term }
+        other.cutPower()
+        cluster.run(100)
+        try empty.flush()
+        try empty.on { shard in
+            await shard.relieve(below: 2)
+            shard.environment.wal.release(before: 2)
+        }
+        cluster.run(1_000)
+        empty.cutPower()
+        empty.damage = { try $0.removeTree("/data/topics/orders-0") }
+        for node in [empty, leader, other] { try node.start() }
+        cluster.run(20_000) { empty.logEnd == 10 }
+        #expect(try empty.content() == leader.content())
     }
 
     @Test func `of two replicas the one that lost its directory is filled by the other`() throws {

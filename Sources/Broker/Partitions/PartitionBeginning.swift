@@ -17,10 +17,10 @@ extension PartitionShard {
     /// | nothing | nothing | as a founder or joiner |
     /// | nothing, and damage | | alone in its group: not at all; else abstaining, above every lost term |
     /// | nothing | data | alone in its group: with the data; else abstaining, until it is added anew |
-    /// | the founders' base | nothing | as the founder it was |
+    /// | the founders' base, and all it knows of | nothing | as the founder it was |
     /// | a tombstone | nothing, or what was to be removed | as a joiner with the vote it had |
-    /// | entries from beyond the data on | nothing, and others do | empty, and abstains |
-    /// | entries from beyond the data on | less, or nobody has more | not at all |
+    /// | entries from beyond the data on, or none | nothing, and others do | empty, and abstains |
+    /// | entries from beyond the data on, or none | less, or nobody has more | not at all |
     /// | anything else | | where it stopped |
     func storage(for start: PartitionStart, _ log: PartitionLog) throws -> WALRaftStorage {
         let storage: WALRaftStorage
@@ -35,7 +35,7 @@ extension PartitionShard {
         }
         let base = storage.base
         if log.appliedRaftIndex == 0, base.index == WALRaftStorage.foundersBase.index,
-            base.term == WALRaftStorage.foundersBase.term
+            base.term == WALRaftStorage.foundersBase.term, !storage.leavesAllToStateMachine
         {
             log.begin(
                 raftIndex: base.index.rawValue,

@@ -189,6 +189,12 @@ extension WALRaftStorage {
         stageState()
     }
 
+    /// It has no entry, but knows of some that were committed: only the state machine had them, and
+    /// the files of the log they had been in are freed.
+    package var leavesAllToStateMachine: Bool {
+        lastIndex == window.base && hardState.commit > lastIndex && !isInDoubt && abstention == nil
+    }
+
     /// What the state machine had is gone: the replica starts over with an empty log, to be filled
     /// by a leader, in a way that breaks no promise.
     ///

@@ -394,6 +394,26 @@ final class PartitionNode: @unchecked Sendable {
         return bytes
     }
 
+    /// Writes so much of another group that what follows is in another file of the log.
+    func fillFileOfLog() throws {
+        try on { shard in
+            let filler = WALRecord(
+                group: PartitionCluster.group + 1,
+                kind: .entry,
+                term: 1,
+                index: 1,
+                payload: ByteSlice([UInt8](repeating: 0, count: 200 << 10))
+            )
+            await withUnsafeContinuation { continuation in
+                shard.environment.wal.submit(
+                    WALBatch(records: [filler, filler], loop: shard.loop) { _ in
+                        continuation.resume()
+                    }
+                )
+            }
+        }
+    }
+
     /// Writes everything into segments and drops it from the log.
     func flush() throws { try on { await $0.flushAll() } }
 }
