@@ -247,7 +247,7 @@ struct NodeBoot {
                 await link?.changed(delta)
             }
         }
-        await follower.startAll(in: image)
+        await follower.startAll(in: image, mayBeOld: remembered != nil)
         let raft = link?.advertised ?? SocketAddress(host: "localhost", port: 0)
         let registration = BrokerRegistration(
             id: nodeID,

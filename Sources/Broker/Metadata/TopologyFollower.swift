@@ -39,6 +39,12 @@ actor TopologyFollower {
     /// Every group that can have promised something here before this start was met; what comes
     /// now is new.
     private var hasMetAll = false
+    /// Until the metadata is as of now, what nothing is remembered of waits.
+    ///
+    /// It may name groups that are deleted and forgotten: as a founder of one this node would vote
+    /// again in terms it has voted in.
+    private var mayBeOld = false
+    private var unremembered: [Step] = []
 
     private enum Step {
         case start(TopicPartition, topicID: KafkaUUID, groupID: UInt64)
@@ -132,7 +138,13 @@ actor TopologyFollower {
     }
 
     /// Starts all that the metadata has on this node; returns once the replicas are started.
-    func startAll(in image: MetadataImage) async {
+    ///
+    /// - Parameters:
+    ///   - image: What was committed when the node ended, or more.
+    ///   - mayBeOld: Groups may have come and gone here that the image still names; those of which
+    ///     nothing is remembered are started by ``sweep()``.
+    func startAll(in image: MetadataImage, mayBeOld: Bool) async {
+        self.mayBeOld = mayBeOld
         var starts: [Step] = []
         for topic in image.sortedTopics {
             for partition in topic.partitions where partition.assignment.isHosted(on: nodeID) {
@@ -214,6 +226,9 @@ actor TopologyFollower {
             for topic in published.current.sortedTopics { await configure(topic) }
         case .sweep:
             hasMetAll = true
+            mayBeOld = false
+            queue += unremembered
+            unremembered = []
             await sweepLeft()
         }
     }
@@ -296,6 +311,10 @@ actor TopologyFollower {
                 var voters: [Int32] = []
                 if case .founder(let founders) = beginning { voters = founders }
                 remembered = try takeRecovered(groupID, voters)
+            }
+            if remembered == nil, mayBeOld {
+                unremembered.append(.start(id, topicID: topicID, groupID: groupID))
+                return
             }
             var start = PartitionStart(
                 id: id,
