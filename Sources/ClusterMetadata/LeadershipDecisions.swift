@@ -65,4 +65,13 @@ extension MetadataImage {
             offline: offline
         )
     }
+
+    /// Who is to lead a partition that nobody has led yet: its first replica, which campaigns as
+    /// soon as it is there; `nil` once a leader was heard of, and while that broker is silent.
+    package func firstLeader(of partition: Partition) -> Int32? {
+        guard partition.leadership == .unknown, let first = partition.replicas.first,
+            let broker = broker(first), !broker.isFenced
+        else { return nil }
+        return first
+    }
 }

@@ -153,6 +153,8 @@ class ReplicaReader:
         def partition(topic):
             error, index, leader, epoch = fields.take("hiii")
             replicas, in_sync, _ = (fields.each(lambda: fields.take("i")) for _ in range(3))
+            # One without an epoch is about to lead, and does not yet.
+            leader = leader if epoch >= 0 else -1
             partitions[topic, index] = PartitionMetadata(error, leader, epoch, replicas, in_sync)
 
         def topic():

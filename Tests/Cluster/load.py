@@ -15,6 +15,9 @@ import history as histories
 import record_batches
 
 SECONDS = 60
+# How long a client waits for a node that does not answer before it asks another. The library's own
+# is as long as records live here: those whose leader a paused node was asked for would not be sent.
+PATIENCE = 10
 names = itertools.count(1)
 # All that were started since the last `stop_all`.
 begun = []
@@ -60,6 +63,7 @@ class ProducerLoad:
             "enable.idempotence": idempotent,
             "linger.ms": 2,
             "message.timeout.ms": SECONDS * 1000,
+            "socket.timeout.ms": PATIENCE * 1000,
             "reconnect.backoff.ms": 20,
             "reconnect.backoff.max.ms": 200,
             "retry.backoff.ms": 20,
@@ -179,6 +183,7 @@ class ConsumerLoad:
             "group.id": self.name,
             "enable.auto.commit": False,
             "auto.offset.reset": "error",
+            "socket.timeout.ms": PATIENCE * 1000,
             "reconnect.backoff.ms": 20,
             "reconnect.backoff.max.ms": 200,
             "fetch.wait.max.ms": 100,

@@ -78,12 +78,21 @@ final class BrokerServices: Sendable {
     }
 
     /// Who leads a partition, and in which epoch: this node as it knows itself, others as they said.
+    ///
+    /// Of a partition that is only just made, who is about to, with the epoch -1: a client that
+    /// comes too early is told so and comes back, where one that is told of no leader may not ask
+    /// again for a second.
     func leadership(
         of partition: MetadataImage.Partition,
         in topic: String
     ) -> (leader: Int32, epoch: Int32)? {
         let id = TopicPartition(topic: topic, partition: partition.index)
         if let epoch = leaders.epoch(of: id) { return (nodeID, epoch) }
+        let image = image
+        // Alone it would lead already, if it could.
+        if let first = image.firstLeader(of: partition), partition.replicas != [nodeID] {
+            return (first, -1)
+        }
         let view = image.clientView(of: partition)
         // A report of this node's own is out of date: it does not lead.
         return view.leader < 0 || view.leader == nodeID ? nil : (view.leader, view.leaderEpoch)

@@ -45,7 +45,7 @@ final class Observer: @unchecked Sendable {
             for partition in topic.partitions {
                 let place = TopicPartition(topic: name, partition: partition.partitionIndex)
                 places.append(place)
-                guard partition.leaderId == node.id, partition.errorCode == 0,
+                guard partition.leaderId == node.id, partition.leaderEpoch >= 0,
                     reigns[place] != partition.leaderEpoch
                 else { continue }
                 reigns[place] = partition.leaderEpoch

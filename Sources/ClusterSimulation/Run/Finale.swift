@@ -73,7 +73,7 @@ final class Finale: @unchecked Sendable {
                 // One of a topic with fewer replicas than nodes may be gone with its node.
                 let left = part.replicaNodes.filter(nodes.contains)
                 guard 2 * left.count > part.replicaNodes.count else { continue }
-                guard part.leaderId > 0, nodes.contains(part.leaderId) else {
+                guard part.leaderEpoch >= 0, nodes.contains(part.leaderId) else {
                     missing = "\(place) is led by \(part.leaderId)"
                     odd = place
                     return nil

@@ -17,6 +17,7 @@ struct TopicLayout: Sendable {
         through connection: BrokerConnection,
         on loop: EventLoop
     ) async throws(BenchError) -> TopicLayout {
+        let tellsEpochs = try connection.version(of: MetadataRequest.self) >= 7
         var waited: Int64 = 0
         var wasCreated = false
         while true {
@@ -26,7 +27,10 @@ struct TopicLayout: Sendable {
             }
             switch ErrorCode(rawValue: found.errorCode) ?? .unknownServerError {
             case .none:
-                let leads = found.partitions.allSatisfy { $0.errorCode == 0 && $0.leaderId >= 0 }
+                // A leader without an epoch is about to lead; before version 7 none has one.
+                let leads = found.partitions.allSatisfy {
+                    $0.errorCode == 0 && $0.leaderId >= 0 && (!tellsEpochs || $0.leaderEpoch >= 0)
+                }
                 if leads && !found.partitions.isEmpty {
                     return try TopicLayout(topic, found, answer.brokers)
                 }

@@ -139,8 +139,22 @@ final class NodeCluster: @unchecked Sendable {
 
     // MARK: Topics
 
-    /// A topic whose partitions lie on the nodes given, the first of each preferred.
+    /// A topic whose partitions lie on the nodes given, the first of each preferred; all are led.
     func createTopic(_ name: String, on assignments: [[Int32]]) throws {
+        try makeTopic(name, on: assignments)
+        try eventually("\(name) has leaders everywhere") {
+            up.allSatisfy { machine in
+                machine.topic(name)?.partitions.allSatisfy { $0.leadership.leader > 0 } ?? false
+            }
+        }
+    }
+
+    /// The same, and nobody may lead its partitions yet.
+    func makeTopic(
+        _ name: String,
+        on assignments: [[Int32]],
+        through machine: Machine? = nil
+    ) throws {
         var topic = CreateTopicsRequest.CreatableTopic()
         topic.name = name
         topic.numPartitions = -1
@@ -153,13 +167,8 @@ final class NodeCluster: @unchecked Sendable {
         }
         var request = CreateTopicsRequest()
         request.topics = [topic]
-        let response = try ask(request, version: 5)
+        let response = try ask(request, version: 5, of: machine)
         try #require(response.topics.map(\.errorCode) == [0])
-        try eventually("\(name) has leaders everywhere") {
-            up.allSatisfy { machine in
-                machine.topic(name)?.partitions.allSatisfy { $0.leadership.leader > 0 } ?? false
-            }
-        }
     }
 
     func deleteTopic(_ name: String) throws {
