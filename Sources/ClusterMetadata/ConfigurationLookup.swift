@@ -32,24 +32,40 @@ package struct ConfigurationLookup {
     /// Every layer that sets the key, the one that counts first; never empty.
     package func layers(of key: TopicConfigurationKey) -> [Layer] {
         var layers: [Layer] = []
-        if let value = topic[key.name] {
-            layers.append(Layer(name: key.name, value: value, source: .topic))
+        visitLayers(of: key) { name, value, source in
+            layers.append(Layer(name: name, value: value, source: source))
+            return true
         }
-        if let brokerKey = key.brokerKey {
-            if let value = dynamicBroker[brokerKey] {
-                layers.append(Layer(name: brokerKey, value: value, source: .dynamicDefaultBroker))
-            }
-            if let value = staticBroker[brokerKey] {
-                layers.append(Layer(name: brokerKey, value: value, source: .staticBroker))
-            }
-        }
-        layers.append(
-            Layer(name: key.brokerKey ?? key.name, value: key.defaultValue, source: .builtIn)
-        )
         return layers
     }
 
     package var effective: EffectiveTopicConfiguration {
-        EffectiveTopicConfiguration { layers(of: $0)[0].value }
+        EffectiveTopicConfiguration { key in
+            var found = ""
+            visitLayers(of: key) { _, value, _ in
+                found = value
+                return false
+            }
+            return found
+        }
+    }
+
+    /// The layers that set the key, until `body` has seen enough.
+    private func visitLayers(
+        of key: TopicConfigurationKey,
+        _ body: (_ name: String, _ value: String, ConfigurationSource) -> Bool
+    ) {
+        if let value = topic[key.name], !body(key.name, value, .topic) { return }
+        if let brokerKey = key.brokerKey {
+            if let value = dynamicBroker[brokerKey],
+                !body(brokerKey, value, .dynamicDefaultBroker)
+            {
+                return
+            }
+            if let value = staticBroker[brokerKey], !body(brokerKey, value, .staticBroker) {
+                return
+            }
+        }
+        _ = body(key.brokerKey ?? key.name, key.defaultValue, .builtIn)
     }
 }

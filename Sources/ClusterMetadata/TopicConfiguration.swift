@@ -359,20 +359,39 @@ package struct EffectiveTopicConfiguration: Sendable, Equatable {
     package var minInSyncReplicas: Int
 
     package init(_ lookup: (TopicConfigurationKey) -> String) {
-        let values = Dictionary(
-            uniqueKeysWithValues: TopicConfigurationKey.all.map { ($0.name, lookup($0)) }
-        )
-        let long = { (name: String) in Int64(values[name] ?? "") ?? -1 }
-        retentionMilliseconds = long("retention.ms")
-        retentionBytes = long("retention.bytes")
-        segmentBytes = Int(long("segment.bytes"))
-        segmentMilliseconds = long("segment.ms")
-        indexIntervalBytes = Int(long("index.interval.bytes"))
-        maxMessageBytes = Int(long("max.message.bytes"))
-        usesLogAppendTime = values["message.timestamp.type"] == "LogAppendTime"
-        timestampBeforeMaxMilliseconds = long("message.timestamp.before.max.ms")
-        timestampAfterMaxMilliseconds = long("message.timestamp.after.max.ms")
-        indexBytes = Int(long("segment.index.bytes"))
-        minInSyncReplicas = Int(long(TopicConfigurationKey.minInSyncReplicas))
+        func long(_ key: TopicConfigurationKey) -> Int64 { Int64(lookup(key)) ?? -1 }
+        retentionMilliseconds = long(Keys.retentionMilliseconds)
+        retentionBytes = long(Keys.retentionBytes)
+        segmentBytes = Int(long(Keys.segmentBytes))
+        segmentMilliseconds = long(Keys.segmentMilliseconds)
+        indexIntervalBytes = Int(long(Keys.indexIntervalBytes))
+        maxMessageBytes = Int(long(Keys.maxMessageBytes))
+        usesLogAppendTime = lookup(Keys.timestampType) == "LogAppendTime"
+        timestampBeforeMaxMilliseconds = long(Keys.timestampBeforeMax)
+        timestampAfterMaxMilliseconds = long(Keys.timestampAfterMax)
+        indexBytes = Int(long(Keys.indexBytes))
+        minInSyncReplicas = Int(long(Keys.minInSyncReplicas))
+    }
+
+    /// Looked up once: a topic's configuration is worked out whenever one of its keys changes.
+    private enum Keys {
+        static let retentionMilliseconds = key("retention.ms")
+        static let retentionBytes = key("retention.bytes")
+        static let segmentBytes = key("segment.bytes")
+        static let segmentMilliseconds = key("segment.ms")
+        static let indexIntervalBytes = key("index.interval.bytes")
+        static let maxMessageBytes = key("max.message.bytes")
+        static let timestampType = key("message.timestamp.type")
+        static let timestampBeforeMax = key("message.timestamp.before.max.ms")
+        static let timestampAfterMax = key("message.timestamp.after.max.ms")
+        static let indexBytes = key("segment.index.bytes")
+        static let minInSyncReplicas = key(TopicConfigurationKey.minInSyncReplicas)
+
+        private static func key(_ name: String) -> TopicConfigurationKey {
+            guard let key = TopicConfigurationKey.named(name) else {
+                preconditionFailure("there is no key \(name)")
+            }
+            return key
+        }
     }
 }

@@ -1,6 +1,8 @@
 import ClusterMetadata
 import KafkaMessages
 import KafkaProtocol
+import Platform
+import Simulator
 import Testing
 
 @testable import Broker
@@ -53,5 +55,42 @@ import Testing
             let told = try Self.told(of: [name], by: asked, in: cluster)
             #expect(told.topics.flatMap(\.partitions).map(\.leaderId) == [1, 2, 3])
         }
+    }
+
+    @Test func `groups that are founded one after another are elected together`() throws {
+        let cluster = try NodeCluster(seed: 5)
+        var request = CreateTopicsRequest()
+        request.topics = (0..<6).map { number in
+            var topic = CreateTopicsRequest.CreatableTopic()
+            topic.name = "t\(number)"
+            (topic.numPartitions, topic.replicationFactor) = (-1, -1)
+            var assignment = CreateTopicsRequest.CreatableReplicaAssignment()
+            assignment.brokerIds = [1, 2, 3]
+            topic.assignments = [assignment]
+            return topic
+        }
+        let controller = try Self.told(of: [], by: cluster.machine(1), in: cluster).controllerId
+        let answer = try cluster.ask(request, version: 5, of: cluster.machine(controller))
+        #expect(answer.topics.map(\.errorCode) == Array(repeating: 0, count: 6))
+        var elected: [TopicPartition: Int64] = [:]
+        let shards = try #require(cluster.machine(1).node).admin.shards
+        while elected.count < 6 {
+            _ = cluster.simulation.run(for: .milliseconds(1))
+            let led = try cluster.perform { _ in
+                var led: [TopicPartition] = []
+                for shard in shards {
+                    led += await shard.readEach { $0.leaderEpoch }.filter { $0.value != nil }.keys
+                }
+                return led
+            }
+            for id in led where elected[id] == nil && id.topic.hasPrefix("t") {
+                elected[id] = cluster.simulation.clock.monotonicNanoseconds / 1_000_000
+            }
+        }
+        // The first of each of the node's two loops at once, the others after a rest.
+        let times = elected.values.sorted()
+        #expect(times[1] - times[0] <= 2)
+        #expect(times[2] - times[1] >= 10)
+        #expect(times[5] - times[2] <= 2)
     }
 }

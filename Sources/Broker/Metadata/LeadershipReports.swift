@@ -10,7 +10,7 @@ import Platform
 /// for every partition. What changes alone is told at once.
 actor LeadershipReports {
     private static let pause = Int64.milliseconds(100)
-    private static let rest = Int64.milliseconds(20)
+    private static let rest = Int64.milliseconds(50)
 
     nonisolated let loop: EventLoop
     nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }

@@ -53,6 +53,7 @@ extension MetadataService {
         }
         do {
             _ = try await partition.replica.readIndex()
+            tellApplied()
         } catch {
             throw .init(.notController, "leadership of the metadata is in doubt: \(error)")
         }

@@ -31,6 +31,9 @@ actor MetadataService: MetadataStore {
     let clock: any Clock
     private var generator: SeededGenerator
     private(set) var pipeline: DecisionPipeline
+    /// What was told last, while something is applied and not told of yet; nobody who waits for
+    /// that goes on before.
+    private var untold: MetadataImage?
     private(set) var partition: Partition?
     /// How the leader is asked; `nil` in a cluster of one.
     private(set) var calls: (any NodeCalls)?
@@ -114,6 +117,7 @@ actor MetadataService: MetadataStore {
 
     /// What is committed now; what changes from then on is handed to `follow`.
     func onChange(_ follow: @escaping @Sendable (MetadataDelta) -> Void) -> MetadataImage {
+        tellApplied()
         self.follow = follow
         return pipeline.committed
     }
@@ -151,11 +155,12 @@ actor MetadataService: MetadataStore {
     }
 
     private func replay(_ batch: RecordBatch) {
-        let before = pipeline.committed
+        if untold == nil {
+            untold = pipeline.committed
+            loop.execute { [weak self] in self?.assumeIsolated { $0.tellApplied() } }
+        }
         pipeline.replay(Self.records(of: batch))
         reportLost(early.committed(batch))
-        tell(changesSince: before)
-        resumeWaiting(end: batch.nextOffset.rawValue)
         if isSnapshotDue {
             Task.immediate(executorPreference: loop) { await self.writeSnapshot() }
         }
@@ -163,8 +168,9 @@ actor MetadataService: MetadataStore {
 
     /// This is the whole log; another may have been followed before.
     private func startOver(_ batches: [RecordBatch]) {
-        let before = pipeline.committed
         if pipeline.isLeading { leadershipChanged(nil) }
+        tellApplied()
+        let before = pipeline.committed
         do {
             pipeline.restore(try MetadataImage(log: batches.lazy.flatMap(Self.records)))
         } catch {
@@ -200,6 +206,15 @@ actor MetadataService: MetadataStore {
         }
     }
 
+    /// Tells of all that was applied since it was last told: once for a whole turn of the loop,
+    /// as it takes a look at the differences between two images.
+    func tellApplied() {
+        guard let before = untold else { return }
+        untold = nil
+        tell(changesSince: before)
+        resumeWaiting(end: appliedEnd)
+    }
+
     private func tell(changesSince before: MetadataImage) {
         published.publish(pipeline.committed)
         guard let follow else { return }
@@ -208,6 +223,7 @@ actor MetadataService: MetadataStore {
     }
 
     private func leadershipChanged(_ epoch: Int32?) {
+        tellApplied()
         if let epoch {
             pipeline.begin(term: UInt64(epoch))
         } else {
@@ -230,7 +246,7 @@ actor MetadataService: MetadataStore {
     private func wait(
         until isOver: @escaping (DecisionPipeline, _ end: Int64) -> Bool
     ) async {
-        guard !isOver(pipeline, appliedEnd) else { return }
+        guard untold != nil || !isOver(pipeline, appliedEnd) else { return }
         await withUnsafeContinuation {
             waiting.append(Waiting(isOver: isOver, continuation: $0))
         }
@@ -399,7 +415,7 @@ actor MetadataService: MetadataStore {
 
     /// Returns once so much of the log is applied here, or at the deadline.
     func waitForPosition(_ position: Int64, until deadline: Int64) async {
-        guard appliedEnd < position else { return }
+        guard untold != nil || appliedEnd < position else { return }
         let timer = loop.schedule(after: max(1, deadline - clock.monotonicNanoseconds)) {
             [weak self] in
             self?.assumeIsolated { $0.resumeWaiting(end: .max) }

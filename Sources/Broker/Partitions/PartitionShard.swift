@@ -25,6 +25,7 @@ actor PartitionShard {
     private let cache: TailCache
     private(set) var partitions: [TopicPartition: Partition] = [:]
     private var flusher: SegmentFlusher
+    private let firstCampaigns: FirstCampaigns
     private var sweepTimer: LoopTimer?
 
     init(loop: EventLoop, environment: ShardEnvironment) {
@@ -32,6 +33,7 @@ actor PartitionShard {
         self.environment = environment
         cache = TailCache(budget: environment.cacheBytesPerLoop)
         limiter = LogLimiter(every: .seconds(10), clock: loop.clock)
+        firstCampaigns = FirstCampaigns(loop: loop)
         manager = RaftReplicaManager(
             loop: loop,
             wal: environment.wal,
@@ -205,20 +207,9 @@ actor PartitionShard {
         if replica.isAlone {
             replica.campaign()
         } else if isFirstFounder(start) {
-            beginCampaigns(of: replica)
+            firstCampaigns.begin(replica)
         }
         return partition
-    }
-
-    /// Tries again while the other founders may not have started yet; another may lead by then.
-    private func beginCampaigns(of replica: PartitionReplica, after delay: Int64 = 0) {
-        replica.campaign(asksFirst: delay > 0)
-        let next = delay == 0 ? Int64.milliseconds(10) : 2 * delay
-        guard next < .milliseconds(400) else { return }
-        _ = loop.schedule(after: next) { [weak self, weak replica] in
-            guard let self, let replica, replica.info.leader == nil else { return }
-            self.assumeIsolated { $0.beginCampaigns(of: replica, after: next) }
-        }
     }
 
     /// A new group's first leader is the one that is preferred.
