@@ -30,7 +30,7 @@ package struct PersistentMap<Key: Hashable & Sendable, Value: Sendable>: Sendabl
         var hash = hash
         while let place = node.place(of: hash) {
             switch node.slots[place] {
-            case .entry(let found, let value): return found == key ? value : nil
+            case .entry(let leaf): return leaf.key == key ? leaf.value : nil
             case .child(let child):
                 node = child
                 hash >>= 5
@@ -46,7 +46,7 @@ package struct PersistentMap<Key: Hashable & Sendable, Value: Sendable>: Sendabl
         root = nil
         if !isKnownUniquelyReferenced(&node) { node = node.copy() }
         let hash = UInt(bitPattern: key.hashValue)
-        if node.insert(key, value, hash: hash, level: 0) { count += 1 }
+        if node.insert(TrieLeaf(key, value), hash: hash, level: 0) { count += 1 }
         root = node
     }
 
@@ -99,9 +99,26 @@ package struct PersistentMap<Key: Hashable & Sendable, Value: Sendable>: Sendabl
 
     /// What may differ from an older map; what both share is not looked at.
     ///
-    /// Tells of every key whose value may have changed, and of some whose value has not.
+    /// Tells of every key whose value may have changed; it may have been set to what it was.
     package func forEachDifference(from old: Self, _ body: (Key, _ old: Value?, Value?) -> Void) {
         Node.compare(old.root, root, body)
+    }
+}
+
+/// A key and its value.
+///
+/// All copies of a map that have not changed it share it: a node is copied without copying what its
+/// slots hold, and what has not changed is told by its identity.
+///
+/// `@unchecked Sendable`: changed only where it is known to be referenced once.
+@usableFromInline
+final class TrieLeaf<Key: Hashable & Sendable, Value: Sendable>: @unchecked Sendable {
+    @usableFromInline let key: Key
+    @usableFromInline var value: Value
+
+    init(_ key: Key, _ value: Value) {
+        self.key = key
+        self.value = value
     }
 }
 
@@ -111,9 +128,11 @@ package struct PersistentMap<Key: Hashable & Sendable, Value: Sendable>: Sendabl
 /// library's collections are.
 @usableFromInline
 final class TrieNode<Key: Hashable & Sendable, Value: Sendable>: @unchecked Sendable {
+    @usableFromInline typealias Leaf = TrieLeaf<Key, Value>
+
     @usableFromInline
     enum Slot {
-        case entry(Key, Value)
+        case entry(Leaf)
         case child(TrieNode)
         /// Keys of one hash, below the last level.
         case collision([(key: Key, value: Value)])
@@ -143,42 +162,42 @@ final class TrieNode<Key: Hashable & Sendable, Value: Sendable>: @unchecked Send
     }
 
     /// Whether the key is new.
-    func insert(_ key: Key, _ value: Value, hash: UInt, level: Int) -> Bool {
+    func insert(_ leaf: Leaf, hash: UInt, level: Int) -> Bool {
         guard let place = place(of: hash) else {
             let bit = Self.bit(hash)
-            slots.insert(.entry(key, value), at: (bitmap & (bit - 1)).nonzeroBitCount)
+            slots.insert(.entry(leaf), at: (bitmap & (bit - 1)).nonzeroBitCount)
             bitmap |= bit
             return true
         }
         let slot = slots[place]
         slots[place] = .taken
         switch consume slot {
-        case .entry(let found, let old):
-            if found == key {
-                slots[place] = .entry(key, value)
+        case .entry(let old):
+            if old.key == leaf.key {
+                slots[place] = .entry(leaf)
                 return false
             }
             if level == Self.lastLevel {
-                slots[place] = .collision([(found, old), (key, value)])
+                slots[place] = .collision([(old.key, old.value), (leaf.key, leaf.value)])
                 return true
             }
             let child = TrieNode()
-            let foundHash = UInt(bitPattern: found.hashValue) >> UInt(5 * (level + 1))
-            _ = child.insert(found, old, hash: foundHash, level: level + 1)
-            _ = child.insert(key, value, hash: hash >> 5, level: level + 1)
+            let oldHash = UInt(bitPattern: old.key.hashValue) >> UInt(5 * (level + 1))
+            _ = child.insert(old, hash: oldHash, level: level + 1)
+            _ = child.insert(leaf, hash: hash >> 5, level: level + 1)
             slots[place] = .child(child)
             return true
         case .child(var child):
             if !isKnownUniquelyReferenced(&child) { child = child.copy() }
-            let isNew = child.insert(key, value, hash: hash >> 5, level: level + 1)
+            let isNew = child.insert(leaf, hash: hash >> 5, level: level + 1)
             slots[place] = .child(child)
             return isNew
         case .collision(var entries):
-            let known = entries.firstIndex { $0.key == key }
+            let known = entries.firstIndex { $0.key == leaf.key }
             if let known {
-                entries[known].value = value
+                entries[known].value = leaf.value
             } else {
-                entries.append((key, value))
+                entries.append((leaf.key, leaf.value))
             }
             slots[place] = .collision(entries)
             return known == nil
@@ -198,8 +217,8 @@ final class TrieNode<Key: Hashable & Sendable, Value: Sendable>: @unchecked Send
             child.remove(key, hash: hash >> 5)
             if child.slots.isEmpty {
                 dropSlot(place, hash)
-            } else if child.slots.count == 1, case .entry(let key, let value) = child.slots[0] {
-                slots[place] = .entry(key, value)
+            } else if child.slots.count == 1, case .entry(let leaf) = child.slots[0] {
+                slots[place] = .entry(leaf)
             } else {
                 slots[place] = .child(child)
             }
@@ -207,7 +226,7 @@ final class TrieNode<Key: Hashable & Sendable, Value: Sendable>: @unchecked Send
             entries.removeAll { $0.key == key }
             slots[place] =
                 entries.count == 1
-                ? .entry(entries[0].key, entries[0].value) : .collision(entries)
+                ? .entry(Leaf(entries[0].key, entries[0].value)) : .collision(entries)
         case .taken: preconditionFailure("a slot taken out was not put back")
         }
     }
@@ -223,9 +242,10 @@ final class TrieNode<Key: Hashable & Sendable, Value: Sendable>: @unchecked Send
         let slot = slots[place]
         slots[place] = .taken
         switch consume slot {
-        case .entry(let found, var value):
-            let result = change(&value)
-            slots[place] = .entry(found, value)
+        case .entry(var leaf):
+            if !isKnownUniquelyReferenced(&leaf) { leaf = Leaf(leaf.key, leaf.value) }
+            let result = change(&leaf.value)
+            slots[place] = .entry(leaf)
             return result
         case .child(var child):
             if !isKnownUniquelyReferenced(&child) { child = child.copy() }
@@ -249,7 +269,7 @@ final class TrieNode<Key: Hashable & Sendable, Value: Sendable>: @unchecked Send
 
     private static func forEach(in slot: Slot, _ body: (Key, Value) -> Void) {
         switch slot {
-        case .entry(let key, let value): body(key, value)
+        case .entry(let leaf): body(leaf.key, leaf.value)
         case .child(let child): child.forEach(body)
         case .collision(let entries): for entry in entries { body(entry.key, entry.value) }
         case .taken: preconditionFailure("a slot taken out was not put back")
@@ -281,6 +301,10 @@ final class TrieNode<Key: Hashable & Sendable, Value: Sendable>: @unchecked Send
     ) {
         if case .child(let before)? = old, case .child(let after)? = new {
             return compare(before, after, body)
+        }
+        if case .entry(let before)? = old, case .entry(let after)? = new, before.key == after.key {
+            if before !== after { body(after.key, before.value, after.value) }
+            return
         }
         var before: [Key: Value] = [:]
         if let old { forEach(in: old) { before[$0] = $1 } }

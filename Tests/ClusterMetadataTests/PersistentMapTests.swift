@@ -72,6 +72,7 @@ import Testing
         changed.remove(5)
         var seen: [Int] = []
         changed.forEachDifference(from: map) { key, _, _ in seen.append(key) }
-        #expect(seen.count < 200 && Set([5, 77, 10_001]).isSubset(of: seen))
+        // Beside these, some that an insertion or a removal has put on another level.
+        #expect(seen.count < 9 && Set([5, 77, 10_001]).isSubset(of: seen))
     }
 }
