@@ -31,12 +31,12 @@ final class FirstCampaigns {
 
     /// Tries again while the other founders may not have started yet; another may lead by then.
     private func campaign(_ replica: PartitionReplica, after delay: Int64 = 0) {
+        guard replica.info.leader == nil else { return }
         replica.campaign(asksFirst: delay > 0)
         let next = delay == 0 ? Int64.milliseconds(10) : 2 * delay
         guard next < .milliseconds(400) else { return }
         _ = loop.schedule(after: next) { [weak self, weak replica] in
-            guard let replica, replica.info.leader == nil else { return }
-            self?.campaign(replica, after: next)
+            if let replica { self?.campaign(replica, after: next) }
         }
     }
 }
