@@ -83,11 +83,7 @@ import Testing
 
     @Test func `what metadata says stays true`() throws {
         let cluster = try Self.cluster()
-        var asked = MetadataRequest.MetadataRequestTopic()
-        asked.name = Self.topic
-        var request = MetadataRequest()
-        request.topics = [asked]
-        let response = try cluster.ask(request, version: 12, of: cluster.machine(1))
+        let response = try cluster.told(of: [Self.topic], by: cluster.machine(1))
         #expect(response.topics.flatMap(\.partitions).map(\.leaderId) == [1, 2, 3])
     }
 

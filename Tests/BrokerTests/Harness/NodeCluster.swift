@@ -141,7 +141,7 @@ final class NodeCluster: @unchecked Sendable {
 
     /// A topic whose partitions lie on the nodes given, the first of each preferred; all are led.
     func createTopic(_ name: String, on assignments: [[Int32]]) throws {
-        try makeTopic(name, on: assignments)
+        try makeTopics([name], on: assignments)
         try eventually("\(name) has leaders everywhere") {
             up.allSatisfy { machine in
                 machine.topic(name)?.partitions.allSatisfy { $0.leadership.leader > 0 } ?? false
@@ -149,26 +149,39 @@ final class NodeCluster: @unchecked Sendable {
         }
     }
 
-    /// The same, and nobody may lead its partitions yet.
-    func makeTopic(
-        _ name: String,
+    /// The same of several, in one request; nobody may lead their partitions yet.
+    func makeTopics(
+        _ names: [String],
         on assignments: [[Int32]],
         through machine: Machine? = nil
     ) throws {
-        var topic = CreateTopicsRequest.CreatableTopic()
-        topic.name = name
-        topic.numPartitions = -1
-        topic.replicationFactor = -1
-        topic.assignments = assignments.enumerated().map { index, brokers in
-            var assignment = CreateTopicsRequest.CreatableReplicaAssignment()
-            assignment.partitionIndex = Int32(index)
-            assignment.brokerIds = brokers
-            return assignment
-        }
         var request = CreateTopicsRequest()
-        request.topics = [topic]
+        request.topics = names.map { name in
+            var topic = CreateTopicsRequest.CreatableTopic()
+            topic.name = name
+            topic.numPartitions = -1
+            topic.replicationFactor = -1
+            topic.assignments = assignments.enumerated().map { index, brokers in
+                var assignment = CreateTopicsRequest.CreatableReplicaAssignment()
+                assignment.partitionIndex = Int32(index)
+                assignment.brokerIds = brokers
+                return assignment
+            }
+            return topic
+        }
         let response = try ask(request, version: 5, of: machine)
-        try #require(response.topics.map(\.errorCode) == [0])
+        try #require(response.topics.map(\.errorCode) == names.map { _ in 0 })
+    }
+
+    /// What a node tells clients of topics.
+    func told(of names: [String], by machine: Machine) throws -> MetadataResponse {
+        var request = MetadataRequest()
+        request.topics = names.map { name in
+            var topic = MetadataRequest.MetadataRequestTopic()
+            topic.name = name
+            return topic
+        }
+        return try ask(request, version: 12, of: machine)
     }
 
     func deleteTopic(_ name: String) throws {
