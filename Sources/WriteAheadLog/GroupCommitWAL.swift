@@ -152,11 +152,8 @@ package final class GroupCommitWAL: Sendable {
         _ maker: FileMaker,
         salt: UInt64
     ) throws(FileError) -> (files: RecoveredFiles, end: LogEnd) {
-        let file = try maker.make(
-            sequence: 1,
-            salt: salt,
-            size: max(WALBlock.roundedUp(configuration.firstFileBytes), 2 * WALBlock.size)
-        )
+        let size = max(WALBlock.roundedUp(configuration.firstFileBytes), 2 * WALBlock.size)
+        let file = try maker.make(sequence: 1, salt: salt, size: size, atMost: size)
         let found = RecoveredFiles(live: [file], nextSequence: 2)
         let end = LogEnd(
             file: file,

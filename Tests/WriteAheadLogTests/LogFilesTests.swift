@@ -19,6 +19,38 @@ import Testing
         }
     }
 
+    @Test func `each file is twice the one before, up to the size of a file`() throws {
+        let harness = LogHarness()
+        harness.configuration.fileBytes = 128 << 10
+        harness.configuration.totalBytes = 1 << 20
+        try harness.open()
+        while harness.logSizes.count < 6 { harness.write(1) }
+        #expect(harness.logSizes == [16, 32, 64, 128, 128, 128].map { $0 << 10 })
+        // As after a restart: what there is says how much the log takes.
+        let next = harness.logSizes.count + 1
+        try harness.open()
+        while harness.logSizes.count < next { harness.write(1) }
+        #expect(harness.logSizes.last == 128 << 10)
+    }
+
+    @Test func `a recycled file keeps what it has, and a small one is brought to size`() throws {
+        let harness = LogHarness()
+        harness.configuration.fileBytes = 64 << 10
+        harness.configuration.totalBytes = 512 << 10
+        let log = try harness.open()
+        while harness.logSizes.count < 4 { harness.write(1) }
+        #expect(harness.logSizes == [16, 32, 64, 64].map { $0 << 10 })
+        log.release(before: try #require(harness.positions[harness.acknowledged - 1]).file)
+        harness.machine.settle()
+        let current = log.inventory.oldestSequence
+        while harness.positions[harness.acknowledged - 1]?.file != current + 4 { harness.write(1) }
+        #expect(harness.logSizes.allSatisfy { $0 == 64 << 10 })
+        #expect(!harness.files.paths.contains { $0.hasSuffix(".free") })
+        let all = harness.submitted
+        try harness.open()
+        #expect(harness.found == all.suffix(harness.found.count))
+    }
+
     @Test func `without a next file the one in use grows`() throws {
         let harness = LogHarness()
         try harness.open()

@@ -119,10 +119,10 @@ final class FileInventory: Sendable {
     }
 
     private func prepare() {
-        let (sequence, salt, recycled) = state.withLock { state in
+        let (sequence, salt, recycled, size) = state.withLock { state in
             (
                 state.nextSequence, state.generator.next(),
-                state.free.isEmpty ? nil : state.free.removeFirst()
+                state.free.isEmpty ? nil : state.free.removeFirst(), nextSize(&state)
             )
         }
         do {
@@ -130,7 +130,8 @@ final class FileInventory: Sendable {
             let file = try maker.make(
                 sequence: sequence,
                 salt: salt,
-                size: configuration.fileBytes,
+                size: size,
+                atMost: configuration.fileBytes,
                 recycling: recycled
             )
             state.withLock { state in
@@ -149,6 +150,13 @@ final class FileInventory: Sendable {
             }
             if let recycled { try? maker.files.remove(maker.path(recycled)) }
         }
+    }
+
+    /// Twice the file that is being written, up to the size of a file: a log that takes little does
+    /// not keep the disk from its commits for as long as a large file takes to fill.
+    private func nextSize(_ state: inout State) -> Int {
+        guard let last = state.live.last else { preconditionFailure("a log without a file") }
+        return min(2 * last.capacity, configuration.fileBytes)
     }
 
     /// Leaves the last of the disk to those who need it now.

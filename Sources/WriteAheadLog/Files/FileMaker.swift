@@ -14,11 +14,13 @@ struct FileMaker: Sendable {
 
     func path(_ name: String) -> String { directory + "/" + name }
 
-    /// A new file of `size` bytes, or the free file `recycled` brought to that size.
+    /// A new file of `size` bytes, or the free file `recycled` brought to that size; what that has
+    /// beyond it is kept up to `limit`.
     func make(
         sequence: UInt64,
         salt: UInt64,
         size: Int,
+        atMost limit: Int,
         recycling recycled: String? = nil
     ) throws(FileError) -> WALFile {
         let name = recycled ?? FileName.new(sequence)
@@ -28,7 +30,11 @@ struct FileMaker: Sendable {
             direct: true
         )
         do {
-            let header = try fill(file, sequence: sequence, salt: salt, size: size)
+            let existing = WALBlock.roundedDown(try file.size())
+            let size = max(size, min(existing, limit))
+            if existing > size { try file.truncate(to: size) }
+            try ZeroFill.run(file, from: existing, to: size)
+            let header = try begin(file, sequence: sequence, salt: salt)
             let final = path(FileName.log(sequence))
             try files.rename(path(name), to: final)
             try files.syncDirectory(directory)
@@ -40,15 +46,11 @@ struct FileMaker: Sendable {
         }
     }
 
-    private func fill(
+    private func begin(
         _ file: File,
         sequence: UInt64,
-        salt: UInt64,
-        size: Int
+        salt: UInt64
     ) throws(FileError) -> FileHeader {
-        let existing = WALBlock.roundedDown(try file.size())
-        if existing > size { try file.truncate(to: size) }
-        try ZeroFill.run(file, from: existing, to: size)
         let block = AlignedBlock.zeroed(WALBlock.size)
         let header = FileHeader.encode(sequence: sequence, salt: salt, into: block.start)
         try file.write(UnsafeRawBufferPointer(start: block.start, count: block.capacity), at: 0)

@@ -37,7 +37,8 @@ final class WALFile: Sendable {
 
 /// Writes zeros in large pieces, so that later writes overwrite blocks that exist.
 enum ZeroFill {
-    private static let pieceBytes = 1 << 20
+    /// Small, because a commit waits for the piece that is under way.
+    private static let pieceBytes = 256 << 10
 
     static func run(_ file: File, from start: Int, to end: Int) throws(FileError) {
         guard start < end else { return }

@@ -78,6 +78,11 @@ final class LogHarness: @unchecked Sendable {
         return opened
     }
 
+    /// Bytes of each file of the log that is in it, oldest first.
+    var logSizes: [Int] {
+        files.paths.filter { $0.hasSuffix(".wal") }.sorted().map { files.contents($0).count }
+    }
+
     /// Hands over records that were never handed over before.
     func submit(_ count: Int = 1) {
         let numbers = Array(nextRecord..<nextRecord + count)
