@@ -24,6 +24,9 @@ package struct LeaderBalance {
 
     private let partitions: [Led]
     private var counts: [Int32: Int] = [:]
+    /// Whether every partition that is led is led by its preferred replica, so that nothing can be
+    /// wanted before a broker comes or goes or a partition is not `isSettled`.
+    package private(set) var isSettled = true
 
     /// `currentLeader` tells what is known of a group's leader beyond the image.
     package init(
@@ -35,13 +38,10 @@ package struct LeaderBalance {
         for topic in image.sortedTopics {
             for partition in topic.partitions {
                 let leader = currentLeader(partition)
+                if leader >= 0 && !Self.isSettled(partition, leader) { isSettled = false }
                 counts[leader, default: 0] += 1
                 let eligible = partition.replicas.filter {
-                    usable.contains($0) && partition.leadership.inSync.contains($0)
-                        && !partition.assignment.removing.contains($0)
-                        && !partition.assignment.renewing.contains($0)
-                        && !partition.assignment.rejoining.contains($0)
-                        && !partition.assignment.adding.contains($0)
+                    usable.contains($0) && Self.canLead($0, partition)
                 }
                 guard leader >= 0, let preferred = partition.replicas.first,
                     eligible.contains(where: { $0 != leader })
@@ -58,6 +58,23 @@ package struct LeaderBalance {
             }
         }
         self.partitions = partitions
+    }
+
+    /// Whether a partition may stay with its leader, as long as that one's broker is usable.
+    package static func isSettled(_ partition: MetadataImage.Partition) -> Bool {
+        let leader = partition.leadership.leader
+        return leader < 0 || isSettled(partition, leader)
+    }
+
+    private static func isSettled(_ partition: MetadataImage.Partition, _ leader: Int32) -> Bool {
+        partition.replicas.first == leader && canLead(leader, partition)
+    }
+
+    private static func canLead(_ replica: Int32, _ partition: MetadataImage.Partition) -> Bool {
+        let assignment = partition.assignment
+        return partition.leadership.inSync.contains(replica)
+            && !assignment.removing.contains(replica) && !assignment.renewing.contains(replica)
+            && !assignment.rejoining.contains(replica) && !assignment.adding.contains(replica)
     }
 
     /// The handovers of this round, at most `limit`; none when leadership is even.

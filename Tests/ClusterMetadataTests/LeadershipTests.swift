@@ -99,7 +99,14 @@ import Testing
     // MARK: Balance
 
     private func transfers(limit: Int = 1_000) -> [LeaderBalance.Transfer] {
-        LeaderBalance(cluster.image).transfers(limit: limit)
+        let balance = LeaderBalance(cluster.image)
+        let transfers = balance.transfers(limit: limit)
+        // Who finds it settled looks again only for brokers and partitions that are not.
+        let partitions = cluster.image.sortedTopics.flatMap(\.partitions)
+        #expect(balance.isSettled == partitions.allSatisfy(LeaderBalance.isSettled))
+        let areUsable = cluster.image.brokers.allSatisfy(\.isUsable)
+        #expect(transfers.isEmpty || !balance.isSettled || !areUsable)
+        return transfers
     }
 
     /// Carries transfers out until none are left; how many rounds that took.

@@ -6,8 +6,9 @@ import RaftRuntime
 /// What this node does for the groups that it leads on one loop: watches how far their replicas
 /// are, changes their members as the metadata wants them, and hands them over.
 ///
-/// It looks at them twice a second, ten times while members change, and at once when nodes come or
-/// go. A silent group whose replicas all have everything is passed over.
+/// It looks at all of them twice a second and when nodes come or go, and soon at those that it has
+/// just begun to lead or whose members change. A silent group whose replicas all have everything
+/// is passed over.
 actor LeaderDuties {
     /// What is to be told of one look at the groups.
     struct Findings: Sendable {
@@ -24,7 +25,7 @@ actor LeaderDuties {
     }
 
     private static let interval = Int64.milliseconds(500)
-    private static let movingInterval = Int64.milliseconds(100)
+    private static let soon = Int64.milliseconds(100)
     /// How long a report of members has to take effect before it is made again.
     private static let reportPatience = Int64.seconds(2)
     /// How long a group is led before leadership is spread by handing it over.
@@ -43,6 +44,10 @@ actor LeaderDuties {
     private var led: [UInt64: Led] = [:]
     /// Groups whose members are to change.
     private var moving: Set<UInt64> = []
+    /// Groups that were not looked at since they are led here.
+    private var begun: Set<UInt64> = []
+    /// When all are looked at.
+    private var allDue = Int64.min
     /// When the members of a group were last reported, and of which revision.
     private var reported: [UInt64: (revision: Int32, at: Int64)] = [:]
     private var peers = PeerView()
@@ -87,7 +92,8 @@ actor LeaderDuties {
         var findings = Findings()
         examine(groupID, status, &findings)
         // Those that have not answered yet will have in a moment.
-        schedule(after: Self.movingInterval)
+        begun.insert(groupID)
+        schedule(after: Self.soon)
         tell(findings)
     }
 
@@ -133,9 +139,12 @@ actor LeaderDuties {
         timer = nil
         guard !isLeaving else { return }
         var findings = Findings()
+        let now = loop.clock.monotonicNanoseconds
         let peersChanged = manager.peers != peers
         peers = manager.peers
-        for groupID in led.keys.sorted() {
+        let isForAll = peersChanged || now >= allDue
+        if isForAll { allDue = now + Self.interval }
+        for groupID in isForAll ? led.keys.sorted() : begun.union(moving).sorted() {
             guard let replica = manager.replica(groupID), replica.isReadyLeader,
                 let known = led[groupID]
             else {
@@ -158,9 +167,10 @@ actor LeaderDuties {
             if isMoving { advance(groupID, replica, status, &findings) }
             examine(groupID, status, &findings)
         }
+        begun = []
         if !findings.leaderships.isEmpty || !findings.members.isEmpty { tell(findings) }
         guard !led.isEmpty else { return }
-        schedule(after: moving.isEmpty ? Self.interval : Self.movingInterval)
+        schedule(after: moving.isEmpty ? allDue - now : min(Self.soon, allDue - now))
     }
 
     private func examine(

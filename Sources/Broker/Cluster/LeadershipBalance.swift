@@ -22,6 +22,8 @@ actor LeadershipBalance {
     private let transfer: @Sendable (LeaderBalance.Transfer) async -> Bool
     private var calmFrom: Int64
     private var hasNews = true
+    /// Whether the last look found every partition with its preferred leader.
+    private var isSettled = false
     private var isRunning = false
     private var isOver = false
     /// When groups that were tried may be tried again.
@@ -47,7 +49,9 @@ actor LeadershipBalance {
             hasNews = true
         }
         if !hasNews {
-            hasNews = delta.partitions.contains { $0.old?.leadership != $0.new?.leadership }
+            hasNews = delta.partitions.contains {
+                !isSettled || !($0.new.map(LeaderBalance.isSettled) ?? true)
+            }
         }
         begin()
     }
@@ -69,8 +73,9 @@ actor LeadershipBalance {
                 continue
             }
             hasNews = false
-            let own = LeaderBalance(published.current).transfers(limit: .max)
-                .filter { $0.from == nodeID }
+            let balance = LeaderBalance(published.current)
+            isSettled = balance.isSettled
+            let own = balance.transfers(limit: .max).filter { $0.from == nodeID }
             resting = resting.filter { $0.value > now }
             var begun = 0
             for wanted in own where resting[wanted.groupID] == nil {

@@ -48,6 +48,8 @@ final class Partition: @unchecked Sendable {
     private var pendingWrites: [(index: LogIndex, produce: PendingProduce)] = []
     /// Those that wait for more voters than a majority; in the order of the entries those must have.
     private var demandingProduces: [(index: LogIndex, produce: PendingProduce)] = []
+    /// Whether the shard was told that a produce waits, and has not found since that none does.
+    private var isSwept = false
     private var fetchSignals: [FetchSignal] = []
 
     /// Called with each leadership change: the epoch led in, or `nil`.
@@ -62,6 +64,8 @@ final class Partition: @unchecked Sendable {
     var onFailed: ((any Error) -> Void)?
     /// Called after entries were applied.
     var onCommitted: (() -> Void)?
+    /// Called when a produce waits, unless ``endsSweeping()`` has yet to find that none does.
+    var onProduceWaits: (() -> Void)?
 
     init(
         id: TopicPartition,
@@ -131,8 +135,7 @@ final class Partition: @unchecked Sendable {
                     return wait.settle(slot, result)
                 }
                 #endif
-                wait.expect(slot, result)
-                let produce = PendingProduce(lastOffset: lastOffset, wait: wait, slot: slot)
+                let produce = expect(result, lastOffset: lastOffset, wait, slot)
                 if isDemanding {
                     awaitDemand(produce, through: index)
                 } else if point == .written, let index, !replica.isAlone {
@@ -142,12 +145,25 @@ final class Partition: @unchecked Sendable {
                 }
             } duplicate: { result in
                 guard isDemanding else { return wait.settle(slot, result) }
-                wait.expect(slot, result)
-                awaitDemand(PendingProduce(lastOffset: -1, wait: wait, slot: slot), through: nil)
+                awaitDemand(expect(result, lastOffset: -1, wait, slot), through: nil)
             }
         } catch {
             wait.settle(slot, error.result)
         }
+    }
+
+    private func expect(
+        _ result: AppendResult,
+        lastOffset: Int64,
+        _ wait: ProduceWait,
+        _ slot: Int
+    ) -> PendingProduce {
+        wait.expect(slot, result)
+        if !isSwept {
+            isSwept = true
+            onProduceWaits?()
+        }
+        return PendingProduce(lastOffset: lastOffset, wait: wait, slot: slot)
     }
 
     private func append(
@@ -241,8 +257,14 @@ final class Partition: @unchecked Sendable {
         for produce in expired { produce.wait.finish(produce.slot, error: .requestTimedOut) }
     }
 
-    var hasPendingProduces: Bool {
+    private var hasPendingProduces: Bool {
         !pendingProduces.isEmpty || !pendingWrites.isEmpty || !demandingProduces.isEmpty
+    }
+
+    /// Whether no produce waits any more; the next that does is told of.
+    func endsSweeping() -> Bool {
+        if !hasPendingProduces { isSwept = false }
+        return !isSwept
     }
 
     private func endProduces(_ error: ErrorCode) {

@@ -67,6 +67,8 @@ actor PartitionShard {
     }
 
     private var sweeps = 0
+    /// Partitions in which a produce has begun to wait.
+    private var swept: [Partition] = []
     /// Sweeps in a row that found the disk full.
     private var fullSweeps = 0
     private static let patientSweeps = 10
@@ -80,7 +82,7 @@ actor PartitionShard {
     private func sweep() {
         sweeps += 1
         let now = loop.clock.monotonicNanoseconds
-        for partition in partitionsWithProduces {
+        for partition in partitionsWithProduces() {
             partition.expireProduces(at: now)
             partition.refuseUnmet()
         }
@@ -94,8 +96,9 @@ actor PartitionShard {
     }
 
     /// Those that have produces to answer, always in the same order.
-    private var partitionsWithProduces: [Partition] {
-        partitions.values.filter(\.hasPendingProduces).sorted { $0.groupID < $1.groupID }
+    private func partitionsWithProduces() -> [Partition] {
+        swept.removeAll { $0.endsSweeping() }
+        return swept.sorted { $0.groupID < $1.groupID }
     }
 
     /// Answers those who wait for a log that cannot be written for want of room.
@@ -112,7 +115,7 @@ actor PartitionShard {
                 ["suppressed": "\(suppressed)"]
             )
         }
-        for partition in partitionsWithProduces { partition.refuseProduces() }
+        for partition in partitionsWithProduces() { partition.refuseProduces() }
         environment.leaders.diskIsFull()
     }
 
@@ -194,6 +197,9 @@ actor PartitionShard {
             start.onLeaderChanged?(leader, epoch)
         }
         partition.onMembershipChanged = start.onMembershipChanged
+        partition.onProduceWaits = { [unowned self, unowned partition] in
+            swept.append(partition)
+        }
         partition.onFailed = { [environment] error in
             environment.leaders.abandon(start.id)
             // The node is stopping, and this came too late to be written.
