@@ -88,7 +88,7 @@ struct NodeBoot {
             budget: budget,
             cacheBytesPerLoop: max(1 << 20, settings.broker.memoryBytes / 2 / loops),
             leaders: LeaderTable(nodeID: settings.broker.nodeID),
-            retentionSweeps: max(1, Int(retention / 100)),
+            retentionNanoseconds: .milliseconds(max(100, retention)),
             producerMilliseconds: settings.broker.producerExpirationMilliseconds,
             log: log,
             makeGenerator: { [platform] in platform.makeGenerator() },

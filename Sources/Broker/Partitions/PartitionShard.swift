@@ -59,14 +59,27 @@ actor PartitionShard {
         manager.isThrottled = { cache.isOverBudget }
     }
 
-    /// The coarse clock of the shard: produce timeouts, retention, time-based flushes.
+    // MARK: The coarse clock
+
+    private static let sweepInterval = Int64.milliseconds(100)
+    /// While no produce waits and the disk has room.
+    private static let restingInterval = Int64.seconds(1)
+
+    /// Produce timeouts, retention, what a full disk asks for.
     func startSweeping() {
-        sweepTimer = loop.schedule(after: .milliseconds(100)) { [weak self] in
+        retentionDue = loop.clock.monotonicNanoseconds + environment.retentionNanoseconds
+        planSweep(after: Self.sweepInterval)
+    }
+
+    private func planSweep(after delay: Int64) {
+        sweepTimer?.cancel()
+        sweepTimer = loop.schedule(after: delay) { [weak self] in
             self?.assumeIsolated { $0.sweep() }
         }
     }
 
     private var sweeps = 0
+    private var retentionDue = Int64.max
     /// Partitions in which a produce has begun to wait.
     private var swept: [Partition] = []
     /// Sweeps in a row that found the disk full.
@@ -86,13 +99,25 @@ actor PartitionShard {
             partition.expireProduces(at: now)
             partition.refuseUnmet()
         }
-        if sweeps % environment.retentionSweeps == 0 {
+        if now >= retentionDue {
+            retentionDue = now + environment.retentionNanoseconds
             flusher.applyRetention(to: partitions.values.sorted { $0.groupID < $1.groupID })
         }
         manager.urgeRelief()
         watchDisk()
-        if flusher.isDiskFull || environment.wal.isFull { giveWay() } else { retreat.end() }
-        startSweeping()
+        if isDiskFull { giveWay() } else { retreat.end() }
+        let rests = swept.isEmpty && !manager.isUnderPressure && !isDiskFull
+        planSweep(
+            after: rests
+                ? min(Self.restingInterval, max(0, retentionDue - now)) : Self.sweepInterval
+        )
+    }
+
+    private var isDiskFull: Bool { flusher.isDiskFull || environment.wal.isFull }
+
+    private func produceWaits(in partition: Partition) {
+        swept.append(partition)
+        if swept.count == 1 { planSweep(after: Self.sweepInterval) }
     }
 
     /// Those that have produces to answer, always in the same order.
@@ -198,7 +223,7 @@ actor PartitionShard {
         }
         partition.onMembershipChanged = start.onMembershipChanged
         partition.onProduceWaits = { [unowned self, unowned partition] in
-            swept.append(partition)
+            produceWaits(in: partition)
         }
         partition.onFailed = { [environment] error in
             environment.leaders.abandon(start.id)

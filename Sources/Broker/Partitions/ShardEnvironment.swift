@@ -23,8 +23,8 @@ struct ShardEnvironment: Sendable {
     let budget: MemoryBudget
     let cacheBytesPerLoop: Int
     let leaders: LeaderTable
-    /// Sweeps, of a tenth of a second, between two looks at retention.
-    let retentionSweeps: Int
+    /// Between two looks at retention.
+    let retentionNanoseconds: Int64
     /// How long an idle idempotent producer is remembered.
     let producerMilliseconds: Int64
     let log: Logger

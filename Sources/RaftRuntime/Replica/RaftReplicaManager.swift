@@ -524,6 +524,9 @@ package final class RaftReplicaManager: @unchecked Sendable {
         reportRelief()
     }
 
+    /// Whether files of the log are wanted back that replicas have not let go of yet.
+    package var isUnderPressure: Bool { !pressures.isEmpty }
+
     /// Asks again those that are behind: what they had not applied yet they may have by now.
     package func urgeRelief() {
         for replica in pressures.flatMap(\.behind) { replica.onReleaseWanted?() }

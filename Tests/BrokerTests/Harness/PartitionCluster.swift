@@ -271,7 +271,7 @@ final class PartitionNode: @unchecked Sendable {
             budget: MemoryBudget(limit: 64 << 20),
             cacheBytesPerLoop: 8 << 20,
             leaders: leaders,
-            retentionSweeps: 10,
+            retentionNanoseconds: .seconds(1),
             producerMilliseconds: 86_400_000,
             log: Logger("test"),
             makeGenerator: { platform.makeGenerator() }
