@@ -118,7 +118,7 @@ import Testing
         coordinator.join(Joiner(version: 9))
         #expect(coordinator.shard.list().count == 1)
         coordinator.wait(10_100)
-        #expect(coordinator.shard.list().isEmpty && !coordinator.shard.hasDeadlines)
+        #expect(coordinator.shard.list().isEmpty && coordinator.shard.nextDeadline == .max)
     }
 
     // MARK: Where a group belongs

@@ -139,7 +139,8 @@ import Testing
         #expect(try coordinator.joined(first).code == .unknownMemberId)
         coordinator.wait(3_000)
         #expect(coordinator.state() == "Empty")
-        #expect(!coordinator.shard.hasDeadlines)
+        coordinator.wait(10_000)
+        #expect(coordinator.shard.nextDeadline == .max)
     }
 
     @Test func `a group that is no longer empty does not wait for newcomers`() throws {
@@ -154,12 +155,31 @@ import Testing
 
     @Test func `nothing waits for the clock when nobody is there`() throws {
         let coordinator = Coordinator()
-        #expect(!coordinator.shard.hasDeadlines)
+        #expect(coordinator.shard.nextDeadline == .max)
         coordinator.askToCommit([("t", 0, 1)])
-        #expect(!coordinator.shard.hasDeadlines)
+        #expect(coordinator.shard.nextDeadline == .max)
         let member = try coordinator.formGroup([Joiner()])[0]
-        #expect(coordinator.shard.hasDeadlines)
+        #expect(coordinator.shard.nextDeadline <= coordinator.now + 10_000)
         coordinator.leave(member.id)
-        #expect(!coordinator.shard.hasDeadlines)
+        // A deadline that was put off or is gone is found so when it comes.
+        coordinator.wait(10_000)
+        #expect(coordinator.shard.nextDeadline == .max)
+    }
+
+    @Test func `a group is looked at when its first deadline comes, not before`() throws {
+        let coordinator = Coordinator()
+        let member = try coordinator.formGroup([Joiner()])[0]
+        let first = coordinator.shard.nextDeadline
+        #expect(first == coordinator.now + 10_000)
+        coordinator.wait(9_000)
+        #expect(coordinator.heartbeat(member.id, generation: 1) == .some(.none))
+        #expect(coordinator.shard.nextDeadline == first)
+        coordinator.wait(1_000)
+        #expect(coordinator.state() == "Stable")
+        #expect(coordinator.shard.nextDeadline == first + 9_000)
+        coordinator.wait(8_950)
+        #expect(coordinator.state() == "Stable")
+        coordinator.wait(50)
+        #expect(coordinator.state() == "Empty")
     }
 }

@@ -211,7 +211,7 @@ private final class RandomLife {
         coordinator.commit()
         try readAnswers()
         #expect(joins.isEmpty && syncs.isEmpty)
-        #expect(!coordinator.shard.hasDeadlines)
+        #expect(coordinator.shard.nextDeadline == .max)
         for group in coordinator.shard.list() { #expect(group.state == .empty) }
         try expectReplayEqualsLive()
     }

@@ -11,7 +11,8 @@ actor CoordinatorLoop {
     nonisolated let loop: EventLoop
     nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
 
-    private static let tickNanoseconds = Int64.milliseconds(50)
+    /// Deadlines are kept that much late at most, so that many cost one look.
+    private static let leastDelay = Int64.milliseconds(50)
     /// Time between two looks at the age of offsets.
     private static let expiryNanoseconds = Int64.milliseconds(600_000)
     private static let appendTimeoutMilliseconds: Int32 = 5_000
@@ -37,7 +38,7 @@ actor CoordinatorLoop {
     private var hosted: [Int32: Hosted] = [:]
     private var waiting: [ReplyToken: UnsafeContinuation<GroupReply?, Never>] = [:]
     private var nextToken: UInt64 = 1
-    private var isTicking = false
+    private var deadlineTimer: LoopTimer?
     private var isExpiring = false
 
     init(
@@ -139,7 +140,7 @@ actor CoordinatorLoop {
         }
         CoverageMark.coordinatorLoaded.hit()
         entry.coordinator.lead(now: now)
-        startTicking()
+        awaitDeadline(of: entry)
         startExpiring()
     }
 
@@ -171,7 +172,6 @@ actor CoordinatorLoop {
         return await withUnsafeContinuation { continuation in
             waiting[token] = continuation
             carryOut(body(entry.coordinator, token, now), for: entry)
-            startTicking()
         }
     }
 
@@ -211,6 +211,7 @@ actor CoordinatorLoop {
         for (token, reply) in effects.replies {
             waiting.removeValue(forKey: token)?.resume(returning: reply)
         }
+        awaitDeadline(of: entry)
     }
 
     private func append(_ write: GroupEffects.Write, for entry: Hosted) {
@@ -241,25 +242,24 @@ actor CoordinatorLoop {
 
     // MARK: Time
 
-    private func startTicking() {
-        guard !isTicking else { return }
-        isTicking = true
-        _ = loop.schedule(after: Self.tickNanoseconds) { [weak self] in
-            self?.assumeIsolated { $0.tick() }
+    /// Looks at the coordinators when the first deadline of this one has come.
+    private func awaitDeadline(of entry: Hosted) {
+        let deadline = entry.coordinator.nextDeadline
+        guard entry.isActive, deadline < .max else { return }
+        let now = loop.clock.monotonicNanoseconds
+        let due = max(deadline * 1_000_000, now + Self.leastDelay)
+        if let timer = deadlineTimer, timer.body != nil, timer.deadline <= due { return }
+        deadlineTimer?.cancel()
+        deadlineTimer = loop.schedule(after: due - now) { [weak self] in
+            self?.assumeIsolated { $0.deadlineHasCome() }
         }
     }
 
-    /// Runs while there is a member to watch; an idle node does not tick.
-    private func tick() {
-        isTicking = false
-        var mustGoOn = false
+    private func deadlineHasCome() {
+        deadlineTimer = nil
         for (_, entry) in hosted.sorted(by: { $0.key < $1.key }) where entry.isActive {
-            if entry.coordinator.hasDeadlines {
-                carryOut(entry.coordinator.expire(now: now), for: entry)
-                mustGoOn = true
-            }
+            carryOut(entry.coordinator.expire(now: now), for: entry)
         }
-        if mustGoOn { startTicking() }
     }
 
     private func startExpiring() {

@@ -33,6 +33,9 @@ struct GroupMember {
     /// Whether its SyncGroup of this generation has come.
     var hasSynced = false
 
+    /// Whether it must give signs of life: not while it waits for us.
+    var isWatched: Bool { awaitingJoin == nil && awaitingSync == nil }
+
     func metadata(of name: String) -> ByteSlice {
         protocols.first { $0.name == name }?.metadata ?? ByteSlice()
     }
@@ -51,6 +54,16 @@ package struct CommittedOffset: Equatable, Sendable {
     package var commitTimestamp: Int64
 }
 
+/// The earliest deadline of all groups of a coordinator, or a time before it: of what is put off it
+/// does not hear.
+final class EarliestDeadline {
+    private(set) var time = Int64.max
+
+    func note(_ deadline: Int64) { time = min(time, deadline) }
+
+    func reset() { time = .max }
+}
+
 /// A group: its members, and where they are in the rebalance.
 final class Group {
     let id: String
@@ -66,29 +79,29 @@ final class Group {
     /// In the order in which they joined.
     private(set) var members: [GroupMember] = []
     /// Ids given out to members that have not come back with them yet, and until when.
-    var pendingMembers: [(id: String, deadline: Int64)] = []
+    private(set) var pendingMembers: [(id: String, deadline: Int64)] = []
     /// When the join phase ends whether all have joined or not.
-    var joinDeadline: Int64?
+    var joinDeadline: Int64? { didSet { note(joinDeadline) } }
     /// While a group that was empty gathers its first members: how much longer it may.
     var initialDelayLeft: Int64?
     var hasNewMember = false
     /// When members that have not synced are put out.
-    var syncDeadline: Int64?
+    var syncDeadline: Int64? { didSet { note(syncDeadline) } }
     /// The write of the assignment under way, if any.
     var assignmentWrite: UInt64?
     var offsets: [String: [Int32: CommittedOffset]] = [:]
+    private let earliest: EarliestDeadline
 
-    init(id: String, wallMilliseconds: Int64) {
+    init(id: String, wallMilliseconds: Int64, _ earliest: EarliestDeadline) {
         self.id = id
         stateSince = wallMilliseconds
+        self.earliest = earliest
     }
 
     var isEmpty: Bool { members.isEmpty }
 
     /// Without members, and nobody is about to become one.
     var isIdle: Bool { state == .empty && isEmpty && pendingMembers.isEmpty }
-
-    var hasDeadlines: Bool { !isEmpty || !pendingMembers.isEmpty || joinDeadline != nil }
 
     func index(of id: String) -> Int? { members.firstIndex { $0.id == id } }
 
@@ -99,16 +112,21 @@ final class Group {
     func update(_ id: String, _ change: (inout GroupMember) -> Void) {
         guard let index = index(of: id) else { return }
         change(&members[index])
+        note(members[index])
     }
 
     func updateAll(_ change: (inout GroupMember) -> Void) {
-        for index in members.indices { change(&members[index]) }
+        for index in members.indices {
+            change(&members[index])
+            note(members[index])
+        }
     }
 
     func add(_ member: GroupMember) {
         precondition(index(of: member.id) == nil, "member \(member.id) added twice")
         if leader == nil { leader = member.id }
         members.append(member)
+        note(member)
     }
 
     @discardableResult
@@ -123,8 +141,41 @@ final class Group {
     func replace(_ old: String, with member: GroupMember) {
         guard let index = index(of: old) else { return }
         members[index] = member
+        note(member)
         if leader == old { leader = member.id }
     }
+
+    func addPending(_ id: String, until deadline: Int64) {
+        pendingMembers.append((id, deadline))
+        note(deadline)
+    }
+
+    func isPending(_ id: String) -> Bool { pendingMembers.contains { $0.id == id } }
+
+    func removePending(_ id: String) { pendingMembers.removeAll { $0.id == id } }
+
+    /// Whether the time of any was over.
+    func removePending(dueAt now: Int64) -> Bool {
+        let count = pendingMembers.count
+        pendingMembers.removeAll { $0.deadline <= now }
+        return pendingMembers.count < count
+    }
+
+    // MARK: Deadlines
+
+    /// Tells again of every deadline it has.
+    func noteDeadlines() {
+        note(joinDeadline)
+        note(syncDeadline)
+        for pending in pendingMembers { note(pending.deadline) }
+        for member in members { note(member) }
+    }
+
+    private func note(_ member: GroupMember) {
+        if member.isWatched { note(member.sessionDeadline) }
+    }
+
+    private func note(_ deadline: Int64?) { if let deadline { earliest.note(deadline) } }
 
     var hasAllJoined: Bool {
         pendingMembers.isEmpty && members.allSatisfy { $0.awaitingJoin != nil }

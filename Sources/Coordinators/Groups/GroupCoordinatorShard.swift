@@ -24,6 +24,7 @@ package struct GroupSettings: Sendable {
 package final class GroupCoordinatorShard {
     let settings: GroupSettings
     private(set) var groups: [String: Group] = [:]
+    let earliest = EarliestDeadline()
     /// Called when a write is committed or has failed.
     private var writesUnderWay: [UInt64: (ErrorCode, inout GroupEffects, Int64) -> Void] = [:]
     private var nextWrite: UInt64 = 1
@@ -60,7 +61,7 @@ package final class GroupCoordinatorShard {
     func group(_ id: String) -> Group? { groups[id] }
 
     func makeGroup(_ id: String) -> Group {
-        let group = Group(id: id, wallMilliseconds: wallMilliseconds())
+        let group = Group(id: id, wallMilliseconds: wallMilliseconds(), earliest)
         groups[id] = group
         return group
     }
@@ -182,6 +183,7 @@ package final class GroupCoordinatorShard {
         var effects = GroupEffects()
         let live = groups.values.sorted { $0.id < $1.id }
         groups = [:]
+        defer { earliest.reset() }
         for group in live {
             group.updateAll { member in
                 if let token = member.awaitingJoin {
@@ -335,10 +337,8 @@ package final class GroupCoordinatorShard {
         return description
     }
 
-    /// Whether anything waits for the clock.
-    package var hasDeadlines: Bool {
-        groups.values.contains(where: \.hasDeadlines)
-    }
+    /// When to call ``expire(now:)``; earlier it does nothing.
+    package var nextDeadline: Int64 { earliest.time }
 }
 
 /// Which partition of `__consumer_offsets` a group belongs to.

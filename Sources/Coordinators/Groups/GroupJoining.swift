@@ -127,7 +127,7 @@ extension GroupCoordinatorShard {
             addMember(joining, group, id: id, &effects)
             return nil
         }
-        group.pendingMembers.append((id, joining.now + Int64(request.sessionTimeoutMs)))
+        group.addPending(id, until: joining.now + Int64(request.sessionTimeoutMs))
         effects.replies.append(
             (joining.token, .join(Self.joinFailure(.memberIdRequired, memberID: id)))
         )
@@ -142,9 +142,9 @@ extension GroupCoordinatorShard {
     ) -> ErrorCode? {
         let request = joining.request
         let id = request.memberId
-        if let place = group.pendingMembers.firstIndex(where: { $0.id == id }) {
+        if group.isPending(id) {
             guard request.groupInstanceId == nil else { return .unknownMemberId }
-            group.pendingMembers.remove(at: place)
+            group.removePending(id)
             addMember(joining, group, id: id, &effects)
             return nil
         }

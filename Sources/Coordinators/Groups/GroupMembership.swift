@@ -173,8 +173,8 @@ extension GroupCoordinatorShard {
         _ effects: inout GroupEffects
     ) -> ErrorCode {
         guard let group = group(groupID) else { return .unknownMemberId }
-        if let place = group.pendingMembers.firstIndex(where: { $0.id == memberID }) {
-            group.pendingMembers.remove(at: place)
+        if group.isPending(memberID) {
+            group.removePending(memberID)
             tryCompleteJoin(group, now, &effects)
             removeIfVoid(group)
             return .none
@@ -213,21 +213,18 @@ extension GroupCoordinatorShard {
 
     // MARK: Time
 
-    /// Ends what has taken too long; call it often, it looks at every member.
+    /// Ends what has taken too long, once ``nextDeadline`` has come.
     package func expire(now: Int64) -> GroupEffects {
         var effects = GroupEffects()
-        for group in groups.values.sorted(by: { $0.id < $1.id })
-        where group.hasDeadlines {
-            let pending = group.pendingMembers.count
-            group.pendingMembers.removeAll { $0.deadline <= now }
-            if group.pendingMembers.count < pending {
+        guard earliest.time <= now else { return effects }
+        earliest.reset()
+        for group in groups.values.sorted(by: { $0.id < $1.id }) {
+            defer { group.noteDeadlines() }
+            if group.removePending(dueAt: now) {
                 tryCompleteJoin(group, now, &effects)
                 removeIfVoid(group)
             }
-            for member in group.members
-            where member.sessionDeadline <= now && member.awaitingJoin == nil
-                && member.awaitingSync == nil
-            {
+            for member in group.members where member.isWatched && member.sessionDeadline <= now {
                 removeMember(member.id, from: group, now, &effects)
             }
             if let deadline = group.joinDeadline, deadline <= now {

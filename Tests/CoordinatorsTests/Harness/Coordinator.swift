@@ -83,7 +83,7 @@ final class Coordinator {
         let end = now + milliseconds
         while now < end {
             now = min(end, now + 50)
-            if isLeading, shard.hasDeadlines { take(shard.expire(now: now)) }
+            if isLeading { take(shard.expire(now: now)) }
         }
     }
 
