@@ -2,6 +2,7 @@ import ClusterMetadata
 import KafkaMessages
 import KafkaProtocol
 import Platform
+import RaftRuntime
 import Simulator
 import Testing
 
@@ -41,6 +42,21 @@ import Testing
             try cluster.makeTopics([name], on: replicas, through: asked)
             let told = try cluster.told(of: [name], by: asked)
             #expect(told.topics.flatMap(\.partitions).map(\.leaderId) == [1, 2, 3])
+        }
+    }
+
+    @Test func `nodes are at rest again soon after topics are deleted`() throws {
+        let cluster = try NodeCluster(seed: 6)
+        let names = (0..<6).map { "t\($0)" }
+        for name in names { try cluster.createTopic(name, on: [[1, 2, 3], [2, 3, 1]]) }
+        let managers = try cluster.machines.flatMap {
+            try #require($0.node).admin.shards.map(\.manager)
+        }
+        let needTicks = managers.contains { $0.keepsTime }
+        #expect(needTicks)
+        for name in names { try cluster.deleteTopic(name) }
+        try cluster.eventually("nothing needs ticks", seconds: 5) {
+            !managers.contains { $0.keepsTime }
         }
     }
 

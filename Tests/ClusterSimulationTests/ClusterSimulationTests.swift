@@ -63,6 +63,19 @@ import Testing
         }
     }
 
+    @Test(arguments: [(minutes: 59, hasNights: false), (minutes: 600, hasNights: true)])
+    func `only a run of an hour and more has nights`(minutes: Int64, hasNights: Bool) {
+        for seed in 1...50 {
+            var generator = SeededGenerator(seed: UInt64(seed))
+            let course = Course(seconds: 60 * minutes, from: 0, &generator)
+            var longest: Int64 = 0
+            for second in 0..<60 * minutes {
+                longest = max(longest, course.calm(at: .seconds(second)) ?? 0)
+            }
+            #expect((longest > .seconds(540)) == hasNights)
+        }
+    }
+
     @Test func `another seed is another run`() {
         let traces = [13, 14].map { Self.play(ClusterPlan(seed: $0, seconds: 2)).trace }
         #expect(traces[0] != traces[1])

@@ -138,6 +138,18 @@ import Testing
         #expect(lost == 2 * Self.groups.count)
     }
 
+    @Test func `a group that is deleted is handed over to nobody`() throws {
+        let (cluster, leader) = try silentCluster()
+        var sent = 0
+        cluster.wire.passes = { _, _ in
+            sent += 1
+            return true
+        }
+        for group in Self.groups { try leader.on(group) { $0?.stop(handsOver: false) } }
+        cluster.run(3_000)
+        #expect(sent == 0)
+    }
+
     @Test func `silence survives a dead follower, which catches up when it is back`() throws {
         let (cluster, leader) = try silentCluster()
         let dead = cluster.nodes[2]

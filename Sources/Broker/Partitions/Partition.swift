@@ -450,12 +450,12 @@ final class Partition: @unchecked Sendable {
         return (log.logStartOffset.rawValue, .none)
     }
 
-    /// Ends the partition on this node; everybody waiting learns that it is gone.
+    /// Ends the partition, which is deleted, on this node; everybody waiting learns that it is gone.
     func remove() {
         guard !isRemoved else { return }
         isRemoved = true
         CoverageMark.partitionRemoved.hit()
-        replica.stop()
+        replica.stop(handsOver: false)
         ended(.unknownTopicOrPartition)
     }
 

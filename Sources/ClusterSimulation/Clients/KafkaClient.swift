@@ -32,12 +32,16 @@ final class KafkaClient: @unchecked Sendable {
         await loop.sleep(nanoseconds: Int64(generator.below(max(1, Int(nanoseconds)))))
     }
 
-    /// Pauses as long when there is trouble; longer while all is calm, but not into the trouble.
-    func rest(upTo nanoseconds: Int64, calm most: Int64? = nil) async {
-        guard let calm = world.course.calm(at: loop.clock.monotonicNanoseconds) else {
-            return await pause(upTo: nanoseconds)
-        }
-        let longest = max(nanoseconds, most ?? world.calmPace)
+    /// How long all is calm yet; `nil` in trouble.
+    private var calm: Int64? { world.course.calm(at: loop.clock.monotonicNanoseconds) }
+
+    var isCalm: Bool { calm != nil }
+
+    /// Pauses as long when there is trouble; longer while all is calm, the longer the calm yet lasts,
+    /// but not into the trouble.
+    func rest(upTo nanoseconds: Int64, calm pace: Int64? = nil, atMost most: Int64 = .max) async {
+        guard let calm else { return await pause(upTo: nanoseconds) }
+        let longest = min(most, max(nanoseconds, pace ?? world.calmPace, calm / 8))
         let drawn = Int64(generator.below(Int(longest)))
         let late = Int64(generator.below(max(1, Int(nanoseconds))))
         await loop.sleep(nanoseconds: min(drawn, calm + late))

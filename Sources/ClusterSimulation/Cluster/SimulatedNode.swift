@@ -137,16 +137,17 @@ struct ClusterShape {
         shape.walTotalBytes = shape.walFileBytes * (4 + generator.below(5))
         shape.offsetsPartitions = Int32(1 + generator.below(3))
         shape.raft.maxMessageBytes = [1_024, 4_096, 1 << 20, 1 << 20][generator.below(4)]
-        shape.retentionCheckMilliseconds = [500, 2_000, 8_000][generator.below(3)]
+        let checks: [Int64] = isLong ? [2_000, 8_000, 60_000] : [500, 2_000, 8_000]
+        shape.retentionCheckMilliseconds = checks[generator.below(checks.count)]
         if generator.chance(1, in: 3) {
             shape.keepsLittle = shape.keepsLittle.map { _ in generator.chance(1, in: 2) }
         }
         shape.raft.snapshotChunkBytes = generator.chance(1, in: 2) ? 8 << 10 : 1 << 20
         shape.raft.quiesceTicks = generator.chance(1, in: isLong ? 8 : 4) ? 0 : 10
-        let ticks = [50, 100, 200, 200, 200, 400, 400, 400]
+        let ticks = [50, 100, 200, 400, 400, 1_000, 1_000, 1_000]
         if isLong {
             shape.raft.tickMilliseconds = ticks[generator.below(ticks.count)]
-            shape.keepAlive = generator.chance(1, in: 4) ? nil : .seconds(3)
+            shape.keepAlive = [nil, .seconds(3), .seconds(10), .seconds(10)][generator.below(4)]
         }
         shape.raft.promotionLag = generator.chance(1, in: 2) ? 10 : 1_000
         return shape

@@ -192,7 +192,7 @@ package final class ClusterRun {
         guard
             wait(
                 "members are done",
-                seconds: 60,
+                seconds: 120,
                 { members.allSatisfy(\.hasEnded) && committers.allSatisfy(\.hasEnded) }
             )
         else { return }

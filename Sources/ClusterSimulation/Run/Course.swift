@@ -2,14 +2,18 @@ import Platform
 
 /// When a run is busy and troubled, and when it is calm.
 ///
-/// A short run is one episode of trouble. A long one is like a day of a cluster: episodes, and
-/// between them stretches in which nothing new happens to it and its clients do little. What an
-/// episode has broken may last into the calm; the cluster gets over it by itself.
+/// A short run is one episode of trouble. A long one is like the days of a cluster: episodes, and
+/// between them stretches in which nothing new happens to it and its clients do little; in runs of
+/// an hour and more some of those are as long as nights. What an episode has broken may last into
+/// the calm; the cluster gets over it by itself.
 struct Course {
     /// Runs of at most so many seconds are trouble from their beginning to their end.
     static let longestEpisode: Int64 = 120
+    /// Runs of at least so many seconds have nights.
+    private static let longestDay: Int64 = 3_600
     private static let episode = 3_000...10_000
     private static let calm = 20_000...130_000
+    private static let night = 600_000...2_400_000
 
     /// Virtual time of the episodes, by rising time.
     private let episodes: [Range<Int64>]
@@ -26,7 +30,8 @@ struct Course {
         while time < end {
             let episode = time..<min(end, time + Self.draw(Self.episode, &generator))
             drawn.append(episode)
-            time = episode.upperBound + Self.draw(Self.calm, &generator)
+            let isNight = seconds >= Self.longestDay && generator.chance(1, in: 4)
+            time = episode.upperBound + Self.draw(isNight ? Self.night : Self.calm, &generator)
         }
         episodes = drawn
     }

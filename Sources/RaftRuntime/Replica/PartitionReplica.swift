@@ -275,15 +275,18 @@ public final class PartitionReplica: @unchecked Sendable {
     }
 
     /// Takes no further part; whoever waits learns that the outcome is unknown.
-    package func stop() {
+    ///
+    /// - Parameter handsOver: Whether the group goes on without it, and so needs another leader; false
+    ///   when the group is deleted.
+    package func stop(handsOver: Bool = true) {
         guard !isStopped else { return }
-        let wasLeading = node.role == .leader && !isAlone
+        let mustResign = handsOver && node.role == .leader && !isAlone && !hasFailed
         isStopped = true
         fail(waitingWith: .stopped)
         failReads(with: .stopped)
         endWaitForRoom()
         receiving.abandon(in: manager)
-        if wasLeading && !hasFailed { manager.resign(self) }
+        if mustResign { manager.resign(self) }
         manager.remove(self)
     }
 

@@ -46,7 +46,8 @@ package final class RaftReplicaManager: @unchecked Sendable {
     let snapshotLimits: SnapshotLimits
     private(set) var ticks: UInt64 = 0
     private var lastTick: Int64 = 0
-    private var hasTimer = false
+    /// Whether ticks are counted: something here needs them.
+    package private(set) var keepsTime = false
     private var isPoisoned = false
 
     /// - Parameters:
@@ -365,10 +366,10 @@ package final class RaftReplicaManager: @unchecked Sendable {
     package var awakeCount: Int { awake.count }
 
     private func keepTime() {
-        guard !hasTimer else { return }
-        hasTimer = true
+        guard !keepsTime else { return }
+        keepsTime = true
         _ = loop.schedule(after: .milliseconds(Int64(config.tickMilliseconds))) { [weak self] in
-            self?.hasTimer = false
+            self?.keepsTime = false
             self?.tick()
         }
     }
