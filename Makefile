@@ -42,7 +42,7 @@ simulate: ## whole clusters under faults, one seed after the other, until someth
 	@scripts/setup
 	swift build $(SWIFT_FLAGS) -c release --product chronik-sim
 	.build/release/chronik-sim cluster --seed $${SEED:-$$(date +%s)} --endless \
-		--minutes $${MINUTES:-30} --processes $${PROCESSES:-$$(nproc)}
+		--minutes $${MINUTES:-120} --processes $${PROCESSES:-$$(nproc)}
 
 fuzz: ## hostile bytes for every parser, FUZZ_SECONDS=30 each
 	@scripts/setup

@@ -17,15 +17,23 @@ struct ClusterBatch {
     mutating func run() throws(SimError) -> Bool {
         var next = settings.plan.seed
         let last = settings.isEndless ? UInt64.max : settings.seeds?.upperBound ?? next
+        var taken = next
         var underWay: [(seed: UInt64, process: Subprocess)] = []
-        while next <= last || !underWay.isEmpty {
+        // What has ended before a seed that is told of first.
+        var ended: [UInt64: (text: String, isWell: Bool)] = [:]
+        while true {
             while underWay.count < settings.processes, next <= last, goesOn {
                 underWay.append((next, try Subprocess.start(settings.arguments(seed: next))))
                 next += 1
             }
             guard !underWay.isEmpty else { break }
-            let (seed, process) = underWay.removeFirst()
-            try take(seed, process.finish())
+            let place = Subprocess.awaitAny(of: underWay.map(\.process))
+            let (seed, process) = underWay.remove(at: place)
+            ended[seed] = try process.finish()
+            while let end = ended.removeValue(forKey: taken) {
+                take(taken, end)
+                taken += 1
+            }
             showProgress()
         }
         Output.write(text)

@@ -61,7 +61,6 @@ enum ClusterCommand {
 
 /// What runs came to, in figures that add up.
 struct RunFigures {
-    static let count = 9
     var milliseconds = 0
     var spentMilliseconds = 0
     var steps = 0
@@ -86,30 +85,23 @@ struct RunFigures {
         leaders = outcome.leaders
     }
 
+    private typealias Figure = any WritableKeyPath<RunFigures, Int> & Sendable
+    /// All of them, as a line tells them.
+    private static let all: [Figure] = [
+        \.milliseconds, \.spentMilliseconds, \.steps, \.records, \.acknowledged, \.answered,
+        \.episodes, \.troubles, \.leaders,
+    ]
+    static var count: Int { all.count }
+
     init?(_ numbers: [Int]) {
         guard numbers.count == Self.count else { return nil }
-        add(numbers)
+        for (figure, number) in zip(Self.all, numbers) { self[keyPath: figure] = number }
     }
 
-    var numbers: [Int] {
-        [
-            milliseconds, spentMilliseconds, steps, records, acknowledged, answered, episodes,
-            troubles, leaders,
-        ]
-    }
+    var numbers: [Int] { Self.all.map { self[keyPath: $0] } }
 
-    mutating func add(_ other: RunFigures) { add(other.numbers) }
-
-    private mutating func add(_ numbers: [Int]) {
-        milliseconds += numbers[0]
-        spentMilliseconds += numbers[1]
-        steps += numbers[2]
-        records += numbers[3]
-        acknowledged += numbers[4]
-        answered += numbers[5]
-        episodes += numbers[6]
-        troubles += numbers[7]
-        leaders += numbers[8]
+    mutating func add(_ other: RunFigures) {
+        for figure in Self.all { self[keyPath: figure] += other[keyPath: figure] }
     }
 
     var hours: Double { Double(milliseconds) / 3_600_000 }

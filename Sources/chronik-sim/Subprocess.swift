@@ -31,6 +31,16 @@ struct Subprocess {
         return Subprocess(id: process, output: ends[0])
     }
 
+    /// Waits until one of them prints or ends; which, of those that have.
+    static func awaitAny(of processes: [Subprocess]) -> Int {
+        var ends = processes.map { pollfd(fd: $0.output, events: Int16(POLLIN), revents: 0) }
+        while true {
+            let count = poll(&ends, nfds_t(ends.count), -1)
+            precondition(count > 0 || errno == EINTR, "poll of pipes failed: \(errno)")
+            if let index = ends.firstIndex(where: { $0.revents != 0 }) { return index }
+        }
+    }
+
     /// Everything it printed, once it has ended, and whether it ended well.
     func finish() throws(SimError) -> (text: String, isWell: Bool) {
         defer { close(output) }

@@ -8,6 +8,8 @@ import Testing
         let lines = try await ChronikSim.said(by: arguments).prefix(4)
         let alike = try await ChronikSim.said(by: arguments, hashesAlike: true).prefix(4)
         #expect(lines == alike)
+        let together = try await ChronikSim.said(by: arguments + ["--processes", "3"]).prefix(4)
+        #expect(lines == together)
         // In this process, backwards.
         let here = (1...4 as ClosedRange<UInt64>).reversed().map { seed in
             "\(seed) \(ClusterRun.play(ClusterPlan(seed: seed, seconds: 2)).trace)"
