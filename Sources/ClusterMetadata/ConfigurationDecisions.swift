@@ -55,6 +55,12 @@ extension MetadataController {
                 throw .init(.invalidConfig, "unknown topic configuration '\(key)'")
             }
             let value = try changed(known, change, old: topic.configs[key])
+            guard !topic.isInternal || !key.hasPrefix("retention.") else {
+                throw .init(
+                    .invalidConfig,
+                    "'\(name)' is the broker's own topic and is kept whole: \(key) cannot be changed"
+                )
+            }
             let replicas = topic.partitions.map(\.assignment.target.count).min() ?? 0
             try checkMinInSync(
                 key,

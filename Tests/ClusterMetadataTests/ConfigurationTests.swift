@@ -68,6 +68,19 @@ import Testing
         #expect(configs.isEmpty)
     }
 
+    @Test mutating func `the broker's own topics are kept whole, and none can change it`() throws {
+        let name = "__consumer_offsets"
+        let topic = MetadataController.NewTopic(name: name, configs: [("retention.ms", "-1")])
+        _ = try controller.createTopic(topic, id: KafkaUUID(high: 1, low: 2))
+        for key in ["retention.ms", "retention.bytes"] {
+            #expect(alter([(key, .set("5"))], topic: name) == .invalidConfig)
+            #expect(alter([(key, .delete)], topic: name) == .invalidConfig)
+        }
+        #expect(alter([("segment.bytes", .set("22"))], topic: name) == nil)
+        let kept = ["retention.ms": "-1", "segment.bytes": "22"]
+        #expect(controller.decided.topic(name)?.configs == kept)
+    }
+
     @Test mutating func `changes that are only validated are not made`() {
         #expect(alter([("retention.ms", .set("5"))], validateOnly: true) == nil)
         #expect(alter([("retention.ms", .set("x"))], validateOnly: true) == .invalidConfig)

@@ -79,7 +79,7 @@ struct FindCoordinatorHandler: RequestHandler {
                 .init(
                     name: name,
                     partitions: broker.settings.offsetsPartitions,
-                    configs: [("retention.ms", "-1")]
+                    configs: [("retention.bytes", "-1"), ("retention.ms", "-1")]
                 )
             )
             return nil

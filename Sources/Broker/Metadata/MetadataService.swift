@@ -95,7 +95,6 @@ actor MetadataService: MetadataStore {
         let configuration = EffectiveTopicConfiguration { key in
             switch key.name {
             case "max.message.bytes": "67108864"
-            case "retention.ms": "-1"
             // What a snapshot stands for goes by whole segments.
             case "segment.bytes": "16777216"
             default: key.defaultValue

@@ -171,6 +171,7 @@ actor PartitionShard {
                     directory: directory,
                     configuration: LogConfiguration(
                         start.configuration,
+                        of: start.id,
                         producerMilliseconds: environment.producerMilliseconds
                     ),
                     cache: cache
@@ -319,6 +320,7 @@ actor PartitionShard {
         partition.configuration = configuration
         partition.log.configuration = LogConfiguration(
             configuration,
+            of: id,
             producerMilliseconds: environment.producerMilliseconds
         )
     }

@@ -50,14 +50,21 @@ struct ShardEnvironment: Sendable {
 typealias RecoveredGroup = WALRaftStorage
 
 extension LogConfiguration {
-    init(_ topic: EffectiveTopicConfiguration, producerMilliseconds: Int64) {
+    /// The broker's own topics are kept whole, whatever their configuration says: it reads them from
+    /// their start.
+    init(
+        _ topic: EffectiveTopicConfiguration,
+        of id: TopicPartition,
+        producerMilliseconds: Int64
+    ) {
+        let isKeptWhole = InternalTopic(rawValue: id.topic) != nil
         self.init(
             segmentBytes: topic.segmentBytes,
             segmentMilliseconds: topic.segmentMilliseconds,
             indexIntervalBytes: topic.indexIntervalBytes,
             indexBytes: topic.indexBytes,
-            retentionBytes: topic.retentionBytes,
-            retentionMilliseconds: topic.retentionMilliseconds,
+            retentionBytes: isKeptWhole ? -1 : topic.retentionBytes,
+            retentionMilliseconds: isKeptWhole ? -1 : topic.retentionMilliseconds,
             producerMilliseconds: producerMilliseconds
         )
     }

@@ -25,7 +25,8 @@ final class NodeCluster: @unchecked Sendable {
         seed: UInt64,
         metadataSnapshotRecords: Int64 = 10_000,
         metadataAcknowledgement: MetadataAcknowledgement = .quorum,
-        proxiesProduces: Bool = false
+        proxiesProduces: Bool = false,
+        brokerConfigs: [String: String] = [:]
     ) throws {
         Logger.configure(level: .error, format: .text)
         simulation = Simulation(seed: seed)
@@ -37,7 +38,8 @@ final class NodeCluster: @unchecked Sendable {
                 simulation,
                 metadataSnapshotRecords: metadataSnapshotRecords,
                 metadataAcknowledgement: metadataAcknowledgement,
-                proxiesProduces: proxiesProduces
+                proxiesProduces: proxiesProduces,
+                brokerConfigs: brokerConfigs
             )
         }
         for machine in machines { machine.start() }
@@ -302,7 +304,8 @@ final class Machine: @unchecked Sendable {
         _ simulation: Simulation,
         metadataSnapshotRecords: Int64,
         metadataAcknowledgement: MetadataAcknowledgement,
-        proxiesProduces: Bool
+        proxiesProduces: Bool,
+        brokerConfigs: [String: String]
     ) {
         self.id = id
         self.simulation = simulation
@@ -314,6 +317,8 @@ final class Machine: @unchecked Sendable {
         broker.offsetsPartitions = 2
         broker.metadataSnapshotRecords = metadataSnapshotRecords
         broker.memoryBytes = 32 << 20
+        broker.retentionCheckMilliseconds = 1_000
+        broker.brokerConfigs = brokerConfigs
         var wal = WALConfiguration(
             directory: "/data/wal",
             fileBytes: 256 << 10,
