@@ -1,4 +1,5 @@
 import ClusterMetadata
+import Coordinators
 import KafkaMessages
 import KafkaProtocol
 import Platform
@@ -8,11 +9,15 @@ import Testing
 @testable import Broker
 
 @Suite struct OffsetsTopicTests {
-    private static func request(_ partition: Int32, _ offset: Int64) -> OffsetCommitRequest {
+    private static func request(
+        _ partition: Int32,
+        _ offset: Int64,
+        note: Int = 4_000
+    ) -> OffsetCommitRequest {
         var part = OffsetCommitRequest.OffsetCommitRequestPartition()
         part.partitionIndex = partition
         part.committedOffset = offset
-        part.committedMetadata = String(repeating: "x", count: 4_000)
+        part.committedMetadata = String(repeating: "x", count: note)
         var topic = OffsetCommitRequest.OffsetCommitRequestTopic()
         topic.name = "t"
         topic.partitions = [part]
@@ -44,15 +49,12 @@ import Testing
             brokerConfigs: [
                 "log.retention.bytes": "20000", "log.retention.ms": "10000",
                 "log.segment.bytes": "16384",
-            ]
+            ],
+            retentionCheckMilliseconds: 1_000
         )
         try cluster.createTopic("t", on: [[1], [1]])
         if madeByClient { try cluster.createTopic("__consumer_offsets", on: [[1]]) }
-        var coordinator = FindCoordinatorRequest()
-        coordinator.key = "g"
-        try cluster.eventually("the group has a coordinator") {
-            (try? cluster.ask(coordinator, version: 2).errorCode) == ErrorCode.none.rawValue
-        }
+        try Self.findCoordinator(cluster)
         for number in 0...100 {
             // One that is written once, and after it a hundred of another.
             let request = Self.request(number == 0 ? 0 : 1, Int64(7 + number))
@@ -76,5 +78,81 @@ import Testing
         #expect(
             shown == (madeByClient ? [:] : ["retention.bytes": "-1", "retention.ms": "-1"])
         )
+    }
+
+    private static func findCoordinator(_ cluster: NodeCluster) throws {
+        var request = FindCoordinatorRequest()
+        request.key = "g"
+        let asked = request
+        try cluster.eventually("the group has a coordinator") {
+            (try? cluster.ask(asked, version: 2).errorCode) == ErrorCode.none.rawValue
+        }
+    }
+
+    /// Commits rising offsets, one after the other; the last that was acknowledged.
+    private static func commit(
+        _ partition: Int32,
+        times: Int64,
+        at address: SocketAddress,
+        on loop: EventLoop
+    ) async throws -> Int64 {
+        let client = try await TestClient.open(address, on: loop)
+        defer { client.socket.close() }
+        var last: Int64 = -1
+        for offset in 0..<times {
+            let answer = try await client.call(
+                request(partition, offset, note: 10),
+                version: 6
+            )
+            guard answer.topics.first?.partitions.first?.errorCode == 0 else { continue }
+            last = offset
+        }
+        return last
+    }
+
+    @Test(arguments: 1...5 as ClosedRange<UInt64>)
+    func `the log of groups is cut while commits go on, and none of them is undone`(
+        seed: UInt64
+    ) throws {
+        let cluster = try NodeCluster(1, seed: seed, groupSnapshotRecords: 20)
+        let places = 0..<40 as Range<Int32>
+        try cluster.createTopic("t", on: places.map { _ in [1] })
+        try Self.findCoordinator(cluster)
+        let machine = cluster.machine(1)
+        let address = machine.address
+        // Each is committed once more often than the one before, so that some commit is the last of
+        // its partition whenever a snapshot is written.
+        let last = try cluster.perform { loop in
+            try await withThrowingTaskGroup(of: Int64.self) { tasks in
+                for partition in places {
+                    tasks.addTask(executorPreference: loop) {
+                        let times = Int64(partition + 1)
+                        return try await Self.commit(partition, times: times, at: address, on: loop)
+                    }
+                }
+                return try await tasks.reduce(into: [Int64]()) { $0.append($1) }
+            }
+        }
+        #expect(last.sorted() == places.map { Int64($0) })
+        var part = ListOffsetsRequest.ListOffsetsPartition()
+        part.timestamp = -2
+        part.partitionIndex = OffsetsPartitioner.partition(of: "g", count: 2)
+        var topic = ListOffsetsRequest.ListOffsetsTopic()
+        topic.name = "__consumer_offsets"
+        topic.partitions = [part]
+        var request = ListOffsetsRequest()
+        request.topics = [topic]
+        let start = try cluster.ask(request, version: 5).topics.first?.partitions.first?.offset
+        // Of 820 records.
+        #expect(start ?? 0 > 400)
+        machine.kill()
+        machine.start()
+        try machine.waitReady()
+        try cluster.eventually("offsets are read again") {
+            (try? Self.committed(0, in: cluster)) == 0
+        }
+        for partition in places {
+            #expect(try Self.committed(partition, in: cluster) == Int64(partition))
+        }
     }
 }

@@ -2,6 +2,7 @@ import Bytes
 import Coordinators
 import KafkaMessages
 import KafkaProtocol
+import LogStorage
 import Platform
 import RaftRuntime
 
@@ -16,6 +17,7 @@ actor CoordinatorLoop {
     /// Time between two looks at the age of offsets.
     private static let expiryNanoseconds = Int64.milliseconds(600_000)
     private static let appendTimeoutMilliseconds: Int32 = 5_000
+    private static let snapshotBatchBytes = 64 << 10
 
     private final class Hosted: @unchecked Sendable {
         // Unchecked: confined to the loop.
@@ -24,12 +26,22 @@ actor CoordinatorLoop {
         var coordinator: GroupCoordinatorShard
         /// It leads, and everything of earlier leaders is replayed.
         var isActive = false
+        /// Counts the times it became active.
+        var reign = 0
+        /// Appends that have no outcome yet.
+        var underWay = 0
+        var snapshot: GroupsSnapshot
+        /// Writes that come after the part of a snapshot that is awaited.
+        var held: [GroupEffects.Write] = []
 
-        init(_ log: Partition, _ coordinator: GroupCoordinatorShard) {
+        init(_ log: Partition, _ coordinator: GroupCoordinatorShard, _ settings: GroupSettings) {
             self.log = log
             partition = log.id
             self.coordinator = coordinator
+            snapshot = GroupsSnapshot(leastRecords: settings.snapshotRecords)
         }
+
+        var logEnd: Int64 { log?.log.logEndOffset.rawValue ?? 0 }
     }
 
     private let shard: PartitionShard
@@ -70,7 +82,7 @@ actor CoordinatorLoop {
         _ stateMachine: PartitionStateMachine,
         _ batches: [RecordBatch]
     ) {
-        let entry = Hosted(partition, makeCoordinator())
+        let entry = Hosted(partition, makeCoordinator(), settings)
         hosted[partition.id.partition] = entry
         for batch in batches { replay(batch, into: entry) }
         stateMachine.onBatch = { [unowned self] batch in
@@ -136,9 +148,13 @@ actor CoordinatorLoop {
         entry.isActive = leads
         guard leads else {
             CoverageMark.coordinatorUnloaded.hit()
+            // Whoever waits for what is held back is answered with the others.
+            entry.held = []
+            entry.snapshot = GroupsSnapshot(leastRecords: settings.snapshotRecords)
             return carryOut(entry.coordinator.unload(), for: entry)
         }
         CoverageMark.coordinatorLoaded.hit()
+        entry.reign += 1
         entry.coordinator.lead(now: now)
         awaitDeadline(of: entry)
         startExpiring()
@@ -215,22 +231,42 @@ actor CoordinatorLoop {
     }
 
     private func append(_ write: GroupEffects.Write, for entry: Hosted) {
-        var builder = RecordBatchBuilder(baseTimestamp: loop.clock.wallMilliseconds)
-        for record in write.records { builder.append(key: record.key, value: record.value) }
-        let item = AppendItem(partition: entry.partition, batch: builder.finish())
+        guard !entry.snapshot.isAwaited else { return entry.held.append(write) }
         let coordinator = entry.coordinator
+        let items = batches(of: write.records, for: entry, maxBytes: .max)
+        entry.underWay += 1
         Task.immediate(executorPreference: loop) {
             let results = await self.shard.append(
-                [item],
+                items,
                 timeoutMilliseconds: Self.appendTimeoutMilliseconds
             )
+            entry.underWay -= 1
             let effects = coordinator.appendFinished(
                 write.id,
                 Self.outcome(results[0].error),
                 now: self.now
             )
             self.carryOut(effects, for: entry)
+            self.considerSnapshot(of: entry)
         }
+    }
+
+    /// Records as batches, each not much larger than `maxBytes`.
+    private func batches(
+        of records: [CoordinatorRecord],
+        for entry: Hosted,
+        maxBytes: Int
+    ) -> [AppendItem] {
+        var items: [AppendItem] = []
+        var rest = records[...]
+        while !rest.isEmpty {
+            var builder = RecordBatchBuilder(baseTimestamp: loop.clock.wallMilliseconds)
+            while builder.byteCount < maxBytes, let record = rest.popFirst() {
+                builder.append(key: record.key, value: record.value)
+            }
+            items.append(AppendItem(partition: entry.partition, batch: builder.finish()))
+        }
+        return items
     }
 
     private static func outcome(_ error: ErrorCode) -> ErrorCode {
@@ -238,6 +274,55 @@ actor CoordinatorLoop {
         if PlantedMistake.inForce == .offsetsNotAwaited { return .none }
         #endif
         return error
+    }
+
+    // MARK: Snapshots
+
+    /// An append has its outcome.
+    private func considerSnapshot(of entry: Hosted) {
+        guard entry.isActive, let log = entry.log else { return }
+        entry.snapshot.consider(
+            logStart: log.log.logStartOffset.rawValue,
+            logEnd: entry.logEnd,
+            entry.coordinator
+        )
+        guard entry.snapshot.isAwaited, entry.underWay == 0 else { return }
+        let end = entry.logEnd
+        // Of one that failed it is not known whether it will be committed.
+        if log.isDrained { appendPart(of: entry, at: end) } else { entry.snapshot.end(logEnd: end) }
+        let held = entry.held
+        entry.held = []
+        for write in held { append(write, for: entry) }
+    }
+
+    private func appendPart(of entry: Hosted, at offset: Int64) {
+        let records = entry.snapshot.nextPart(of: entry.coordinator)
+        let items = batches(of: records, for: entry, maxBytes: Self.snapshotBatchBytes)
+        let reign = entry.reign
+        entry.underWay += 1
+        Task.immediate(executorPreference: loop) {
+            let results = await self.shard.append(
+                items,
+                timeoutMilliseconds: Self.appendTimeoutMilliseconds
+            )
+            entry.underWay -= 1
+            let isCommitted =
+                results.allSatisfy { $0.error == .none }
+                && results.first.map { $0.baseOffset == offset } ?? true
+            if entry.isActive && entry.reign == reign {
+                await self.partEnded(of: entry, committedAt: isCommitted ? offset : nil)
+            }
+            self.considerSnapshot(of: entry)
+        }
+    }
+
+    private func partEnded(of entry: Hosted, committedAt offset: Int64?) async {
+        guard let offset else { return entry.snapshot.end(logEnd: entry.logEnd) }
+        guard let start = entry.snapshot.committed(at: offset) else { return }
+        CoverageMark.groupsWrittenAgain.hit()
+        let reign = entry.reign
+        _ = await shard.deleteRecords(of: entry.partition, before: start)
+        if entry.reign == reign { entry.snapshot.end(logEnd: entry.logEnd) }
     }
 
     // MARK: Time

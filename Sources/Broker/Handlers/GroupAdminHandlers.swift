@@ -79,7 +79,11 @@ struct FindCoordinatorHandler: RequestHandler {
                 .init(
                     name: name,
                     partitions: broker.settings.offsetsPartitions,
-                    configs: [("retention.bytes", "-1"), ("retention.ms", "-1")]
+                    configs: [
+                        ("retention.bytes", "-1"), ("retention.ms", "-1"),
+                        // What a snapshot stands for goes by whole segments.
+                        ("segment.bytes", "16777216"),
+                    ]
                 )
             )
             return nil

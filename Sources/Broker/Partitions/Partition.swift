@@ -26,6 +26,8 @@ final class Partition: @unchecked Sendable {
 
     /// The offset the next batch gets; ahead of the log's end by what is not yet committed.
     private var nextOffset: Int64
+    /// Whether this replica leads, and everything that it has appended is applied.
+    var isDrained: Bool { leaderEpoch != nil && nextOffset == log.logEndOffset.rawValue }
     /// The term this replica leads in; `nil` while it does not lead.
     private(set) var leaderEpoch: Int32?
     private(set) var hasFailed = false

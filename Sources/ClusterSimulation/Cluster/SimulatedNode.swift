@@ -119,6 +119,7 @@ struct ClusterShape {
     var walFileBytes = 256 << 10
     var walTotalBytes = 2 << 20
     var offsetsPartitions: Int32 = 2
+    var groupSnapshotRecords: Int64 = 10_000
     var memoryBytes = 32 << 20
     var raft = RaftConfig()
     /// `nil` for the usual.
@@ -136,6 +137,7 @@ struct ClusterShape {
         shape.walFileBytes = [64 << 10, 256 << 10, 1 << 20][generator.below(3)]
         shape.walTotalBytes = shape.walFileBytes * (4 + generator.below(5))
         shape.offsetsPartitions = Int32(1 + generator.below(3))
+        shape.groupSnapshotRecords = [20, 200, 10_000][generator.below(3)]
         shape.raft.maxMessageBytes = [1_024, 4_096, 1 << 20, 1 << 20][generator.below(4)]
         let checks: [Int64] = isLong ? [2_000, 8_000, 60_000] : [500, 2_000, 8_000]
         shape.retentionCheckMilliseconds = checks[generator.below(checks.count)]
@@ -175,6 +177,7 @@ struct ClusterShape {
         var groups = GroupSettings()
         groups.initialRebalanceDelay = 200
         groups.minSessionTimeout = 1_000
+        groups.snapshotRecords = groupSnapshotRecords
         let raftAddress = { (id: Int) in SocketAddress(host: "node\(id)", port: 5001) }
         var cluster = ClusterSettings(
             clusterID: "simulated-cluster-0001",

@@ -11,6 +11,9 @@ package struct GroupSettings: Sendable {
     package var offsetMetadataMaxBytes = 4_096
     package var offsetsRetention: Int64 = 604_800_000
     package var maxGroups = 100_000
+    /// Records of a partition of `__consumer_offsets` after which its groups are written to it once
+    /// more, at least.
+    package var snapshotRecords: Int64 = 10_000
 
     package init() {}
 }
@@ -166,6 +169,28 @@ package final class GroupCoordinatorShard {
         group.leader = value.leader
         transition(group, to: value.members.isEmpty ? .empty : .stable)
         if value.currentStateTimestamp >= 0 { group.stateSince = value.currentStateTimestamp }
+    }
+
+    /// What the log says of all groups, in records.
+    package var recordCount: Int {
+        groups.values.reduce(0) { sum, group in
+            let offsets = group.offsets.values.reduce(0) { $0 + $1.count }
+            return sum + offsets + (group.committed == nil ? 0 : 1)
+        }
+    }
+
+    /// What the log says of a group, in as few records as there can be.
+    package func records(of id: String) -> [CoordinatorRecord] {
+        guard let group = groups[id] else { return [] }
+        var records = group.committed.map { [GroupRecords.group(id, $0)] } ?? []
+        for (topic, partitions) in group.offsets.sorted(by: { $0.key < $1.key }) {
+            for (partition, offset) in partitions.sorted(by: { $0.key < $1.key }) {
+                records.append(
+                    GroupRecords.offset(group: id, topic: topic, partition: partition, offset)
+                )
+            }
+        }
+        return records
     }
 
     // MARK: Leadership

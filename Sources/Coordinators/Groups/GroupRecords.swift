@@ -54,7 +54,11 @@ enum GroupRecords {
             entry.assignment = assignments[member.id] ?? ByteSlice()
             return entry
         }
-        return CoordinatorRecord(key: groupKey(group.id), value: encode(value, version: 3))
+        return Self.group(group.id, value)
+    }
+
+    static func group(_ id: String, _ value: GroupMetadataValue) -> CoordinatorRecord {
+        CoordinatorRecord(key: groupKey(id), value: encode(value, version: 3))
     }
 
     static func groupRemoved(_ id: String) -> CoordinatorRecord {

@@ -42,6 +42,7 @@ package enum CoverageMark: String, CaseIterable, Sendable {
     case coordinatorLoaded = "coordinator-loaded"
     case coordinatorUnloaded = "coordinator-unloaded"
     case coordinatorStartedOver = "coordinator-started-over"
+    case groupsWrittenAgain = "groups-written-again"
     case decisionsForgotten = "decisions-forgotten"
     case metadataRestored = "metadata-restored"
 

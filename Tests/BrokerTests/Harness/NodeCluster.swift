@@ -26,7 +26,9 @@ final class NodeCluster: @unchecked Sendable {
         metadataSnapshotRecords: Int64 = 10_000,
         metadataAcknowledgement: MetadataAcknowledgement = .quorum,
         proxiesProduces: Bool = false,
-        brokerConfigs: [String: String] = [:]
+        brokerConfigs: [String: String] = [:],
+        retentionCheckMilliseconds: Int64 = 300_000,
+        groupSnapshotRecords: Int64 = 10_000
     ) throws {
         Logger.configure(level: .error, format: .text)
         simulation = Simulation(seed: seed)
@@ -39,7 +41,9 @@ final class NodeCluster: @unchecked Sendable {
                 metadataSnapshotRecords: metadataSnapshotRecords,
                 metadataAcknowledgement: metadataAcknowledgement,
                 proxiesProduces: proxiesProduces,
-                brokerConfigs: brokerConfigs
+                brokerConfigs: brokerConfigs,
+                retentionCheckMilliseconds: retentionCheckMilliseconds,
+                groupSnapshotRecords: groupSnapshotRecords
             )
         }
         for machine in machines { machine.start() }
@@ -305,7 +309,9 @@ final class Machine: @unchecked Sendable {
         metadataSnapshotRecords: Int64,
         metadataAcknowledgement: MetadataAcknowledgement,
         proxiesProduces: Bool,
-        brokerConfigs: [String: String]
+        brokerConfigs: [String: String],
+        retentionCheckMilliseconds: Int64,
+        groupSnapshotRecords: Int64
     ) {
         self.id = id
         self.simulation = simulation
@@ -317,7 +323,7 @@ final class Machine: @unchecked Sendable {
         broker.offsetsPartitions = 2
         broker.metadataSnapshotRecords = metadataSnapshotRecords
         broker.memoryBytes = 32 << 20
-        broker.retentionCheckMilliseconds = 1_000
+        broker.retentionCheckMilliseconds = retentionCheckMilliseconds
         broker.brokerConfigs = brokerConfigs
         var wal = WALConfiguration(
             directory: "/data/wal",
@@ -325,11 +331,13 @@ final class Machine: @unchecked Sendable {
             totalBytes: 2 << 20
         )
         wal.firstFileBytes = 64 << 10
+        var groups = GroupSettings()
+        groups.snapshotRecords = groupSnapshotRecords
         let raft = { (id: Int) in SocketAddress(host: "node\(id)", port: 5001) }
         var settings = Node.Settings(
             broker: broker,
             wal: wal,
-            groups: GroupSettings(),
+            groups: groups,
             cluster: ClusterSettings(
                 clusterID: "simulated-cluster-0001",
                 nodes: (1...count).map { .init(id: Int32($0), raft: raft($0)) },
