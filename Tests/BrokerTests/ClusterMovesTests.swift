@@ -345,6 +345,54 @@ import Testing
         try alone.finish()
     }
 
+    @Test func `a single node that lost the metadata to damage does not begin anew`() throws {
+        let cluster = try NodeCluster(1, seed: 20)
+        try cluster.createTopic("orders", on: [[1]])
+        let only = cluster.machine(1)
+        _ = cluster.simulation.run(for: .seconds(5))
+        let end = try only.endsOfLog()
+        let load = NodeLoad(cluster, "orders")
+        try load.waitAcknowledged(5)
+        try load.finish()
+        only.kill()
+        only.damage = { Self.damage($0, upTo: end) }
+        only.start()
+        #expect(throws: RecoveryProblem.self) { try only.waitReady() }
+    }
+
+    /// All of the log's files from their headers to there.
+    private static func damage(_ disk: SimulatedFileSystem, upTo end: [String: Int]) {
+        for (path, end) in end {
+            disk.damage(path) { bytes in
+                for at in stride(from: 4096, to: end, by: 512) { bytes[at] ^= 0x55 }
+            }
+        }
+    }
+
+    @Test func `a node that lost all it wrote of the metadata to damage is filled again`() throws {
+        let cluster = try NodeCluster(seed: 19)
+        try cluster.createTopic("orders", on: [[1, 2, 3]])
+        let third = cluster.machine(3)
+        _ = cluster.simulation.run(for: .seconds(5))
+        let end = try third.endsOfLog()
+        // Records of this topic alone lie behind.
+        let load = NodeLoad(cluster, "orders")
+        try load.waitAcknowledged(5)
+        try load.finish()
+        third.kill()
+        third.damage = { Self.damage($0, upTo: end) }
+        third.start()
+        try third.waitReady()
+        try cluster.eventually("it knows the topics again") { third.topic("orders") != nil }
+        try cluster.createTopic("later", on: [[3, 1, 2]])
+        let later = NodeLoad(cluster, "orders")
+        try later.waitAcknowledged(5)
+        try later.finish()
+        let content = try cluster.content(of: "orders", on: third)
+        Self.check(load, content)
+        Self.check(later, content)
+    }
+
     @Test func `a deleted topic is gone from every node, from one that was away too`() throws {
         let cluster = try NodeCluster(seed: 15)
         try cluster.createTopic("orders", on: [[1, 2, 3]])

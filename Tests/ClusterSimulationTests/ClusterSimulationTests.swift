@@ -16,7 +16,7 @@ import Testing
     }
 
     /// `make test-simulation` plays more.
-    @Test(arguments: [1, 2, 7_000_112] as [UInt64])
+    @Test(arguments: [1, 2, 7_000_112, 1_795_367_237] as [UInt64])
     func `a cluster becomes whole again and has lost nothing`(seed: UInt64) {
         let outcome = Self.play(ClusterPlan(seed: seed, seconds: 3))
         #expect(outcome.produced > 0)

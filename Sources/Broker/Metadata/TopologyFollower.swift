@@ -130,11 +130,10 @@ actor TopologyFollower {
         }
     }
 
-    /// What the log has of the metadata's own group.
+    /// What the log has of the metadata's own group, or may have lost of it to damage; without any,
+    /// the cluster is asked whether it knows this node.
     func takeMetadata(voters: [Int32]) throws -> RecoveredGroup? {
-        // Without any of it the cluster is asked whether it knows this node.
-        guard recovered.groups.contains(MetadataService.groupID) else { return nil }
-        return try takeRecovered(MetadataService.groupID, voters)
+        try takeRecovered(MetadataService.groupID, voters)
     }
 
     /// Starts all that the metadata has on this node; returns once the replicas are started.
