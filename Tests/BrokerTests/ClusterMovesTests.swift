@@ -317,15 +317,7 @@ import Testing
         try cluster.createTopic("after", on: [[1, 2, 3]])
         let terms = try cluster.terms(of: "orders")
         third.kill()
-        third.damage = { disk in
-            for (path, end) in end {
-                disk.damage(path) { bytes in
-                    for at in stride(from: begin[path] ?? 4096, to: end, by: 512) {
-                        bytes[at] ^= 0x55
-                    }
-                }
-            }
-        }
+        third.damage = { Self.damage($0, from: begin, to: end) }
         third.start()
         try third.waitReady()
         // It may have voted in any term that the log has seen, so it takes part in none of them.
@@ -349,38 +341,45 @@ import Testing
         let cluster = try NodeCluster(1, seed: 20)
         try cluster.createTopic("orders", on: [[1]])
         let only = cluster.machine(1)
-        _ = cluster.simulation.run(for: .seconds(5))
-        let end = try only.endsOfLog()
-        let load = NodeLoad(cluster, "orders")
-        try load.waitAcknowledged(5)
-        try load.finish()
-        only.kill()
-        only.damage = { Self.damage($0, upTo: end) }
+        _ = try Self.loseMetadata(of: only, in: cluster)
         only.start()
         #expect(throws: RecoveryProblem.self) { try only.waitReady() }
     }
 
-    /// All of the log's files from their headers to there.
-    private static func damage(_ disk: SimulatedFileSystem, upTo end: [String: Int]) {
+    /// The files of the log, each from there, or from its header, to there.
+    private static func damage(
+        _ disk: SimulatedFileSystem,
+        from begin: [String: Int] = [:],
+        to end: [String: Int]
+    ) {
         for (path, end) in end {
             disk.damage(path) { bytes in
-                for at in stride(from: 4096, to: end, by: 512) { bytes[at] ^= 0x55 }
+                for at in stride(from: begin[path] ?? 4096, to: end, by: 512) { bytes[at] ^= 0x55 }
             }
         }
+    }
+
+    /// Kills a node and damages all its log has but the last records of the topic, told by the load.
+    private static func loseMetadata(
+        of machine: Machine,
+        in cluster: NodeCluster
+    ) throws -> NodeLoad {
+        _ = cluster.simulation.run(for: .seconds(5))
+        let end = try machine.endsOfLog()
+        // Records of this topic alone lie behind.
+        let load = NodeLoad(cluster, "orders")
+        try load.waitAcknowledged(5)
+        try load.finish()
+        machine.kill()
+        machine.damage = { damage($0, to: end) }
+        return load
     }
 
     @Test func `a node that lost all it wrote of the metadata to damage is filled again`() throws {
         let cluster = try NodeCluster(seed: 19)
         try cluster.createTopic("orders", on: [[1, 2, 3]])
         let third = cluster.machine(3)
-        _ = cluster.simulation.run(for: .seconds(5))
-        let end = try third.endsOfLog()
-        // Records of this topic alone lie behind.
-        let load = NodeLoad(cluster, "orders")
-        try load.waitAcknowledged(5)
-        try load.finish()
-        third.kill()
-        third.damage = { Self.damage($0, upTo: end) }
+        let load = try Self.loseMetadata(of: third, in: cluster)
         third.start()
         try third.waitReady()
         try cluster.eventually("it knows the topics again") { third.topic("orders") != nil }

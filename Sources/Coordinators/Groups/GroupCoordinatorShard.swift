@@ -183,8 +183,8 @@ package final class GroupCoordinatorShard {
     package func records(of id: String) -> [CoordinatorRecord] {
         guard let group = groups[id] else { return [] }
         var records = group.committed.map { [GroupRecords.group(id, $0)] } ?? []
-        for (topic, partitions) in group.offsets.sorted(by: { $0.key < $1.key }) {
-            for (partition, offset) in partitions.sorted(by: { $0.key < $1.key }) {
+        for (topic, partitions) in committedOffsets(group: id) {
+            for (partition, offset) in partitions {
                 records.append(
                     GroupRecords.offset(group: id, topic: topic, partition: partition, offset)
                 )
