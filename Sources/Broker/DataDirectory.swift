@@ -5,7 +5,8 @@ import Platform
 /// The node's place on disk, and the file that says whose it is.
 ///
 /// `meta.properties` has `version`, `cluster.id`, `node.id` and `directory.id`; a directory of another
-/// node or of a later format is refused.
+/// node or of a later format is refused. `registered=true` joins them before the node serves anybody:
+/// from then on a directory without a log of the metadata has lost it.
 ///
 /// The directory id is drawn when the directory is made. Whoever keeps the cluster's members
 /// registers a node id together with it and refuses the node id with any other: what came back is
@@ -20,8 +21,13 @@ struct DataDirectory {
     let directoryID: KafkaUUID
     /// It was made by this call, so nothing it does not hold was ever promised by it.
     let isNew: Bool
+    /// The cluster has taken the node in with this directory, which has a log since.
+    let isRegistered: Bool
     /// Keeps other processes out for as long as it is held.
     let lock: any AnyObject & Sendable
+
+    private let path: String
+    private let nodeID: Int32
 
     /// Takes the directory, making it if it does not exist.
     static func open(
@@ -43,31 +49,76 @@ struct DataDirectory {
             )
         }
         try makeNamesDurable(path, files)
-        let meta = path + "/" + metaName
-        guard files.exists(meta) else {
-            if files.exists(path + "/topics") {
-                throw DataDirectoryProblem(
-                    "\(path) has topics but no \(metaName): it is damaged or not a data directory"
-                )
-            }
-            if files.exists(path + "/wal") {
-                throw DataDirectoryProblem(
-                    "\(path) has a write-ahead log but no \(metaName): restore that file, or take"
-                        + " the node out of the cluster and let it join again with an empty"
-                        + " directory and a new node id"
-                )
-            }
-            let clusterID = wanted ?? "\(newID())"
-            let directoryID = newID()
-            try write(meta, clusterID: clusterID, nodeID: nodeID, directoryID, files)
-            return DataDirectory(
-                clusterID: clusterID,
-                directoryID: directoryID,
+        guard files.exists(path + "/" + metaName) else {
+            try expectEmpty(path, files)
+            let new = DataDirectory(
+                clusterID: wanted ?? "\(newID())",
+                directoryID: newID(),
                 isNew: true,
-                lock: lock
+                isRegistered: false,
+                lock: lock,
+                path: path,
+                nodeID: nodeID
+            )
+            try new.write(isRegistered: false, files)
+            return new
+        }
+        let known = try read(path, lock, files, newID)
+        guard wanted == nil || wanted == known.clusterID else {
+            throw DataDirectoryProblem(
+                "the data directory \(path) belongs to cluster \(known.clusterID), not to"
+                    + " \(wanted ?? "")"
             )
         }
-        let properties = try read(meta, files)
+        guard known.nodeID == nodeID else {
+            throw DataDirectoryProblem(
+                "the data directory \(path) belongs to node \(known.nodeID), not to node \(nodeID)"
+            )
+        }
+        return known
+    }
+
+    /// Remembers that the cluster has taken the node in; returns once that is durable.
+    func becomeRegistered(_ files: FileSystem) throws(FileError) {
+        guard !isRegistered else { return }
+        try write(isRegistered: true, files)
+    }
+
+    private static func expectEmpty(_ path: String, _ files: FileSystem) throws {
+        if files.exists(path + "/topics") {
+            throw DataDirectoryProblem(
+                "\(path) has topics but no \(metaName): it is damaged or not a data directory"
+            )
+        }
+        if files.exists(path + "/wal") {
+            throw DataDirectoryProblem(
+                "\(path) has a write-ahead log but no \(metaName): restore that file, or take"
+                    + " the node out of the cluster and let it join again with an empty"
+                    + " directory and a new node id"
+            )
+        }
+    }
+
+    private func write(isRegistered: Bool, _ files: FileSystem) throws(FileError) {
+        var text = """
+            version=\(Self.formatVersion)
+            cluster.id=\(clusterID)
+            node.id=\(nodeID)
+            directory.id=\(directoryID)
+
+            """
+        if isRegistered { text += "registered=true\n" }
+        try files.replaceAtomically(path + "/" + Self.metaName, with: ByteSlice(text))
+    }
+
+    private static func read(
+        _ path: String,
+        _ lock: any AnyObject & Sendable,
+        _ files: FileSystem,
+        _ newID: () -> KafkaUUID
+    ) throws -> DataDirectory {
+        let meta = path + "/" + metaName
+        let properties = try properties(meta, files)
         guard properties["version"] == String(formatVersion) else {
             throw DataDirectoryProblem(
                 "\(meta) has format version \(properties["version"] ?? "none"); this program"
@@ -77,57 +128,31 @@ struct DataDirectory {
         guard let clusterID = properties["cluster.id"], let owner = properties["node.id"] else {
             throw DataDirectoryProblem("\(meta) lacks cluster.id or node.id")
         }
-        guard wanted == nil || wanted == clusterID else {
-            throw DataDirectoryProblem(
-                "the data directory \(path) belongs to cluster \(clusterID), not to \(wanted ?? "")"
-            )
+        guard let nodeID = Int32(owner) else {
+            throw DataDirectoryProblem("\(meta): node.id is '\(owner)'")
         }
-        guard owner == String(nodeID) else {
-            throw DataDirectoryProblem(
-                "the data directory \(path) belongs to node \(owner), not to node \(nodeID)"
+        let isRegistered = properties["registered"] == "true"
+        func known(_ directoryID: KafkaUUID) -> DataDirectory {
+            DataDirectory(
+                clusterID: clusterID,
+                directoryID: directoryID,
+                isNew: false,
+                isRegistered: isRegistered,
+                lock: lock,
+                path: path,
+                nodeID: nodeID
             )
         }
         guard let text = properties["directory.id"] else {
             // Made before directories had ids.
-            let directoryID = newID()
-            try write(meta, clusterID: clusterID, nodeID: nodeID, directoryID, files)
-            return DataDirectory(
-                clusterID: clusterID,
-                directoryID: directoryID,
-                isNew: false,
-                lock: lock
-            )
+            let directory = known(newID())
+            try directory.write(isRegistered: isRegistered, files)
+            return directory
         }
         guard let directoryID = KafkaUUID(text) else {
             throw DataDirectoryProblem("\(meta): directory.id is '\(text)'")
         }
-        return DataDirectory(
-            clusterID: clusterID,
-            directoryID: directoryID,
-            isNew: false,
-            lock: lock
-        )
-    }
-
-    private static func write(
-        _ meta: String,
-        clusterID: String,
-        nodeID: Int32,
-        _ directoryID: KafkaUUID,
-        _ files: FileSystem
-    ) throws(FileError) {
-        try files.replaceAtomically(
-            meta,
-            with: ByteSlice(
-                """
-                version=\(formatVersion)
-                cluster.id=\(clusterID)
-                node.id=\(nodeID)
-                directory.id=\(directoryID)
-
-                """
-            )
-        )
+        return known(directoryID)
     }
 
     /// A process that was killed may have left names that are not durable; from now on something is
@@ -138,7 +163,7 @@ struct DataDirectory {
         if files.exists(path + "/topics") { try files.syncDirectory(path + "/topics") }
     }
 
-    private static func read(_ path: String, _ files: FileSystem) throws -> [String: String] {
+    private static func properties(_ path: String, _ files: FileSystem) throws -> [String: String] {
         let bytes = try files.readAll(path, limit: metaLimit)
         guard let text = bytes.withUnsafeBytes({ String(validating: $0, as: UTF8.self) }) else {
             throw DataDirectoryProblem("\(path) is not text")

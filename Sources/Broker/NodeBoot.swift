@@ -236,7 +236,12 @@ struct NodeBoot {
         let voters = settings.cluster?.nodes.map(\.id) ?? [nodeID]
         try await link?.open(shards: shards, metadata: metadata)
         let remembered = try await follower.takeMetadata(voters: voters)
-        if remembered == nil { try await link?.introduce() }
+        if remembered == nil {
+            try await link?.introduce()
+            guard !directory.isRegistered else {
+                throw NodeProblem.logGone(settings.broker.dataDirectory)
+            }
+        }
         try await metadata.start(
             recovered: remembered,
             beginning: .founder(voters: voters)
@@ -262,6 +267,7 @@ struct NodeBoot {
         } catch {
             throw NodeProblem.notRegistered(nodeID, error)
         }
+        try await rememberRegistration()
         await link?.follow(
             metadata,
             published,
@@ -272,6 +278,14 @@ struct NodeBoot {
         if remembered != nil { sweepOnceCurrent(metadata, follower) }
         guard link == nil else { return }
         await environment.leaders.waitForLeaders(of: published.current.allPartitions)
+    }
+
+    private func rememberRegistration() async throws(FileError) {
+        let (directory, files) = (directory, platform.files)
+        let done = await environment.segmentWriter.run { () -> Result<Void, FileError> in
+            Result { () throws(FileError) in try directory.becomeRegistered(files) }
+        }
+        try done.get()
     }
 
     private func sweepOnceCurrent(_ metadata: MetadataService, _ follower: TopologyFollower) {
@@ -318,6 +332,7 @@ struct NodeBoot {
 enum NodeProblem: Error, CustomStringConvertible {
     case notRegistered(Int32, MetadataProblem)
     case logLost(Int32, directory: KafkaUUID)
+    case logGone(String)
 
     var description: String {
         switch self {
@@ -328,6 +343,12 @@ enum NodeProblem: Error, CustomStringConvertible {
             node \(id) has no log of the metadata, but the cluster knows it with the data directory \
             \(directory): what it promised there is gone. Start it with that directory; if that is \
             lost for good, let the node join under a new id
+            """
+        case .logGone(let path):
+            """
+            \(path) belongs to a node that has served already, but its write-ahead log has nothing of \
+            the metadata: the log is gone, and with it all that was not in segments. Restore it from \
+            a copy, or start with an empty data directory
             """
         }
     }

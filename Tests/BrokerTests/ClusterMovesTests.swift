@@ -337,6 +337,23 @@ import Testing
         try alone.finish()
     }
 
+    @Test func `a single node whose log is gone does not begin anew beside its topics`() throws {
+        let cluster = try NodeCluster(1, seed: 20)
+        try cluster.createTopic("orders", on: [[1]])
+        let load = NodeLoad(cluster, "orders")
+        try load.waitAcknowledged(5)
+        try load.finish()
+        let only = cluster.machine(1)
+        only.kill()
+        only.damage = { try $0.removeTree("/data/wal") }
+        // The second time there is a log, which the first has made.
+        for _ in 1...2 {
+            only.start()
+            #expect(throws: NodeProblem.self) { try only.waitReady() }
+            only.kill()
+        }
+    }
+
     @Test func `a single node that lost the metadata to damage does not begin anew`() throws {
         let cluster = try NodeCluster(1, seed: 20)
         try cluster.createTopic("orders", on: [[1]])
