@@ -28,6 +28,8 @@ package enum PlantedMistake: Sendable {
     case offsetsNotAwaited
     /// Offsets are replayed only by the replica that leads.
     case followersDoNotReplay
+    /// Groups are written to their log once more whatever is under way.
+    case groupsNotAwaited
     /// Decisions on metadata are answered when the node that makes them has written them.
     case decisionNotAwaited
 

@@ -112,4 +112,21 @@ import Testing
         try cluster.eventually("it has caught up", seconds: 20) { inSync() == [1, 2, 3] }
         try load.finish()
     }
+
+    @Test func `a replica that falls behind after a long silence drops out too`() throws {
+        let cluster = try NodeCluster(seed: 7)
+        try cluster.createTopic("orders", on: [[1, 2, 3]])
+        let witness = cluster.machine(1)
+        let inSync = { witness.partition("orders")?.leadership.inSync.sorted() }
+        try cluster.eventually("all are in sync", seconds: 5) { inSync() == [1, 2, 3] }
+        _ = cluster.simulation.run(for: .seconds(60))
+        // Its node lives and beats.
+        let disk = cluster.machine(3).disk
+        disk.capacity = disk.usedBytes
+        let load = NodeLoad(cluster, "orders")
+        try cluster.eventually("it drops out", seconds: 60) { inSync() == [1, 2] }
+        disk.capacity = .max
+        try cluster.eventually("it has caught up", seconds: 20) { inSync() == [1, 2, 3] }
+        try load.finish()
+    }
 }

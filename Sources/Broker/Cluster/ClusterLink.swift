@@ -167,6 +167,7 @@ final class ClusterLink: NodeCalls {
             loop: loop,
             nodeID: nodeID,
             incarnation: NodeIncarnation.id(of: incarnation),
+            beat: .milliseconds(Int64(settings.raft.tickMilliseconds)),
             metadata: metadata
         ) { [weak self] in self?.heard ?? [:] }
         await metadata.onLeading { [loop] leads in

@@ -47,7 +47,8 @@ package final class FramedWire: ClusterWire {
 
     /// - Parameters:
     ///   - settings: Whose it is.
-    ///   - keepAlive: Nanoseconds in which something is sent at least once; `nil` for the usual.
+    ///   - keepAlive: Nanoseconds in which something is sent at least once, and in which a peer that
+    ///     cannot be reached is tried again at the latest; `nil` for the usual.
     package init(_ settings: WireSettings, keepAlive: Int64? = nil) {
         var configuration = FramedTransportConfiguration(
             identity: NodeIdentity(
@@ -62,6 +63,7 @@ package final class FramedWire: ClusterWire {
         if let keepAlive {
             configuration.keepAliveNanoseconds = keepAlive
             configuration.stallNanoseconds = 5 * keepAlive
+            configuration.maxBackoffNanoseconds = keepAlive
         }
         frames = FramedTransport(
             configuration,

@@ -8,7 +8,7 @@ import RaftRuntime
 ///
 /// It looks at all of them twice a second and when nodes come or go, and soon at those that it has
 /// just begun to lead or whose members change. A silent group whose replicas all have everything
-/// is passed over.
+/// is passed over, and while all are silent nothing is looked at.
 actor LeaderDuties {
     /// What is to be told of one look at the groups.
     struct Findings: Sendable {
@@ -52,6 +52,8 @@ actor LeaderDuties {
     private var reported: [UInt64: (revision: Int32, at: Int64)] = [:]
     private var peers = PeerView()
     private var timer: LoopTimer?
+    /// Whether groups that wake tell of it.
+    private var isFollowing = false
     private var isLeaving = false
 
     init(
@@ -106,8 +108,12 @@ actor LeaderDuties {
         }
     }
 
-    /// Has this be told when nodes come and go; until then they are only looked at.
+    /// Has this be told when nodes come and go and groups wake; until then they are only looked at.
     func follow() {
+        isFollowing = true
+        manager.onAwake = { [weak self] in
+            self?.assumeIsolated { if !$0.led.isEmpty { $0.schedule(after: Self.interval) } }
+        }
         manager.onPeersChanged = { [weak self] in
             // Once for all that changed together.
             self?.assumeIsolated { if !$0.led.isEmpty { $0.schedule(after: 0) } }
@@ -144,6 +150,7 @@ actor LeaderDuties {
         peers = manager.peers
         let isForAll = peersChanged || now >= allDue
         if isForAll { allDue = now + Self.interval }
+        var mayRest = isForAll && isFollowing
         for groupID in isForAll ? led.keys.sorted() : begun.union(moving).sorted() {
             guard let replica = manager.replica(groupID), replica.isReadyLeader,
                 let known = led[groupID]
@@ -158,8 +165,11 @@ actor LeaderDuties {
             if !isMoving && !peersChanged && known.watch.isComplete && known.isTold
                 && replica.isQuiescent
             {
+                // One that is ticked yet could wake unnoticed.
+                if replica.isAwake { mayRest = false }
                 continue
             }
+            mayRest = false
             let status = replica.status
             // It began anew, and told of it.
             guard status.term == known.term else { continue }
@@ -169,7 +179,7 @@ actor LeaderDuties {
         }
         begun = []
         if !findings.leaderships.isEmpty || !findings.members.isEmpty { tell(findings) }
-        guard !led.isEmpty else { return }
+        guard !led.isEmpty, !mayRest else { return }
         schedule(after: moving.isEmpty ? allDue - now : min(Self.soon, allDue - now))
     }
 

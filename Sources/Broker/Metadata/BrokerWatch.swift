@@ -7,13 +7,15 @@ import RaftRuntime
 /// Which brokers are alive, as the leader of the metadata hears their beats; fences those that are
 /// silent and takes them back.
 actor BrokerWatch {
-    private static let interval = Int64.milliseconds(100)
+    private static let leastInterval = Int64.milliseconds(100)
 
     nonisolated let loop: EventLoop
     nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
 
     private let nodeID: Int32
     private let incarnation: KafkaUUID
+    /// Nanoseconds from one look to the next.
+    private let interval: Int64
     private let metadata: MetadataService
     /// The nodes that are heard, and the incarnation of each.
     private let peers: @Sendable () -> [Int32: UInt64]
@@ -22,16 +24,27 @@ actor BrokerWatch {
     private var isWatching = false
     private static let patientLooks = 20
 
+    /// Looks as often as beats come: what is heard does not change more often.
+    ///
+    /// - Parameters:
+    ///   - loop: Where the metadata is led from.
+    ///   - nodeID: This broker.
+    ///   - incarnation: Its life.
+    ///   - beat: Nanoseconds from one beat of a node to the next.
+    ///   - metadata: What is to know of the brokers.
+    ///   - peers: The nodes that are heard, and the incarnation of each.
     init(
         loop: EventLoop,
         nodeID: Int32,
         incarnation: KafkaUUID,
+        beat: Int64,
         metadata: MetadataService,
         peers: @escaping @Sendable () -> [Int32: UInt64]
     ) {
         self.loop = loop
         self.nodeID = nodeID
         self.incarnation = incarnation
+        interval = max(Self.leastInterval, beat)
         self.metadata = metadata
         self.peers = peers
     }
@@ -45,7 +58,7 @@ actor BrokerWatch {
     }
 
     private func schedule() {
-        _ = loop.schedule(after: Self.interval) { [weak self] in
+        _ = loop.schedule(after: interval) { [weak self] in
             guard let self else { return }
             Task.immediate(executorPreference: self.loop) { await self.look() }
         }

@@ -23,6 +23,7 @@ package enum PlantedClusterBug: String, Sendable, CaseIterable {
     case fetchSkips = "fetch-skips"
     case offsetsNotAwaited = "offsets-not-awaited"
     case followersDoNotReplay = "followers-do-not-replay"
+    case groupsNotAwaited = "groups-not-awaited"
     case decisionNotAwaited = "decision-not-awaited"
 
     /// Whether this build has it.
@@ -66,6 +67,7 @@ package enum PlantedClusterBug: String, Sendable, CaseIterable {
         case .fetchSkips: .fetchSkips
         case .offsetsNotAwaited: .offsetsNotAwaited
         case .followersDoNotReplay: .followersDoNotReplay
+        case .groupsNotAwaited: .groupsNotAwaited
         case .decisionNotAwaited: .decisionNotAwaited
         default: nil
         }

@@ -62,7 +62,7 @@ public final class PartitionReplica: @unchecked Sendable {
 
     var isDirty = false
     /// Whether it is among those that are ticked.
-    var isAwake = false
+    package internal(set) var isAwake = false
     var election = ElectionPlace.outside
 
     // MARK: Time; see ReplicaTime

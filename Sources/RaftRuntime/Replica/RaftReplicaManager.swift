@@ -32,6 +32,8 @@ package final class RaftReplicaManager: @unchecked Sendable {
     package var onUnknownGroup: ((_ group: UInt64, _ message: Message) -> Void)?
     /// Called when nodes have come or gone, after the replicas have been told.
     package var onPeersChanged: (() -> Void)?
+    /// Called when a group begins to be ticked.
+    package var onAwake: (() -> Void)?
     /// Called once when the WAL can no longer be written.
     package var onLogPoisoned: ((any Error) -> Void)?
 
@@ -360,6 +362,7 @@ package final class RaftReplicaManager: @unchecked Sendable {
         replica.isAwake = true
         awake.append(replica)
         keepTime()
+        onAwake?()
     }
 
     /// Groups that are ticked.
