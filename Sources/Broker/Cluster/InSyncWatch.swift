@@ -15,7 +15,8 @@ struct InSyncWatch {
     private var mark: LogIndex
     /// Those in sync, and when each had last caught up.
     private var caughtUp: [(id: ReplicaID, at: Int64)] = []
-    /// Whether every voter has everything.
+    /// Whether every voter whose node is linked has everything: of the others nothing is to be
+    /// learnt before their node is back.
     private(set) var isComplete = false
 
     /// Goes on from those that were in sync under the leader before, who have a while to show it.
@@ -38,8 +39,8 @@ struct InSyncWatch {
         for peer in status.peers where status.membership.isVoter(peer.id) {
             let isOwn = peer.id == status.id
             let has = isOwn || peers.isLinked(peer.id)
-            if !isOwn && (!has || peer.match < status.lastIndex) { isComplete = false }
             guard has else { continue }
+            if !isOwn && peer.match < status.lastIndex { isComplete = false }
             if isOwn || peer.match >= mark {
                 current.append((peer.id, now))
             } else if let before = caughtUp.first(where: { $0.id == peer.id }),

@@ -146,7 +146,7 @@ struct ClusterShape {
         }
         shape.raft.snapshotChunkBytes = generator.chance(1, in: 2) ? 8 << 10 : 1 << 20
         shape.raft.quiesceTicks = generator.chance(1, in: isLong ? 8 : 4) ? 0 : 10
-        let ticks = [50, 100, 200, 400, 400, 1_000, 1_000, 1_000]
+        let ticks = [100, 200, 400, 400, 400, 1_000, 1_000, 1_000]
         if isLong {
             shape.raft.tickMilliseconds = ticks[generator.below(ticks.count)]
             shape.keepAlive = [nil, .seconds(3), .seconds(10), .seconds(10)][generator.below(4)]
