@@ -36,7 +36,7 @@ enum ChronikServer {
         }
     }
 
-    private static func printError(_ text: String) {
+    static func printError(_ text: String) {
         var line = text + "\n"
         line.withUTF8 { _ = write(STDERR_FILENO, $0.baseAddress, $0.count) }
     }
@@ -52,22 +52,18 @@ enum ChronikServer {
         let loopCount = configuration.eventLoops ?? max(1, RealPlatform.processorCount - 1)
         RealPlatform.tuneMemory(loopCount: loopCount)
         let platform = RealPlatform(loopCount: loopCount)
-        let admin: AdminDoor?
         do {
             settings.cluster?.stage = try security?.stage(on: platform)
         } catch {
             printError("chronik-server: \(error)")
             exit(ConfigurationError.exitCode)
         }
-        do {
-            admin = try AdminDoor.open(configuration, on: platform)
-        } catch {
-            printError("chronik-server: " + error.message)
-            exit(ConfigurationError.exitCode)
-        }
-        let life = NodeLife(platform: platform, settings: settings, admin: admin)
+        let life = NodeLife(platform: platform, settings: settings)
+        // Before anything answers: who hears that the process lives may ask it to end.
         platform.onTermination { life.end() }
-        life.begin()
+        life.begin { () throws(ConfigurationError) in
+            try AdminDoor.open(configuration, on: platform)
+        }
         while true { pause() }
     }
 }

@@ -1,6 +1,7 @@
 import Admin
 import AdminHTTP
 import Broker
+import Configuration
 import Glibc
 import Platform
 
@@ -13,23 +14,35 @@ actor NodeLife {
 
     private let platform: RealPlatform
     private let settings: Node.Settings
-    private let admin: AdminDoor?
+    private var admin: AdminDoor?
     private var node: Node?
     private var isStopping = false
 
-    init(platform: RealPlatform, settings: Node.Settings, admin: AdminDoor?) {
+    init(platform: RealPlatform, settings: Node.Settings) {
         loop = platform.loops[0]
         self.platform = platform
         self.settings = settings
-        self.admin = admin
     }
 
-    nonisolated func begin() { Task(executorPreference: loop) { await self.start() } }
+    /// Opens the door, then starts the node.
+    nonisolated func begin(
+        opening open: @escaping @Sendable () throws(ConfigurationError) -> AdminDoor?
+    ) {
+        Task(executorPreference: loop) { await self.start(open) }
+    }
 
     nonisolated func end() { Task(executorPreference: loop) { await self.stop() } }
 
-    private func start() async {
+    private func start(
+        _ openDoor: @Sendable () throws(ConfigurationError) -> AdminDoor?
+    ) async {
         let began = loop.clock.monotonicNanoseconds
+        do {
+            admin = try openDoor()
+        } catch {
+            ChronikServer.printError("chronik-server: " + error.message)
+            end(ConfigurationError.exitCode)
+        }
         do {
             let node = try await Node.start(settings, on: platform)
             self.node = node

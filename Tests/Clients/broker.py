@@ -29,8 +29,8 @@ class Broker:
     def address(self):
         return f"127.0.0.1:{self.port}"
 
-    def start(self):
-        """Starts the server; the port of the first start is kept for the later ones."""
+    def launch(self):
+        """Starts the server's process, and waits for nothing."""
         self.process = subprocess.Popen(
             [
                 SERVER,
@@ -51,6 +51,10 @@ class Broker:
         )
         os.set_blocking(self.process.stderr.fileno(), False)
         self.log = ""
+
+    def start(self):
+        """Starts the server; the port of the first start is kept for the later ones."""
+        self.launch()
         deadline = time.monotonic() + START_SECONDS
         while True:
             self.read_log(deadline - time.monotonic())

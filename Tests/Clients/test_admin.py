@@ -203,6 +203,21 @@ def test_buckets_never_shrink(broker):
         assert counts == sorted(counts) and max(rows)[0] == float("inf")
 
 
+def test_whoever_hears_that_it_lives_can_end_it(tmp_path):
+    broker = Broker(tmp_path / "data").start()
+    assert broker.stop() == 0
+    host, port = broker.admin_address.split(":")
+    for _ in range(12):
+        broker.launch()
+        while broker.process.poll() is None:
+            try:
+                socket.create_connection((host, int(port)), SECONDS).close()
+                break
+            except ConnectionRefusedError:
+                pass
+        assert broker.stop() == 0, broker.log
+
+
 def test_with_a_token_only_probes_go_without(tmp_path):
     file = tmp_path / "token"
     file.write_text(TOKEN + "\n")
