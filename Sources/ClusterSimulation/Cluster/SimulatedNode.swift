@@ -131,7 +131,11 @@ struct ClusterShape {
     /// What the seed makes of it.
     ///
     /// In a long run the nodes' beats are slower: most of the time they are all that happens.
-    static func draw(_ generator: inout ClusterGenerator, isLong: Bool) -> ClusterShape {
+    static func draw(
+        _ generator: inout ClusterGenerator,
+        for plan: ClusterPlan
+    ) -> ClusterShape {
+        let isLong = plan.isLong
         var shape = ClusterShape()
         shape.sectorBytes = generator.chance(1, in: 2) ? 512 : 4_096
         shape.walFileBytes = [64 << 10, 256 << 10, 1 << 20][generator.below(3)]
@@ -146,10 +150,12 @@ struct ClusterShape {
         }
         shape.raft.snapshotChunkBytes = generator.chance(1, in: 2) ? 8 << 10 : 1 << 20
         shape.raft.quiesceTicks = generator.chance(1, in: isLong ? 8 : 4) ? 0 : 10
-        let ticks = [100, 200, 400, 400, 400, 1_000, 1_000, 1_000]
         if isLong {
+            let ticks =
+                plan.hasNights ? [200, 400, 1_000, 1_000, 1_000] : [50, 100, 200, 400, 1_000]
             shape.raft.tickMilliseconds = ticks[generator.below(ticks.count)]
-            shape.keepAlive = [nil, .seconds(3), .seconds(10), .seconds(10)][generator.below(4)]
+            let least: Int64? = plan.hasNights ? .seconds(3) : nil
+            shape.keepAlive = [least, .seconds(3), .seconds(10), .seconds(10)][generator.below(4)]
         }
         shape.raft.promotionLag = generator.chance(1, in: 2) ? 10 : 1_000
         return shape

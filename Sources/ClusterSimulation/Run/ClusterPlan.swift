@@ -32,6 +32,9 @@ package struct ClusterPlan: Sendable, Equatable {
     /// Whether it is an hour of a cluster's life rather than one time of trouble.
     var isLong: Bool { seconds > Course.longestEpisode }
 
+    /// Whether it is so long that it has nights.
+    var hasNights: Bool { seconds >= Course.longestDay }
+
     /// The one line that plays the run again.
     package var command: String {
         var words = ["chronik-sim cluster --seed \(seed)"]

@@ -91,7 +91,7 @@ final class ClusterWorld: @unchecked Sendable {
         simulation = Simulation(seed: plan.seed)
         var generator = simulation.makeGenerator()
         faults = plan.faults ?? ClusterFaults.draw(&generator)
-        let shape = ClusterShape.draw(&generator, isLong: plan.isLong)
+        let shape = ClusterShape.draw(&generator, for: plan)
         clients = SimulatedPlatform(simulation, host: "clients")
         probeGenerator = generator.fork()
         retention = generator.chance(1, in: 3) ? 900_000 : 604_800_000

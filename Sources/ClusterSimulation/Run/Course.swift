@@ -10,10 +10,10 @@ struct Course {
     /// Runs of at most so many seconds are trouble from their beginning to their end.
     static let longestEpisode: Int64 = 120
     /// Runs of at least so many seconds have nights.
-    private static let longestDay: Int64 = 3_600
+    static let longestDay: Int64 = 3_600
     private static let episode = 3_000...10_000
     private static let calm = 20_000...130_000
-    private static let night = 600_000...2_400_000
+    private static let night = 1_200_000...4_800_000
 
     /// Virtual time of the episodes, by rising time.
     private let episodes: [Range<Int64>]
