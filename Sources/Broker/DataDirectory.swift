@@ -131,28 +131,22 @@ struct DataDirectory {
         guard let nodeID = Int32(owner) else {
             throw DataDirectoryProblem("\(meta): node.id is '\(owner)'")
         }
-        let isRegistered = properties["registered"] == "true"
-        func known(_ directoryID: KafkaUUID) -> DataDirectory {
-            DataDirectory(
-                clusterID: clusterID,
-                directoryID: directoryID,
-                isNew: false,
-                isRegistered: isRegistered,
-                lock: lock,
-                path: path,
-                nodeID: nodeID
-            )
+        let text = properties["directory.id"]
+        guard let directoryID = text.map({ KafkaUUID($0) }) ?? newID() else {
+            throw DataDirectoryProblem("\(meta): directory.id is '\(text ?? "")'")
         }
-        guard let text = properties["directory.id"] else {
-            // Made before directories had ids.
-            let directory = known(newID())
-            try directory.write(isRegistered: isRegistered, files)
-            return directory
-        }
-        guard let directoryID = KafkaUUID(text) else {
-            throw DataDirectoryProblem("\(meta): directory.id is '\(text)'")
-        }
-        return known(directoryID)
+        let known = DataDirectory(
+            clusterID: clusterID,
+            directoryID: directoryID,
+            isNew: false,
+            isRegistered: properties["registered"] == "true",
+            lock: lock,
+            path: path,
+            nodeID: nodeID
+        )
+        // Made before directories had ids.
+        if text == nil { try known.write(isRegistered: known.isRegistered, files) }
+        return known
     }
 
     /// A process that was killed may have left names that are not durable; from now on something is

@@ -52,8 +52,6 @@ actor LeaderDuties {
     private var reported: [UInt64: (revision: Int32, at: Int64)] = [:]
     private var peers = PeerView()
     private var timer: LoopTimer?
-    /// Whether groups that wake tell of it.
-    private var isFollowing = false
     private var isLeaving = false
 
     init(
@@ -110,7 +108,6 @@ actor LeaderDuties {
 
     /// Has this be told when nodes come and go and groups wake; until then they are only looked at.
     func follow() {
-        isFollowing = true
         manager.onAwake = { [weak self] in
             self?.assumeIsolated { if !$0.led.isEmpty { $0.schedule(after: Self.interval) } }
         }
@@ -150,7 +147,7 @@ actor LeaderDuties {
         peers = manager.peers
         let isForAll = peersChanged || now >= allDue
         if isForAll { allDue = now + Self.interval }
-        var mayRest = isForAll && isFollowing
+        var mayRest = isForAll && manager.onAwake != nil
         for groupID in isForAll ? led.keys.sorted() : begun.union(moving).sorted() {
             guard let replica = manager.replica(groupID), replica.isReadyLeader,
                 let known = led[groupID]
