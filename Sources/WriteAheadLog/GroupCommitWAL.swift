@@ -345,6 +345,9 @@ package final class GroupCommitWAL: Sendable {
     /// Sequence of the oldest file in use.
     package var oldestFile: UInt64 { inventory.oldestSequence }
 
+    /// Size of the files it may have; see ``isOverLimit``.
+    package var totalBytes: Int { configuration.totalBytes }
+
     /// Size of the files in use.
     package var liveBytes: Int { inventory.liveBytes }
 

@@ -60,9 +60,14 @@ actor NodeLife {
                 ]
             )
         } catch {
-            Self.log.error("the broker cannot start: \(error)")
+            Self.log.error("the broker cannot start: \(Self.describe(error))")
             end(1)
         }
+    }
+
+    private static func describe(_ error: any Error) -> String {
+        guard case .cannotListen = error as? NetworkError else { return "\(error)" }
+        return "\(error); end what listens there, or set another address (listen.addr, raft.addr)"
     }
 
     private func stop() async {

@@ -8,6 +8,8 @@ import signal
 import subprocess
 import time
 
+from ports import free_address, free_port
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SERVER = os.environ.get("CHRONIK_SERVER", str(ROOT / ".build/debug/chronik-server"))
 START_SECONDS = 30
@@ -20,9 +22,8 @@ class Broker:
         self.data_dir = pathlib.Path(data_dir)
         self.options = options
         self.process = None
-        self.port = 0
-        # Any free port; the one it came to be is read off the log.
-        self.admin_address = "127.0.0.1:0"
+        self.port = free_port()
+        self.admin_address = free_address()
         self.log = ""
 
     @property
@@ -53,7 +54,7 @@ class Broker:
         self.log = ""
 
     def start(self):
-        """Starts the server; the port of the first start is kept for the later ones."""
+        """Starts the server; the ports of the first start are kept for the later ones."""
         self.launch()
         deadline = time.monotonic() + START_SECONDS
         while True:

@@ -269,6 +269,17 @@ def test_a_port_that_is_taken_is_named(broker, tmp_path):
     assert "admin.addr" in said
 
 
+def test_an_address_for_clients_that_is_taken_is_named(broker, tmp_path):
+    command = [SERVER, "standalone", "--listen-addr", broker.address, "--admin-addr", "none"]
+    command += ["--data-dir", str(tmp_path / "data")]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=SECONDS, env=ENVIRONMENT
+    )
+    assert done.returncode == 1, done.stderr
+    assert f"cannot listen on {broker.address}: Address already in use" in done.stderr
+    assert "listen.addr" in done.stderr
+
+
 def test_none_listens_nowhere(tmp_path):
     broker = Broker(tmp_path / "data")
     broker.admin_address = "none"

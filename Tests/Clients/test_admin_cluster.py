@@ -3,7 +3,6 @@
 import os
 import re
 import signal
-import socket
 import subprocess
 import threading
 import time
@@ -13,6 +12,7 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from broker import ENVIRONMENT, SERVER, START_SECONDS
+from ports import free_address
 from test_admin import ask, ask_json, metrics, value
 
 SECONDS = 30
@@ -34,23 +34,12 @@ def eventually(condition, what, seconds=SECONDS):
         pause.wait(0.01)
 
 
-def free_ports(count):
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
-
-
 class Node:
     def __init__(self, number, directory):
         self.number = number
         self.directory = directory
         self.directory.mkdir()
-        ports = free_ports(3)
-        self.address, self.raft_address, self.admin_address = (f"127.0.0.1:{p}" for p in ports)
+        self.address, self.raft_address, self.admin_address = (free_address() for _ in range(3))
         self.process = None
         self.peers = []
 

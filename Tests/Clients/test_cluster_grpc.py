@@ -4,7 +4,6 @@ import itertools
 import pathlib
 import re
 import signal
-import socket
 import struct
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from grpc_tools import protoc
 
 from broker import ENVIRONMENT, ROOT, SERVER
+from ports import free_address
 
 NAME = "grpc-cluster"
 DEADLINE = 40
@@ -37,9 +37,9 @@ def eventually(condition, what, seconds=60):
 
 
 class Node:
-    def __init__(self, cluster, number, directory, kafka, raft):
+    def __init__(self, cluster, number, directory):
         self.cluster, self.number, self.directory = cluster, number, directory
-        self.kafka, self.raft = f"127.0.0.1:{kafka}", f"127.0.0.1:{raft}"
+        self.kafka, self.raft = free_address(), free_address()
         self.process = None
 
     def start(self):
@@ -77,15 +77,9 @@ class Node:
 class Cluster:
     def __init__(self, directory, transport):
         self.transport = transport
-        held = [socket.create_server(("127.0.0.1", 0)) for _ in range(6)]
-        ports = [one.getsockname()[1] for one in held]
-        for one in held:
-            one.close()
-        self.nodes = []
-        for number in (1, 2, 3):
-            kafka, raft = ports[2 * number - 2 : 2 * number]
-            node = Node(self, number, directory / f"node{number}", kafka, raft)
-            self.nodes.append(node)
+        self.nodes = [
+            Node(self, number, directory / f"node{number}") for number in (1, 2, 3)
+        ]
 
     @property
     def bootstrap(self):

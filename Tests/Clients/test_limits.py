@@ -22,6 +22,7 @@ from confluent_kafka.admin import (
 )
 
 from broker import Broker
+from ports import free_port
 
 MIB = 1 << 20
 
@@ -256,7 +257,7 @@ def test_a_log_far_over_a_new_limit_shrinks_to_it(tmp_path):
         assert errors == [] and len(some) == 2_000
         broker.kill()
         # On another port, so that it has something to write while it starts.
-        broker.port = 0
+        broker.port = free_port()
         broker.options = SMALL_LOG
         broker.start()
         assert read_all(broker, "many", 10) == set(some)

@@ -11,7 +11,6 @@ import pathlib
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import threading
 import time
@@ -23,6 +22,7 @@ from prometheus_client.parser import text_string_to_metric_families
 import record_batches
 from broker import ENVIRONMENT, SERVER
 from kafka_wire import Closed, ReplicaReader, WrongAnswer
+from ports import free_address
 
 SECONDS = 30
 TOKEN = "a-token-of-these-tests"
@@ -258,14 +258,9 @@ class Cluster:
             self.place_on_loopback()
 
     def place_on_loopback(self):
-        # All held at once, so that no two are the same.
-        held = [socket.create_server(("127.0.0.1", 0)) for _ in range(3 * len(self.nodes))]
-        addresses = iter([f"127.0.0.1:{server.getsockname()[1]}" for server in held])
-        for server in held:
-            server.close()
         for node in self.nodes:
-            node.address, node.raft_address = next(addresses), next(addresses)
-            node.admin_address = next(addresses)
+            node.address, node.raft_address = free_address(), free_address()
+            node.admin_address = free_address()
 
     def place_in_namespaces(self):
         token = self.directory / "token"

@@ -109,6 +109,54 @@ import WriteAheadLog
         #expect(relieved == [.max])
     }
 
+    @Test func `an entry that nobody is there to commit does not keep files`() throws {
+        // Its leader is gone, and with it the majority.
+        let stuck = try replicas.manager.start(
+            group: 1,
+            storage: WALRaftStorage(
+                group: 1,
+                membership: Membership(voters: [ReplicaID(1), ReplicaID(2)])
+            ),
+            stateMachine: MemoryStateMachine()
+        )
+        let entry = RaftEntry(index: LogIndex(1), term: Term(4), payload: set("a"))
+        stuck.step(
+            Message(
+                from: ReplicaID(2),
+                to: ReplicaID(1),
+                term: Term(4),
+                body: .append(
+                    .init(
+                        previousIndex: .zero,
+                        previousTerm: .zero,
+                        entries: [entry],
+                        commit: .zero
+                    )
+                )
+            )
+        )
+        let busy = try replicas.start(2)
+        for number in 0..<150 {
+            try busy.propose(set("\(number)", bytes: 2_000))
+            machine.settle()
+        }
+        busy.onReleaseWanted = { busy.truncatePrefix(through: busy.info.applied) }
+        let wanted: UInt64 = 3
+        #expect(stuck.storage.oldestFile < wanted)
+        var relieved: [UInt64] = []
+        replicas.manager.relieve(below: wanted) { relieved.append($0) }
+        machine.settle()
+        #expect(relieved.count == 1 && relieved.allSatisfy { $0 >= wanted })
+        replicas.wal.release(before: wanted)
+        machine.settle()
+        #expect(replicas.wal.oldestFile >= wanted)
+
+        try replicas.restart()
+        let again = try replicas.start(1, leads: false)
+        #expect(again.info.term == Term(4))
+        #expect(try again.storage.term(at: LogIndex(1)) == Term(4))
+    }
+
     @Test func `all who ask for room are answered`() throws {
         let replica = try replicas.start(1)
         try replica.propose(set("a"))

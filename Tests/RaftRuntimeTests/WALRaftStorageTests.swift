@@ -32,9 +32,13 @@ import Testing
             }
         }
 
-        func recover(_ group: UInt64 = WALRaftStorageTests.group) throws -> WALRaftStorage {
+        /// `count`: the records that were written before the process died.
+        func recover(
+            _ group: UInt64 = WALRaftStorageTests.group,
+            of count: Int = .max
+        ) throws -> WALRaftStorage {
             let storage = WALRaftStorage(group: group, membership: membership)
-            for (record, position) in records
+            for (record, position) in records.prefix(count)
             where position.file > released && record.group == group {
                 try storage.recover(
                     kind: record.kind,
@@ -80,6 +84,15 @@ import Testing
             HardState(term: Term(term), vote: ReplicaID(1), commit: LogIndex(commit))
         )
         written.take(from: storage)
+    }
+
+    /// Has the entries written again, as when their file is wanted back.
+    @discardableResult
+    private func move(_ storage: WALRaftStorage, room: Int = 1 << 20) -> Bool {
+        var room = room
+        let isMoved = storage.moveEntries(outOfFilesBelow: .max, within: &room)
+        written.take(from: storage)
+        return isMoved
     }
 
     /// All entries, fetching what is not in memory.
@@ -255,6 +268,80 @@ import Testing
         #expect(storage.oldestFile == 1)
     }
 
+    // MARK: Moving entries
+
+    @Test func `entries are moved out of the oldest files and none is lost`() throws {
+        append(1...3, term: 1)
+        append(4...4, term: 1, kind: .configuration)
+        vote(term: 1, commit: 0)
+        #expect(storage.oldestFile == 1)
+        #expect(move(storage))
+        #expect(storage.oldestFile == 5)
+        written.released = 4
+        let recovered = try written.recover()
+        try recovered.finishRecovery(applied: .zero, term: .zero)
+        try expectSame(recovered)
+        #expect(recovered.oldestFile == 5)
+    }
+
+    @Test func `of entries that were not moved all together none is lost`() throws {
+        append(1...3, term: 1)
+        vote(term: 1, commit: 0)
+        move(storage)
+        append(4...4, term: 1)
+        for count in 4...8 {
+            let recovered = try written.recover(of: count)
+            try recovered.finishRecovery(applied: .zero, term: .zero)
+            #expect(recovered.lastIndex == LogIndex(count < 8 ? 3 : 4))
+            // Those that follow the first may be there alone.
+            #expect(recovered.oldestFile == 1)
+        }
+    }
+
+    @Test func `entries that are on their way are not moved a second time`() {
+        append(1...2, term: 1)
+        vote(term: 1, commit: 0)
+        var room = 100
+        #expect(storage.moveEntries(outOfFilesBelow: 2, within: &room))
+        #expect(room == 100 - 2 * "1/1".utf8.count)
+        #expect(!storage.moveEntries(outOfFilesBelow: 2, within: &room))
+        #expect(storage.oldestFile == 1)
+        written.take(from: storage)
+        #expect(storage.oldestFile == 3)
+        #expect(!storage.moveEntries(outOfFilesBelow: 4, within: &room))
+        #expect(storage.moveEntries(outOfFilesBelow: 5, within: &room))
+    }
+
+    @Test func `more than there is room for is not moved`() {
+        append(1...3, term: 1)
+        #expect(!move(storage, room: 3 * "1/1".utf8.count - 1))
+        #expect(storage.oldestFile == 0)
+        #expect(move(storage, room: 3 * "1/1".utf8.count))
+    }
+
+    @Test func `what recovery left in the log is fetched and then moved`() throws {
+        append(1...3, term: 1)
+        vote(term: 1, commit: 0)
+        let recovered = try written.recover()
+        try recovered.finishRecovery(applied: .zero, term: .zero)
+        #expect(!move(recovered))
+        #expect(move(recovered))
+        written.released = 4
+        #expect(try entries(try written.recover()) == entries(storage))
+    }
+
+    @Test func `entries that replace moved ones stay, however late those are durable`() throws {
+        append(1...3, term: 1)
+        vote(term: 1, commit: 0)
+        var room = 100
+        #expect(storage.moveEntries(outOfFilesBelow: .max, within: &room))
+        append(2...2, term: 2)
+        let recovered = try written.recover()
+        try recovered.finishRecovery(applied: .zero, term: .zero)
+        try expectSame(recovered)
+        #expect(storage.lastIndex == LogIndex(2))
+    }
+
     // MARK: Fetching
 
     @Test func `entries are fetched a page at a time, once`() throws {
@@ -294,7 +381,8 @@ import Testing
         for _ in 0..<200 {
             let first = storage.base.index.rawValue
             let last = storage.lastIndex.rawValue
-            switch generator.below(5) {
+            let before = written.records.count
+            switch generator.below(6) {
             case 0, 1:
                 append(last + 1...last + 1 + UInt64(generator.below(5)), term: term)
             case 2:
@@ -304,6 +392,10 @@ import Testing
                 term += 1
                 let from = first + 1 + UInt64(generator.below(Int(last - first)))
                 append(from...from, term: term)
+            case 4:
+                move(storage)
+                let cut = before + generator.below(written.records.count - before + 1)
+                #expect(try entries(try written.recover(of: cut)) == entries(storage))
             default:
                 let through = first + UInt64(generator.below(Int(last - first) + 1))
                 storage.truncatePrefix(through: LogIndex(through))

@@ -1,4 +1,5 @@
 public import Bytes
+import Glibc
 
 /// A connected stream, confined to the loop it was made on.
 ///
@@ -98,7 +99,7 @@ public struct SocketAddress: Hashable, Sendable, CustomStringConvertible {
 }
 
 /// Why the network did not do what was asked.
-public enum NetworkError: Error, Equatable {
+public enum NetworkError: Error, Equatable, CustomStringConvertible {
     /// The peer or this side closed the connection.
     case closed
     case refused(address: String, reason: String)
@@ -106,4 +107,14 @@ public enum NetworkError: Error, Equatable {
     /// Process or system limit on open descriptors reached.
     case tooManyDescriptors
     case other(errno: Int32)
+
+    public var description: String {
+        switch self {
+        case .closed: "the connection is closed"
+        case .refused(let address, let reason): "no connection to \(address): \(reason)"
+        case .cannotListen(let address, let reason): "cannot listen on \(address): \(reason)"
+        case .tooManyDescriptors: "too many files and connections are open"
+        case .other(let errno): String(cString: strerror(errno))
+        }
+    }
 }

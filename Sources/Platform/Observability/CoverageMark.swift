@@ -16,6 +16,7 @@ package enum CoverageMark: String, CaseIterable, Sendable {
     case voteGranted = "vote-granted"
     case electionWon = "election-won"
     case logTruncated = "log-truncated"
+    case entriesMoved = "entries-moved"
     case abstentionEnded = "abstention-ended"
     case snapshotSent = "snapshot-sent"
     case snapshotNotTaken = "snapshot-not-taken"

@@ -274,6 +274,16 @@ public final class PartitionReplica: @unchecked Sendable {
         if storage.hasPending { manager.markDirty(self) }
     }
 
+    /// Has what cannot be committed now written again, and so moved out of the WAL's oldest files.
+    ///
+    /// What is committed leaves them with ``truncatePrefix(through:)``. Entries that too few
+    /// replicas are there to commit would keep those files, and with them all that is written after
+    /// by other groups, for as long as a majority is away.
+    func moveUncommitted(outOfFilesBelow file: UInt64, within room: inout Int) {
+        guard !isStopped, !hasFailed, storage.firstIndex > node.commit else { return }
+        if storage.moveEntries(outOfFilesBelow: file, within: &room) { manager.markDirty(self) }
+    }
+
     /// Takes no further part; whoever waits learns that the outcome is unknown.
     ///
     /// - Parameter handsOver: Whether the group goes on without it, and so needs another leader; false

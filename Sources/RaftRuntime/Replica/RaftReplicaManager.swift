@@ -494,10 +494,16 @@ package final class RaftReplicaManager: @unchecked Sendable {
         /// Replicas that may still need a file below; whoever is looked at and needs none leaves.
         var behind: [PartitionReplica]
         var removed: [WALRaftStorage]
+        /// Bytes of uncommitted entries that may yet be written again.
+        var room: Int
         let relieved: (UInt64) -> Void
 
         var isOver: Bool { behind.isEmpty && removed.isEmpty }
     }
+
+    /// Of the log's space, what uncommitted entries are moved to when files are wanted back: much
+    /// less than those files have, or the log would be busy with nothing else.
+    private static let movedPart = 32
 
     /// Moves everything the groups need out of the files below `file`, then calls `relieved` with
     /// the lowest file still needed.
@@ -509,7 +515,13 @@ package final class RaftReplicaManager: @unchecked Sendable {
             .sorted { $0.group < $1.group }
         let old = removed.values.filter { $0.oldestFile < file }.sorted { $0.group < $1.group }
         pressures.append(
-            Pressure(below: file, behind: behind, removed: old, relieved: relieved)
+            Pressure(
+                below: file,
+                behind: behind,
+                removed: old,
+                room: wal.totalBytes / Self.movedPart,
+                relieved: relieved
+            )
         )
         for storage in old { storage.stageState() }
         writeRemoved(old)
@@ -542,12 +554,18 @@ package final class RaftReplicaManager: @unchecked Sendable {
         guard !pressures.isEmpty else { return }
         var relieved: [Pressure] = []
         for place in pressures.indices.reversed() {
+            let below = pressures[place].below
             while let replica = pressures[place].behind.last {
                 let isGone = replicas[replica.group] !== replica
-                guard isGone || replica.storage.oldestFile >= pressures[place].below else { break }
+                guard isGone || replica.storage.oldestFile >= below else {
+                    replica.moveUncommitted(
+                        outOfFilesBelow: below,
+                        within: &pressures[place].room
+                    )
+                    break
+                }
                 pressures[place].behind.removeLast()
             }
-            let below = pressures[place].below
             pressures[place].removed.removeAll { storage in
                 removed[storage.group] !== storage || storage.oldestFile >= below
             }
@@ -592,6 +610,8 @@ package final class RaftReplicaManager: @unchecked Sendable {
             loop.execute {
                 replica.storage.fetched(range, read)
                 if let failure { replica.storageFailed(failure) } else { replica.logIsReadable() }
+                // Now it can be moved, if its file is wanted back.
+                self.reportRelief()
             }
         }
     }

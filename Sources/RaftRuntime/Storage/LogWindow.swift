@@ -21,6 +21,9 @@ struct LogWindow<Slot> {
     var count: Int { slots.count - dropped }
     var isEmpty: Bool { count == 0 }
 
+    /// Of all entries, rising.
+    var indices: some Sequence<LogIndex> { (0..<count).lazy.map { [base] in base + 1 + $0 } }
+
     func contains(_ index: LogIndex) -> Bool { index > base && index <= lastIndex }
 
     subscript(index: LogIndex) -> Slot {

@@ -89,6 +89,9 @@ extension WALRaftStorage {
         let index = LogIndex(rawIndex)
         let term = Term(rawTerm)
         guard index > min(window.base, recordedBase.index) else { return }
+        // Moved to a later file, maybe not together with those that follow it: where it was counts,
+        // as long as that is there.
+        if window.contains(index), window[index].term == term { return }
         if let doubt, doubt.entries {
             let follows = index == lastIndex + 1 && term == lastTerm
             guard follows || index <= doubt.committed + 1 else { return }

@@ -42,6 +42,8 @@ package final class WALRaftStorage: RaftLogStorage, @unchecked Sendable {
     private var replacedFile: UInt64?
     /// A file that is needed until a state record from this base on is durable.
     private var held: (file: UInt64, until: LogIndex)?
+    /// The entries are on their way to a later file.
+    private var isMoving = false
     /// The file that holds the group's latest state record.
     var stateFile: UInt64 = 0
     /// Fetches `count` entries starting at a place the caller remembers; set by the replica.
@@ -128,16 +130,20 @@ package final class WALRaftStorage: RaftLogStorage, @unchecked Sendable {
                 )
             )
             if entry.kind == .configuration { changes.append(entry.index) }
-            pending.append(
-                WALRecord(
-                    group: group,
-                    kind: entry.kind == .normal ? .entry : .configurationEntry,
-                    term: entry.term.rawValue,
-                    index: entry.index.rawValue,
-                    payload: ByteSlice(entry.payload)
-                )
-            )
+            stage(entry)
         }
+    }
+
+    private func stage(_ entry: RaftEntry) {
+        pending.append(
+            WALRecord(
+                group: group,
+                kind: entry.kind == .normal ? .entry : .configurationEntry,
+                term: entry.term.rawValue,
+                index: entry.index.rawValue,
+                payload: ByteSlice(entry.payload)
+            )
+        )
     }
 
     package func setHardState(_ hardState: HardState) {
@@ -146,6 +152,36 @@ package final class WALRaftStorage: RaftLogStorage, @unchecked Sendable {
         if PlantedMistake.inForce == .voteForgotten { self.hardState.vote = nil }
         #endif
         stageState()
+    }
+
+    /// Writes the entries again if the first is in a file below `file`, so that it can go.
+    ///
+    /// All of them or none: where they were counts until they are durable where they go.
+    ///
+    /// - Parameters:
+    ///   - file: A sequence of the WAL.
+    ///   - room: Bytes that may be written; less what is.
+    /// - Returns: Whether something is to be written; not while they are fetched or on their way.
+    func moveEntries(outOfFilesBelow file: UInt64, within room: inout Int) -> Bool {
+        guard !isMoving, !window.isEmpty, let position = window[firstIndex].position,
+            position.file < file
+        else { return false }
+        let bytes = window.indices.reduce(0) { $0 + byteCount(at: $1) }
+        guard bytes <= room else { return false }
+        if let missing = window.indices.first(where: { !window[$0].isLoaded }) {
+            startFetching(missing..<lastIndex + 1)
+            return false
+        }
+        CoverageMark.entriesMoved.hit()
+        room -= bytes
+        isMoving = true
+        for index in window.indices { stage(entry(at: index)) }
+        return true
+    }
+
+    private func byteCount(at index: LogIndex) -> Int {
+        let slot = window[index]
+        return slot.isLoaded ? slot.payload.count : slot.position?.length ?? 0
     }
 
     /// Writes down that the entry is committed, without waiting for what else is to be written.
@@ -180,10 +216,11 @@ package final class WALRaftStorage: RaftLogStorage, @unchecked Sendable {
     var lastTerm: Term { window.isEmpty ? window.baseTerm : window[lastIndex].term }
 
     /// The entries from `index` on are replaced by those written after them; the WAL needs no
-    /// record of it, because on recovery a later entry at an index drops all from there on.
+    /// record of it, because on recovery another entry at an index drops all from there on.
     package func truncateSuffix(from index: LogIndex) {
         if index == firstIndex, !window.isEmpty, let file = window[index].position?.file {
             replacedFile = min(file, replacedFile ?? .max)
+            isMoving = false
         }
         window.truncateSuffix(from: index)
         while let last = changes.last, last >= index { changes.removeLast() }
@@ -206,6 +243,7 @@ package final class WALRaftStorage: RaftLogStorage, @unchecked Sendable {
         for change in changes[..<count] { base.pass(entry(at: change)) }
         changes.removeFirst(count)
         replacedFile = nil
+        isMoving = false
         window.truncatePrefix(through: index)
         base.index = window.base
         base.term = window.baseTerm
@@ -229,6 +267,7 @@ package final class WALRaftStorage: RaftLogStorage, @unchecked Sendable {
 
     func startOver(at snapshot: SnapshotMetadata) {
         replacedFile = nil
+        isMoving = false
         base = snapshot
         window.reset(base: snapshot.index, term: snapshot.term)
         changes = []
@@ -299,7 +338,10 @@ package final class WALRaftStorage: RaftLogStorage, @unchecked Sendable {
             let index = LogIndex(record.index)
             guard window.contains(index), window[index].term.rawValue == record.term else { return }
             window[index].position = position
-            if index == firstIndex { replacedFile = nil }
+            if index == firstIndex {
+                replacedFile = nil
+                isMoving = false
+            }
         }
     }
 
