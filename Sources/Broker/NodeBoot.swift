@@ -74,6 +74,7 @@ struct NodeBoot {
         let loops = platform.loops.count
         let retention = settings.broker.retentionCheckMilliseconds
         environment = ShardEnvironment(
+            loops: loops,
             files: platform.files,
             dataDirectory: settings.broker.dataDirectory,
             wal: wal,

@@ -37,6 +37,7 @@ actor PartitionShard {
         manager = RaftReplicaManager(
             loop: loop,
             wal: environment.wal,
+            managers: environment.loops,
             reader: environment.coldReader,
             replicaID: environment.replicaID,
             generator: environment.makeGenerator(),

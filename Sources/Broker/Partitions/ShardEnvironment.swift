@@ -8,6 +8,8 @@ import WriteAheadLog
 
 /// What the shards of a node share.
 struct ShardEnvironment: Sendable {
+    /// Each has a shard.
+    var loops = 1
     let files: FileSystem
     let dataDirectory: String
     let wal: GroupCommitWAL

@@ -47,6 +47,7 @@ struct HostParts: Sendable {
                     RaftReplicaManager(
                         loop: loop,
                         wal: log.wal,
+                        managers: platform.loops.count,
                         reader: workers.reading,
                         replicaID: configuration.node,
                         generator: generator,

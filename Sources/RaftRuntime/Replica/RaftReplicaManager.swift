@@ -14,6 +14,11 @@ package final class RaftReplicaManager: @unchecked Sendable {
     package let config: RaftConfig
     package let metrics: RaftRuntimeMetrics
     private let wal: GroupCommitWAL
+    /// Uncommitted entries that are moved at most when files of the WAL are wanted back.
+    ///
+    /// Those of all managers are less than what has the WAL want files, or it would want at once
+    /// those they were moved to.
+    private let movableBytes: Int
     /// Reads what recovery left in the WAL.
     private let reader: Worker
     package let replicaID: ReplicaID
@@ -55,6 +60,7 @@ package final class RaftReplicaManager: @unchecked Sendable {
     /// - Parameters:
     ///   - loop: Where all groups of this manager live.
     ///   - wal: Shared with the managers of other loops.
+    ///   - managers: How many share the WAL, this one included.
     ///   - reader: For blocking reads of what recovery left in the WAL.
     ///   - replicaID: This node.
     ///   - generator: The randomness of election timeouts.
@@ -65,6 +71,7 @@ package final class RaftReplicaManager: @unchecked Sendable {
     package init(
         loop: EventLoop,
         wal: GroupCommitWAL,
+        managers: Int = 1,
         reader: Worker,
         replicaID: ReplicaID,
         generator: SeededGenerator,
@@ -77,6 +84,7 @@ package final class RaftReplicaManager: @unchecked Sendable {
         precondition(config.tickMilliseconds > 0, "a RaftConfig that was not validated")
         self.loop = loop
         self.wal = wal
+        movableBytes = wal.totalBytes / 4 / managers
         self.reader = reader
         self.replicaID = replicaID
         self.generator = generator
@@ -501,10 +509,6 @@ package final class RaftReplicaManager: @unchecked Sendable {
         var isOver: Bool { behind.isEmpty && removed.isEmpty }
     }
 
-    /// Of the log's space, what uncommitted entries are moved to when files are wanted back: much
-    /// less than those files have, or the log would be busy with nothing else.
-    private static let movedPart = 32
-
     /// Moves everything the groups need out of the files below `file`, then calls `relieved` with
     /// the lowest file still needed.
     ///
@@ -519,7 +523,7 @@ package final class RaftReplicaManager: @unchecked Sendable {
                 below: file,
                 behind: behind,
                 removed: old,
-                room: wal.totalBytes / Self.movedPart,
+                room: movableBytes,
                 relieved: relieved
             )
         )
