@@ -146,6 +146,8 @@ class Node:
 
     def pause(self):
         self.signal(signal.SIGSTOP)
+        # Until then it may yet answer.
+        os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
         self.is_paused = True
 
     def resume(self):
