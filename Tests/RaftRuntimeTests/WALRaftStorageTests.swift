@@ -16,6 +16,8 @@ import Testing
         private(set) var records: [(record: WALRecord, position: WALPosition)] = []
         /// Records of files that were freed.
         var released: UInt64 = 0
+        /// The file of a record that cannot be read; to be used with a record a file.
+        var damaged: UInt64?
 
         func take(from storage: WALRaftStorage) {
             var new: [WALRecord] = []
@@ -32,6 +34,8 @@ import Testing
             }
         }
 
+        func forget(after count: Int) { records.removeLast(records.count - count) }
+
         /// `count`: the records that were written before the process died.
         func recover(
             _ group: UInt64 = WALRaftStorageTests.group,
@@ -40,6 +44,10 @@ import Testing
             let storage = WALRaftStorage(group: group, membership: membership)
             for (record, position) in records.prefix(count)
             where position.file > released && record.group == group {
+                if position.file == damaged {
+                    storage.recoverDamage(highestTerm: Term(record.term))
+                    continue
+                }
                 try storage.recover(
                     kind: record.kind,
                     term: record.term,
@@ -262,6 +270,15 @@ import Testing
         #expect(storage.oldestFile == 5)
     }
 
+    @Test func `what was replaced before the start keeps no file`() throws {
+        append(1...2, term: 1)
+        append(1...1, term: 2)
+        vote(term: 2, commit: 0)
+        let recovered = try written.recover()
+        try recovered.finishRecovery(applied: .zero, term: .zero)
+        #expect(recovered.oldestFile == 3)
+    }
+
     @Test func `an entry not yet durable does not let go of older files`() {
         vote(term: 1, commit: 0)
         storage.append([RaftEntry(index: LogIndex(1), term: Term(1), payload: .empty)])
@@ -340,6 +357,121 @@ import Testing
         try recovered.finishRecovery(applied: .zero, term: .zero)
         try expectSame(recovered)
         #expect(storage.lastIndex == LogIndex(2))
+    }
+
+    // MARK: Damage
+
+    @Test func `what damage parted from the log stays out when the damaged file is gone`() throws {
+        append(1...6, term: 1)
+        vote(term: 2, commit: 6)
+        append(7...9, term: 2)
+        written.damaged = 8
+        let recovered = try written.recover()
+        try recovered.finishRecovery(applied: LogIndex(6), term: Term(1))
+        #expect(recovered.lastIndex == LogIndex(6))
+        written.take(from: recovered)
+        for released: UInt64 in [7, 8, 9, 10] {
+            written.released = released
+            let again = try written.recover()
+            try again.finishRecovery(applied: LogIndex(6), term: Term(1))
+            #expect(again.lastIndex == LogIndex(6))
+            #expect(again.base.term == Term(1))
+            #expect(again.hardState.term == recovered.hardState.term)
+            #expect(again.abstention == recovered.abstention)
+            #expect(again.abstention != nil)
+        }
+    }
+
+    /// Others keep the files of the entries from the fourth on, those before are freed, and the
+    /// first of the moved is damaged.
+    private func moveIntoDamage() {
+        append(1...6, term: 3)
+        vote(term: 3, commit: 0)
+        move(storage)
+        append(7...7, term: 3)
+        written.released = 3
+        written.damaged = 8
+    }
+
+    @Test func `entries that damage took while they were moved are asked of others`() throws {
+        moveIntoDamage()
+        let recovered = try written.recover()
+        #expect(recovered.firstIndex == LogIndex(4))
+        #expect(recovered.lastIndex == LogIndex(7))
+        try recovered.finishRecovery(applied: LogIndex(2), term: Term(3))
+        #expect(recovered.base.index == LogIndex(2))
+        #expect(recovered.base.term == Term(3))
+        #expect(recovered.lastIndex == LogIndex(2))
+        #expect(recovered.hardState.commit == LogIndex(2))
+        #expect(recovered.hardState.term > Term(3))
+        #expect(recovered.abstention?.until == recovered.hardState.term)
+        written.take(from: recovered)
+        written.damaged = nil
+        let again = try written.recover()
+        try again.finishRecovery(applied: LogIndex(2), term: Term(3))
+        #expect(again.lastIndex == LogIndex(2))
+        #expect(again.abstention == recovered.abstention)
+    }
+
+    @Test func `entries that damage took and nobody else has are an error`() throws {
+        moveIntoDamage()
+        let recovered = try written.recover()
+        recovered.cannotBeRepaired()
+        #expect(throws: RaftLogReadError.compacted) {
+            try recovered.finishRecovery(applied: LogIndex(2), term: Term(3))
+        }
+    }
+
+    @Test(arguments: 0..<20)
+    func `whatever was damaged, the log comes back as it was settled`(_ seed: Int) throws {
+        var generator = Numbers(seed: UInt64(seed))
+        var term: UInt64 = 1
+        for _ in 0..<30 {
+            let last = storage.lastIndex.rawValue
+            switch generator.below(5) {
+            case 0, 1:
+                append(last + 1...last + 1 + UInt64(generator.below(5)), term: term)
+            case 2:
+                term += 1
+                vote(term: term, commit: 0)
+            case 3 where last > 0:
+                term += 1
+                let from = 1 + UInt64(generator.below(Int(last)))
+                append(from...from, term: term)
+            default: move(storage)
+            }
+        }
+        vote(term: term, commit: 0)
+        let count = written.records.count
+        for damaged in 1...UInt64(count) {
+            written.damaged = damaged
+            written.released = 0
+            let settled = try written.recover()
+            try settled.finishRecovery(applied: .zero, term: .zero)
+            let found = try entries(settled)
+            #expect(found.map(\.index) == (0..<found.count).map { LogIndex(UInt64($0) + 1) })
+            let applied = generator.below(found.count + 1)
+            let appliedTerm = applied == 0 ? .zero : found[applied - 1].term
+            settled.truncatePrefix(through: LogIndex(UInt64(applied)))
+            written.take(from: settled)
+            for released in [0, damaged - 1, damaged, damaged + 5, UInt64(count)] {
+                written.released = min(released, settled.oldestFile - 1)
+                let again = try written.recover()
+                try again.finishRecovery(applied: LogIndex(UInt64(applied)), term: appliedTerm)
+                let left = try entries(again)
+                let isSame = left == Array(found.dropFirst(applied))
+                #expect(again.hardState.term >= settled.hardState.term)
+                guard written.released >= damaged else {
+                    #expect(isSame || again.abstention != nil)
+                    continue
+                }
+                #expect(isSame)
+                #expect(again.hardState.term == settled.hardState.term)
+                #expect(again.hardState.vote == settled.hardState.vote)
+                #expect(again.abstention == settled.abstention)
+            }
+            written.forget(after: count)
+        }
     }
 
     // MARK: Fetching

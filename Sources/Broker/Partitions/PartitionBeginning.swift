@@ -20,6 +20,7 @@ extension PartitionShard {
     /// | the founders' base, and all it knows of | nothing | as the founder it was |
     /// | a tombstone | nothing, or what was to be removed | as a joiner with the vote it had |
     /// | entries from beyond the data on, or none | nothing, and others do | empty, and abstains |
+    /// | entries from beyond the data on, and damage | less, and others have more | with the data, and abstains |
     /// | entries from beyond the data on, or none | less, or nobody has more | not at all |
     /// | anything else | | where it stopped |
     func storage(for start: PartitionStart, _ log: PartitionLog) throws -> WALRaftStorage {

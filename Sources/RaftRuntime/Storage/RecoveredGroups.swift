@@ -96,8 +96,9 @@ package final class RecoveredGroups: @unchecked Sendable {
         }
         if storage.isRemoved { storage.comeBack(as: membership) }
         if storage.base.membership.members.isEmpty { storage.base.membership = membership }
-        if storage.isInDoubt && !storage.hasOtherVoters(than: replica) {
-            throw .damaged(group: group, damage)
+        if !storage.hasOtherVoters(than: replica) {
+            if storage.isInDoubt { throw .damaged(group: group, damage) }
+            storage.cannotBeRepaired()
         }
         return storage
     }

@@ -41,7 +41,7 @@ extension WALRaftStorage {
             take(record, at: position)
             isRemoved = false
             recover(base: record.base)
-            resolveDoubt(record)
+            if doubt == nil { recoverEnd(of: record) } else { resolveDoubt(record) }
         case .snapshotMetadata, .groupRemoved:
             let record = try GroupStateRecord(decoding: payload, term: term)
             take(record, at: position)
@@ -77,6 +77,20 @@ extension WALRaftStorage {
             startOver(at: recorded)
         }
         if let committed = doubt?.committed { doubt?.committed = max(committed, recorded.index) }
+    }
+
+    /// What was found beyond the end that a state record names was no part of the log any more:
+    /// damage that went with its file since had parted it from the rest.
+    private func recoverEnd(of record: GroupStateRecord) {
+        guard record.last < lastIndex else { return }
+        guard record.last < window.base else { return truncateSuffix(from: record.last + 1) }
+        startOver(
+            at: SnapshotMetadata(
+                index: record.last,
+                term: record.lastTerm,
+                membership: base.membership
+            )
+        )
     }
 
     private func recover(
@@ -136,6 +150,7 @@ extension WALRaftStorage {
         let committed = min(max(hardState.commit, known), lastIndex)
         let fence = max(highestTerm.fence, doubt?.fence ?? .zero)
         doubt = Doubt(fence: fence, committed: min(committed, doubt?.committed ?? committed))
+        lost = fence
     }
 
     private func resolveDoubt(_ record: GroupStateRecord) {
@@ -169,6 +184,10 @@ extension WALRaftStorage {
         let membership = known.membership
         return (membership.voters + membership.outgoingVoters).contains { $0 != replica }
     }
+
+    /// No other voter has what this one may have lost: a gap in its log is an error, whatever the
+    /// reason.
+    func cannotBeRepaired() { lost = nil }
 
     /// Everything this replica may ever have promised was in terms below `until`.
     package func abstain(until term: Term, _ reason: Abstention.Reason) {
@@ -205,15 +224,18 @@ extension WALRaftStorage {
     /// fence and abstains, so that the next leader is elected by those that have them. Of two voters
     /// the other has them all, and needs this one's vote. That there are others is for the caller to
     /// make sure of.
-    package func startOverWithoutState() {
-        let fence = max(hardState.term, lastTerm, doubt?.fence ?? .zero).fence
+    package func startOverWithoutState() { startOver(after: .zero, .zero, .lostState) }
+
+    /// Nothing of the log counts but what the state machine holds, through `index`.
+    private func startOver(after index: LogIndex, _ term: Term, _ reason: Abstention.Reason) {
+        let fence = max(hardState.term, lastTerm, doubt?.fence ?? .zero, lost ?? .zero).fence
         let membership = base.membership
         let isOfTwo =
             membership.voters.count == 2 && membership.outgoingVoters.isEmpty && changes.isEmpty
         doubt = nil
-        startOver(at: SnapshotMetadata(index: .zero, term: .zero, membership: membership))
-        if !isOfTwo { abstain(until: fence, .lostState) }
-        hardState = HardState(term: fence, vote: nil, commit: .zero)
+        startOver(at: SnapshotMetadata(index: index, term: term, membership: membership))
+        if !isOfTwo { abstain(until: fence, reason) }
+        hardState = HardState(term: fence, vote: nil, commit: index)
         stage(.snapshotMetadata)
     }
 
@@ -235,7 +257,11 @@ extension WALRaftStorage {
         membership: Membership? = nil,
         snapshotMembership: Membership? = nil
     ) throws(RaftLogReadError) {
-        guard index >= window.base else { throw .compacted }
+        if index < window.base {
+            // Moved to a file that is damaged, from one that was freed, and not all of them.
+            guard lost != nil else { throw .compacted }
+            startOver(after: index, term, .damagedLog)
+        }
         dropPrefix(through: min(index, lastIndex))
         // A snapshot was installed that the log knows nothing of, or contradicts.
         if window.base < index || (window.baseTerm != .zero && window.baseTerm != term) {
@@ -247,6 +273,7 @@ extension WALRaftStorage {
                 )
             )
         }
+        replacedFile = nil
         window.setBaseTerm(term)
         base.term = term
         if let membership { base.membership = membership }

@@ -32,6 +32,9 @@ package final class WALRaftStorage: RaftLogStorage, @unchecked Sendable {
     var changes: [LogIndex] = []
     /// What recovery could not make sure of; `nil` when nothing is missing.
     var doubt: Doubt?
+    /// Above every term of the records that damage may have taken; `nil` when there was none, or
+    /// nobody has them.
+    var lost: Term?
     /// The base that the last state record tells, or the snapshot; recovery guesses another where
     /// entries are gone with their files.
     var recordedBase: SnapshotMetadata
@@ -39,7 +42,7 @@ package final class WALRaftStorage: RaftLogStorage, @unchecked Sendable {
     /// How many of those may wait for the next: nothing depends on them.
     private var resting = 0
     /// The file of what the first entry replaces, until that is durable.
-    private var replacedFile: UInt64?
+    var replacedFile: UInt64?
     /// A file that is needed until a state record from this base on is durable.
     private var held: (file: UInt64, until: LogIndex)?
     /// The entries are on their way to a later file.
