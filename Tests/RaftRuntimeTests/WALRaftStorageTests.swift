@@ -94,6 +94,26 @@ import Testing
         written.take(from: storage)
     }
 
+    /// By what is chosen of 0 to 3, appends entries, votes, or replaces an entry by one of a new
+    /// term; false for any other choice, and where there is no entry to replace.
+    private func write(_ choice: Int, _ term: inout UInt64, _ generator: inout Numbers) -> Bool {
+        let base = storage.base.index.rawValue
+        let last = storage.lastIndex.rawValue
+        switch choice {
+        case 0, 1:
+            append(last + 1...last + 1 + UInt64(generator.below(5)), term: term)
+        case 2:
+            term += 1
+            vote(term: term, commit: base)
+        case 3 where last > base:
+            term += 1
+            let from = base + 1 + UInt64(generator.below(Int(last - base)))
+            append(from...from, term: term)
+        default: return false
+        }
+        return true
+    }
+
     /// Has the entries written again, as when their file is wanted back.
     @discardableResult
     private func move(_ storage: WALRaftStorage, room: Int = 1 << 20) -> Bool {
@@ -427,19 +447,8 @@ import Testing
         var generator = Numbers(seed: UInt64(seed))
         var term: UInt64 = 1
         for _ in 0..<30 {
-            let last = storage.lastIndex.rawValue
-            switch generator.below(5) {
-            case 0, 1:
-                append(last + 1...last + 1 + UInt64(generator.below(5)), term: term)
-            case 2:
-                term += 1
-                vote(term: term, commit: 0)
-            case 3 where last > 0:
-                term += 1
-                let from = 1 + UInt64(generator.below(Int(last)))
-                append(from...from, term: term)
-            default: move(storage)
-            }
+            let hasWritten = write(generator.below(5), &term, &generator)
+            if !hasWritten { move(storage) }
         }
         vote(term: term, commit: 0)
         let count = written.records.count
@@ -514,16 +523,9 @@ import Testing
             let first = storage.base.index.rawValue
             let last = storage.lastIndex.rawValue
             let before = written.records.count
-            switch generator.below(6) {
-            case 0, 1:
-                append(last + 1...last + 1 + UInt64(generator.below(5)), term: term)
-            case 2:
-                term += 1
-                vote(term: term, commit: first)
-            case 3 where last > first:
-                term += 1
-                let from = first + 1 + UInt64(generator.below(Int(last - first)))
-                append(from...from, term: term)
+            let choice = generator.below(6)
+            switch choice {
+            case _ where write(choice, &term, &generator): break
             case 4:
                 move(storage)
                 let cut = before + generator.below(written.records.count - before + 1)
