@@ -51,9 +51,14 @@ extension RaftNode {
             progress[place].becomeReplicate()
         case .replicate:
             progress[place].freeInflight(through: index)
-        case .snapshot:
+        case .snapshot(let pending):
             // Whether or not a report of the snapshot ever comes: the logs are connected.
-            if progress[place].match + 1 >= log.firstIndex { progress[place].becomeReplicate() }
+            if progress[place].match + 1 >= log.firstIndex {
+                progress[place].becomeReplicate()
+            } else if progress[place].match >= pending {
+                // It has all of it, and the log begins later by now: it needs a newer one.
+                progress[place].becomeProbe()
+            }
         }
         if advanceCommit() {
             broadcastAppends()
