@@ -13,6 +13,7 @@ package final class SimulatedEventLoop: EventLoop, @unchecked Sendable {
 
     private let simulation: Simulation
     private let life: MachineLife
+    private let machineClock: MachineClock
     private let strand: UInt64
     private var ready: [Work] = []
     /// What runs of it, in one round; kept for its storage.
@@ -21,9 +22,10 @@ package final class SimulatedEventLoop: EventLoop, @unchecked Sendable {
     private var hasTurn = false
     private var isInTurn = false
 
-    init(index: Int, _ simulation: Simulation, _ life: MachineLife, _ clock: any Clock) {
+    init(index: Int, _ simulation: Simulation, _ life: MachineLife, _ clock: MachineClock) {
         self.simulation = simulation
         self.life = life
+        machineClock = clock
         strand = life.nextStrand()
         super.init(index: index, clock: clock)
     }
@@ -69,10 +71,18 @@ package final class SimulatedEventLoop: EventLoop, @unchecked Sendable {
         precondition(isCurrent, "a timer set from outside the loop")
         let timer = LoopTimer(deadline: clock.monotonicNanoseconds + nanoseconds, body: body)
         timers.insert(timer)
-        simulation.after(max(0, nanoseconds)) { [self] in
-            if timer.body != nil && !hasTurn { turn() }
-        }
+        wakeUp(for: timer)
         return timer
+    }
+
+    private func wakeUp(for timer: LoopTimer) {
+        let left = max(0, timer.deadline - machineClock.monotonicNanoseconds)
+        simulation.after(machineClock.trueNanoseconds(left)) { [self] in
+            guard timer.body != nil else { return }
+            // The clock may run slower now than when this was planned.
+            if timer.deadline > machineClock.monotonicNanoseconds { return wakeUp(for: timer) }
+            if !hasTurn { turn() }
+        }
     }
 
     // MARK: The turn
@@ -85,7 +95,9 @@ package final class SimulatedEventLoop: EventLoop, @unchecked Sendable {
         isInTurn = true
         defer { isInTurn = false }
         simulation.spend(500 + Int64(simulation.generator.below(20_000)))
-        while life.isOn, let timer = timers.popDue(at: simulation.clock.now) { timer.fire() }
+        while life.isOn, let timer = timers.popDue(at: machineClock.monotonicNanoseconds) {
+            timer.fire()
+        }
         // Sometimes what was handed over last has not arrived yet.
         let rounds = simulation.generator.chance(1, in: 6) ? 1 : Self.roundsPerTurn
         runReady(rounds: rounds)

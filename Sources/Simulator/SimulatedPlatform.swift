@@ -30,7 +30,9 @@ package final class SimulatedPlatform: HostPlatform, @unchecked Sendable {
         files?.processStarted { [weak self] in self?.end() }
     }
 
-    package func makeWorker(name: String) -> Worker { SimulatedWorker(simulation, life) }
+    package func makeWorker(name: String) -> Worker {
+        SimulatedWorker(simulation, life, machineClock)
+    }
 
     package func makeGenerator() -> SeededGenerator { simulation.makeGenerator() }
 
@@ -46,6 +48,12 @@ package final class SimulatedPlatform: HostPlatform, @unchecked Sendable {
     package var wallOffsetMilliseconds: Int64 {
         get { machineClock.wallOffset }
         set { machineClock.wallOffset = newValue }
+    }
+
+    /// Millionths by which its clocks, and with them its timers, run fast; slow below 0.
+    package var clockDrift: Int64 {
+        get { machineClock.drift }
+        set { machineClock.drift = newValue }
     }
 
     /// Nothing of this life runs any more, and its connections break; the files are left as the

@@ -5,6 +5,7 @@ package final class SimulatedWorker: Worker, @unchecked Sendable {
     // Unchecked: the simulation runs on one thread.
     private let simulation: Simulation
     private let life: MachineLife
+    private let clock: MachineClock
     private let strand: UInt64
     private var queue: [@Sendable () -> Void] = []
     private var hasEvent = false
@@ -12,9 +13,10 @@ package final class SimulatedWorker: Worker, @unchecked Sendable {
     private var isStopped = false
     private var busyUntil: Int64 = 0
 
-    init(_ simulation: Simulation, _ life: MachineLife) {
+    init(_ simulation: Simulation, _ life: MachineLife, _ clock: MachineClock) {
         self.simulation = simulation
         self.life = life
+        self.clock = clock
         strand = life.nextStrand()
         super.init()
     }
@@ -32,7 +34,7 @@ package final class SimulatedWorker: Worker, @unchecked Sendable {
         _ body: @escaping @Sendable () -> Void
     ) {
         precondition(!isStopped, "work given to a stopped worker")
-        simulation.after(max(0, nanoseconds)) { [self] in
+        simulation.after(clock.trueNanoseconds(max(0, nanoseconds))) { [self] in
             guard life.isOn else { return }
             queue.insert(body, at: 0)
             plan()

@@ -35,7 +35,25 @@ extension Simulations {
 
         @Test(arguments: 1...10)
         func `without faults every frame arrives, in order`(_ seed: UInt64) {
+            Self.deliver(over: Wire(seed: seed, nodes: 3))
+        }
+
+        @Test(arguments: 1...10)
+        func `over ways that lose packets every frame arrives, in order and later`(_ seed: UInt64) {
             let wire = Wire(seed: seed, nodes: 3)
+            for (from, to) in [(1, 2), (2, 3), (3, 1)] as [(UInt64, UInt64)] {
+                wire.simulation.network.lose(oneOf: 20, from: Wire.host(from), to: Wire.host(to))
+            }
+            let time = Self.deliver(over: wire)
+            #expect(time > .milliseconds(200))
+            #expect(time > 2 * Self.deliver(over: Wire(seed: seed, nodes: 3)))
+        }
+
+        /// Sends 200 frames on every stream of every node.
+        ///
+        /// - Returns: How long it took, in virtual time.
+        @discardableResult
+        private static func deliver(over wire: Wire) -> Int64 {
             let nodes = [wire.boot(1), wire.boot(2), wire.boot(3)]
             // Connections first: what waits for a first attempt that fails is dropped.
             #expect(
@@ -64,12 +82,12 @@ extension Simulations {
                 for peer in nodes where peer !== node {
                     for stream in PeerFrame.Stream.allCases {
                         #expect(
-                            Self.numbers(node, from: peer.id.rawValue, on: stream)
-                                == Array(1...200)
+                            numbers(node, from: peer.id.rawValue, on: stream) == Array(1...200)
                         )
                     }
                 }
             }
+            return wire.simulation.clock.now
         }
 
         /// Cuts, broken connections and restarts at random moments.

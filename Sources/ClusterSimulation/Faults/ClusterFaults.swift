@@ -28,19 +28,24 @@ package struct ClusterFaults: OptionSet, Sendable, Hashable {
     package static let syncErrors = ClusterFaults(rawValue: 1 << 9)
     /// A disk without room, for a while.
     package static let fullDisks = ClusterFaults(rawValue: 1 << 10)
-    /// A flipped sector in the log of a node that is down.
+    /// A part of the log of a node that is down: flipped, lost, or written to another place.
     package static let damage = ClusterFaults(rawValue: 1 << 11)
     /// A node whose data directory is gone.
     package static let wipes = ClusterFaults(rawValue: 1 << 12)
     /// Wall clocks that jump.
     package static let clocks = ClusterFaults(rawValue: 1 << 13)
-
     /// Trouble just when something rare happens: a vote, an election won, a snapshot taken over.
     package static let upsets = ClusterFaults(rawValue: 1 << 14)
+    /// Ways between hosts on which some of what is sent has to be sent again.
+    package static let losses = ClusterFaults(rawValue: 1 << 15)
+    /// Clocks that run fast or slow.
+    package static let drift = ClusterFaults(rawValue: 1 << 16)
+    /// Files that cannot be read, for a while.
+    package static let readErrors = ClusterFaults(rawValue: 1 << 17)
 
     package static let all: ClusterFaults = [
         .clogs, .resets, .partitions, .oneWay, .pauses, .kills, .powerCuts, .blackouts, .restarts,
-        .syncErrors, .fullDisks, .damage, .wipes, .clocks, .upsets,
+        .syncErrors, .fullDisks, .damage, .wipes, .clocks, .upsets, .losses, .drift, .readErrors,
     ]
 
     package static let names: [(name: String, fault: ClusterFaults)] = [
@@ -49,6 +54,7 @@ package struct ClusterFaults: OptionSet, Sendable, Hashable {
         ("power-cuts", .powerCuts), ("blackouts", .blackouts), ("restarts", .restarts),
         ("sync-errors", .syncErrors), ("full-disks", .fullDisks), ("damage", .damage),
         ("wipes", .wipes), ("clocks", .clocks), ("upsets", .upsets),
+        ("losses", .losses), ("drift", .drift), ("read-errors", .readErrors),
     ]
 
     /// Parses `all`, `none`, or names with commas between them.

@@ -75,7 +75,7 @@ final class Troubles {
     /// A node that did not start must have had a reason.
     private func check(_ node: SimulatedNode) {
         // One that cannot write asks the others to start again, too.
-        guard world.faults.isDisjoint(with: [.fullDisks, .syncErrors, .damage]),
+        guard world.faults.isDisjoint(with: [.fullDisks, .syncErrors, .damage, .readErrors]),
             let problem = node.problem, complaints.insert(node.id).inserted
         else { return }
         world.report(.notConverged, "node \(node.id) does not start: \(problem)")
@@ -109,8 +109,8 @@ final class Troubles {
             counts[index].count += 1
         }
         switch fault {
-        case .clogs, .resets, .partitions, .oneWay: troubleNetwork(fault)
-        case .syncErrors, .fullDisks, .damage, .wipes: troubleDisk(fault)
+        case .clogs, .losses, .resets, .partitions, .oneWay: troubleNetwork(fault)
+        case .syncErrors, .readErrors, .fullDisks, .damage, .wipes: troubleDisk(fault)
         case .upsets: upsets.begin()
         default: troubleProcess(fault)
         }
@@ -127,6 +127,11 @@ final class Troubles {
             tell("\(link.from) to \(link.to) takes \(delay / 1_000_000) ms longer")
             network.clog(from: link.from, to: link.to, by: delay)
             after(long) { [self] in network.clog(from: link.from, to: link.to, by: 0) }
+        case .losses:
+            let pieces = 2 + generator.below(50)
+            tell("one of \(pieces) pieces is lost from \(link.from) to \(link.to)")
+            network.lose(oneOf: pieces, from: link.from, to: link.to)
+            after(long) { [self] in network.lose(oneOf: nil, from: link.from, to: link.to) }
         case .resets:
             guard generator.chance(1, in: 2) else {
                 tell("connections of \(link.from) and \(link.to) break")
@@ -198,6 +203,10 @@ final class Troubles {
             guard node.isUp else { return }
             tell("node \(node.id) is stopped")
             node.stop()
+        case .drift:
+            guard let platform = node.platform else { return }
+            platform.clockDrift = draw(-100_000, 100_000)
+            tell("node \(node.id)'s clock runs \(platform.clockDrift) millionths fast")
         default:
             guard let platform = node.platform else { return }
             let jump = draw(-3_600_000, 3_600_000)
@@ -229,6 +238,7 @@ final class Troubles {
                 node.disk.capacity = .max
                 world.tell("node \(node.id)'s disk has room")
             }
+        case .readErrors: failReads(node)
         case .damage: damage(node)
         default:
             guard !hasDamaged, world.nodes.count > 2, world.nodes.allSatisfy(\.isUp) else { return }
@@ -262,7 +272,22 @@ final class Troubles {
         }
     }
 
-    /// Flips a few bytes of a log file of a node that is then down.
+    /// Some or all reads of one file fail for a while.
+    private func failReads(_ node: SimulatedNode) {
+        let paths = node.disk.paths.filter { $0.hasPrefix("/data/") }
+        guard node.isUp, node.disk.failure == nil, !paths.isEmpty else { return }
+        let path = paths[generator.below(paths.count)]
+        let share = 1 + generator.below(3)
+        tell("one of \(share) reads of \(path) of node \(node.id) fails")
+        let disk = node.disk
+        var dice = generator.fork()
+        disk.failure = { operation, read in
+            operation == .read && read == path && dice.chance(1, in: share) ? .inputOutput : nil
+        }
+        after(draw(.milliseconds(200), .seconds(6))) { disk.failure = nil }
+    }
+
+    /// Damages a log file of a node that is then down, in one place.
     private func damage(_ node: SimulatedNode) {
         guard !hasDamaged, node.isUp, world.nodes.allSatisfy({ $0.state == .up }) else { return }
         let files = node.disk.paths.filter { $0.hasPrefix("/data/wal/") && $0.hasSuffix(".wal") }
@@ -274,10 +299,25 @@ final class Troubles {
         let seed = generator.fork()
         node.disk.damage(path) { bytes in
             var generator = seed
-            guard bytes.count > 8_192 else { return }
-            let at = 4_096 + generator.below(bytes.count - 8_192)
-            for offset in 0..<1 + generator.below(16) { bytes[at + offset] ^= 0x5A }
+            guard bytes.count > 16_384 else { return }
+            Self.damage(&bytes, &generator)
         }
+    }
+
+    /// Flips a few bytes, or loses a write of some sectors, which may have gone to another place.
+    private static func damage(_ bytes: inout [UInt8], _ generator: inout ClusterGenerator) {
+        let at = 4_096 + generator.below(bytes.count - 8_192)
+        let kind = generator.below(3)
+        if kind == 0 {
+            for offset in 0..<1 + generator.below(16) { bytes[at + offset] ^= 0x5A }
+            return
+        }
+        let sectors = at / 512 * 512..<min(bytes.count, (at / 512 + 1 + generator.below(16)) * 512)
+        let lost = Array(bytes[sectors])
+        bytes.replaceSubrange(sectors, with: repeatElement(0, count: lost.count))
+        guard kind == 2 else { return }
+        let other = (4_096 + generator.below(bytes.count - 4_096 - lost.count)) / 512 * 512
+        bytes.replaceSubrange(other..<other + lost.count, with: lost)
     }
 
     // MARK: The end
@@ -296,9 +336,11 @@ final class Troubles {
             for b in hosts where a != b {
                 network.heal(a, b)
                 network.clog(from: a, to: b, by: 0)
+                network.lose(oneOf: nil, from: a, to: b)
             }
         }
         for node in world.nodes {
+            node.platform?.clockDrift = 0
             node.disk.capacity = .max
             node.disk.failure = nil
         }

@@ -18,6 +18,8 @@ package final class SimulatedNetwork {
     static let windowBytes = 256 << 10
     private static let firstPort: UInt16 = 40_000
     private static let connectTimeout = Int64.seconds(2)
+    private static let retransmissionTimeout = Int64.milliseconds(200)
+    private static let longestRetransmission = Int64.seconds(5)
 
     unowned let simulation: Simulation
     /// The least time a piece takes.
@@ -30,6 +32,8 @@ package final class SimulatedNetwork {
     private var cut: Set<Link> = []
     /// What each piece takes longer on a clogged way.
     private var clogs: [Link: Int64] = [:]
+    /// Of how many pieces one is lost on a way that loses some.
+    private var losses: [Link: Int] = [:]
     /// Open connections in the order they were made.
     private var connections: [Connection] = []
     private var nextPort = SimulatedNetwork.firstPort
@@ -47,8 +51,25 @@ package final class SimulatedNetwork {
 
     func drawLatency(from source: String, to target: String) -> Int64 {
         let usual = drawLatency()
-        guard !clogs.isEmpty, let more = clogs[Link(from: source, to: target)] else { return usual }
-        return usual + more / 2 + Int64(simulation.generator.below(max(1, Int(more))))
+        if clogs.isEmpty && losses.isEmpty { return usual }
+        let link = Link(from: source, to: target)
+        return usual + drawClog(link) + drawRetransmissions(link)
+    }
+
+    private func drawClog(_ link: Link) -> Int64 {
+        guard let more = clogs[link] else { return 0 }
+        return more / 2 + Int64(simulation.generator.below(max(1, Int(more))))
+    }
+
+    /// How long it takes until a piece is sent the time that it arrives.
+    private func drawRetransmissions(_ link: Link) -> Int64 {
+        guard let pieces = losses[link] else { return 0 }
+        var (waited, timeout) = (Int64(0), Self.retransmissionTimeout)
+        while waited < Self.longestRetransmission, simulation.generator.chance(1, in: pieces) {
+            waited += timeout
+            timeout *= 2
+        }
+        return waited
     }
 
     // MARK: Faults
@@ -79,6 +100,14 @@ package final class SimulatedNetwork {
     package func clog(from source: String, to target: String, by nanoseconds: Int64) {
         let link = Link(from: source, to: target)
         clogs[link] = nanoseconds > 0 ? nanoseconds : nil
+    }
+
+    /// One of so many pieces is lost on its way from one host to the other; `nil` for none.
+    ///
+    /// Connections show a loss as TCP does: what was lost is sent again after a while, and what
+    /// follows it waits.
+    package func lose(oneOf pieces: Int?, from source: String, to target: String) {
+        losses[Link(from: source, to: target)] = pieces
     }
 
     func isCut(from source: String, to target: String) -> Bool {
