@@ -19,6 +19,9 @@ package final class LogSnapshot: Sendable {
     package let raftIndex: UInt64
     package let raftTerm: Int32
     package let byteCount: UInt64
+    /// Equal for equal content alone, on whichever node: batches of one offset are the same
+    /// everywhere, and the header tells which there are and how segments divide them.
+    package let contentID: UInt64
     private let header: ByteSlice
     private let segments: [Segment]
     /// Where each segment begins in the content.
@@ -44,6 +47,8 @@ package final class LogSnapshot: Sendable {
         }
         self.starts = starts
         byteCount = end
+        let checksum = header.withUnsafeBytes { CRC32C.checksum($0) }
+        contentID = UInt64(checksum) << 32 | end & 0xffff_ffff
     }
 
     /// Reads `count` bytes at an offset, both within the content; blocks.

@@ -231,13 +231,23 @@ package final class LogSnapshotIntake: @unchecked Sendable {
 
     // MARK: Ends
 
+    /// All of the content must have arrived by now.
+    ///
+    /// - Throws: `FileError`, or ``LogDamage`` when something is missing.
+    package func checkWhole() throws { _ = try whole() }
+
+    private func whole() throws -> Checkpoint {
+        guard try !openNext(), rest.isEmpty, let checkpoint else {
+            throw damage("its end is missing")
+        }
+        return checkpoint
+    }
+
     /// Puts what has arrived in the log's place, durably and at once.
     ///
     /// - Throws: `FileError`, or ``LogDamage`` when something is missing; the log is as it was.
     package func install() throws -> LogReplacement {
-        guard try !openNext(), rest.isEmpty, let checkpoint else {
-            throw damage("its end is missing")
-        }
+        let checkpoint = try whole()
         try files.syncDirectory(home)
         try files.syncDirectory(directory.path)
         try checkpoint.write(to: directory.path, files)

@@ -211,8 +211,9 @@ def test_a_replica_with_a_leader_passes_over_candidates(pb, stub, header):
     assert stub.RequestVote(request, timeout=DEADLINE).vote.granted
 
 
-def snapshot(pb, header, content, size, term=4, index=100, partition=1):
-    offer = pb.Snapshot(index=index, term=3, membership=pb.Membership(voters=[1, 2, 3]))
+def snapshot(pb, header, content, size, term=4, index=100, partition=1, name=b""):
+    members = pb.Membership(voters=[1, 2, 3])
+    offer = pb.Snapshot(index=index, term=3, membership=members, payload=name)
     first = pb.InstallSnapshotRequest(
         header=header, route=orders(pb, partition), term=term, snapshot=offer
     )
@@ -260,13 +261,22 @@ def test_a_snapshot_goes_on_where_it_broke_off(pb, stub, header):
     assert stub.InstallSnapshot(iter(rest), timeout=30).installed.index == 100
 
 
+def test_a_snapshot_goes_on_only_with_the_same_content(pb, stub, header):
+    one, other = state(5_000), state(5_001)
+    head = snapshot_head(pb, header(), one, 100_000, 2, name=b"one")
+    assert stub.InstallSnapshot(iter(head), timeout=30).answer.received == 200_000
+    # The pieces of the other begin at the start, and what came of the first is dropped.
+    whole = snapshot(pb, header(), other, 100_000, name=b"another")
+    assert stub.InstallSnapshot(whole, timeout=30).installed.index == 100
+
+
 def copies(pb, pieces):
     for piece in pieces:
         yield pb.InstallSnapshotRequest.FromString(piece.SerializeToString())
 
 
-def snapshot_head(pb, header, content, size, count):
-    return list(copies(pb, snapshot(pb, header, content, size)))[:count]
+def snapshot_head(pb, header, content, size, count, name=b""):
+    return list(copies(pb, snapshot(pb, header, content, size, name=name)))[:count]
 
 
 def snapshot_rest(pb, header, content, size, skipped):
@@ -284,6 +294,9 @@ def test_damaged_snapshots_are_refused(pb, stub, header):
     pieces = list(copies(pb, snapshot(pb, header(), state(100), 1000)))
     code, _, _ = failure(pb, stub.InstallSnapshot, iter([pieces[0], pieces[0]]))
     assert code == grpc.StatusCode.INVALID_ARGUMENT
+    named = snapshot(pb, header(), state(100), 1000, name=b"123456789")
+    code, text, _ = failure(pb, stub.InstallSnapshot, named)
+    assert code == grpc.StatusCode.INVALID_ARGUMENT and "9 bytes, more than 8" in text
     pieces[0].term = 0
     code, _, _ = failure(pb, stub.InstallSnapshot, iter([pieces[0]]))
     assert code == grpc.StatusCode.INVALID_ARGUMENT

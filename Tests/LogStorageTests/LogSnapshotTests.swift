@@ -167,6 +167,41 @@ import Testing
         #expect(try Self.content(follower) == before)
     }
 
+    @Test(arguments: [0, 3, 500, 2_500])
+    func `a content that is not whole is found so before it takes the log's place`(
+        missing: UInt64
+    ) throws {
+        let leader = try Self.makeLeader()
+        let follower = try Self.fixture(segmentBytes: 3_100)
+        let snapshot = leader.log.snapshot
+        defer { try? snapshot.release() }
+        let intake = LogSnapshotIntake(
+            directory: follower.claimed,
+            raftIndex: snapshot.raftIndex,
+            membership: ByteSlice(),
+            configuration: follower.configuration,
+            own: .none
+        )
+        #expect(throws: LogDamage.self) { try intake.checkWhole() }
+        try intake.write(try snapshot.read(at: 0, count: Int(snapshot.byteCount - missing)))
+        if missing == 0 {
+            try intake.checkWhole()
+        } else {
+            let damage = #expect(throws: LogDamage.self) { try intake.checkWhole() }
+            #expect(damage?.problem.contains("its end is missing") == true)
+        }
+    }
+
+    @Test func `a content is named by how its segments are divided`() throws {
+        let one = try Self.makeLeader()
+        let follower = try Self.makeFollower(of: one, having: 40)
+        let snapshots = [one, one, follower].map(\.log.snapshot)
+        defer { for snapshot in snapshots { try? snapshot.release() } }
+        #expect(snapshots[0].contentID == snapshots[1].contentID)
+        #expect(snapshots[0].raftIndex == snapshots[2].raftIndex)
+        #expect(snapshots[0].contentID != snapshots[2].contentID)
+    }
+
     @Test func `wherever the process ends, there is the old log or the new`() throws {
         let leader = try Self.makeLeader()
         var endsAt = 1

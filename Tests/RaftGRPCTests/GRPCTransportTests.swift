@@ -262,6 +262,7 @@ import Testing
                 group: 0,
                 index: .zero,
                 term: .zero,
+                content: 0,
                 offset: UInt64(offset),
                 bytes: piece,
                 isLast: offset + piece.count == content.count

@@ -39,6 +39,7 @@ struct RandomFrames {
                     group: value(),
                     index: LogIndex(value()),
                     term: Term(value()),
+                    content: value(),
                     offset: value(),
                     bytes: slice(),
                     isLast: number(2) == 0
@@ -54,6 +55,7 @@ struct RandomFrames {
                     group: value(),
                     index: LogIndex(value()),
                     term: Term(value()),
+                    content: value(),
                     received: value(),
                     isRefused: number(2) == 0
                 )

@@ -253,6 +253,32 @@ import Testing
         #expect(away.values().count == 10)
     }
 
+    @Test func `a snapshot is not put together from those of two leaders`() throws {
+        var config = RaftConfig()
+        config.snapshotChunkBytes = 1_000
+        config.snapshotBytesPerSecond = 100_000
+        let cluster = try Cluster(config: config)
+        try cluster.createGroup()
+        let leader = try cluster.leader()
+        let away = try #require(cluster.followers().first)
+        away.cutPower()
+        for number in 0..<10 {
+            try cluster.write(1, "\(number)", String(repeating: "v", count: 10_000))
+        }
+        let other = try #require(cluster.followers().first { $0 !== away })
+        #expect(cluster.run(1_000) { other.values().count == 10 })
+        for node in [leader, other] { try node.compact() }
+        cluster.wire.resetCounts()
+        try away.start()
+        cluster.run(500)
+        #expect(cluster.wire.snapshotBytes > 10_000 && cluster.wire.snapshotBytes < 70_000)
+        leader.cutPower()
+        #expect(cluster.run(10_000) { away.values().count == 10 })
+        try leader.start()
+        #expect(cluster.run(10_000) { cluster.isWhole() })
+        #expect(away.failures.isEmpty && cluster.ledger.disagreements.isEmpty)
+    }
+
     // MARK: Membership
 
     @Test func `a learner catches up and becomes a voter by itself`() throws {

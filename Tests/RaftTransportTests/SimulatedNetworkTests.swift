@@ -260,6 +260,7 @@ extension Simulations {
                     group: 1,
                     index: LogIndex(5),
                     term: Term(1),
+                    content: 0,
                     offset: UInt64(number) << 20,
                     bytes: content,
                     isLast: false

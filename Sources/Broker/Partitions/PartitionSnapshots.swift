@@ -37,6 +37,7 @@ final class PartitionSnapshotSource: SnapshotSource {
     }
 
     var byteCount: UInt64 { snapshot.byteCount }
+    var contentID: UInt64 { snapshot.contentID }
 
     func read(
         at offset: UInt64,
@@ -76,11 +77,13 @@ final class PartitionSnapshotSink: SnapshotSink, @unchecked Sendable {
 
     func write(
         _ bytes: ByteSlice,
+        isLast: Bool,
         _ completion: @escaping @Sendable (Result<Void, any Error>) -> Void
     ) {
         place.writer.execute { [self] in
             let result = Result { () throws -> UInt64 in
                 try intake.write(bytes)
+                if isLast { try intake.checkWhole() }
                 return intake.next
             }
             place.loop.execute { [self] in

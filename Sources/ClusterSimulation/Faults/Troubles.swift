@@ -15,8 +15,8 @@ final class Troubles {
     /// Nodes of which it was said that they do not start.
     private var complaints: Set<Int32> = []
     private lazy var upsets = Upsets(world) { [unowned self] in self.tell($0) }
-    /// Nodes whose log could not be written in this life.
-    private var poisoned: [Int32: Int] = [:]
+    /// Nodes whose disk could not be written or read, and the life that met it.
+    private var failed: [Int32: Int] = [:]
 
     init(_ world: ClusterWorld) {
         self.world = world
@@ -261,7 +261,7 @@ final class Troubles {
                 return nil
             }
             disk?.failure = nil
-            self?.poisoned[node.id] = node.incarnation
+            self?.failed[node.id] = node.incarnation
             return .inputOutput
         }
         after(draw(.milliseconds(500), .seconds(6))) { [self] in
@@ -281,10 +281,18 @@ final class Troubles {
         tell("one of \(share) reads of \(path) of node \(node.id) fails")
         let disk = node.disk
         var dice = generator.fork()
-        disk.failure = { operation, read in
-            operation == .read && read == path && dice.chance(1, in: share) ? .inputOutput : nil
+        disk.failure = { [weak self] operation, read in
+            guard operation == .read, read == path, dice.chance(1, in: share) else { return nil }
+            self?.failed[node.id] = node.incarnation
+            return .inputOutput
         }
-        after(draw(.milliseconds(200), .seconds(6))) { disk.failure = nil }
+        after(draw(.milliseconds(200), .seconds(6))) { [self] in
+            disk.failure = nil
+            // Replicas that met it stay offline until they are started again.
+            guard mustRestart(node) else { return }
+            tell("node \(node.id) is killed for what it could not read")
+            node.kill()
+        }
     }
 
     /// Damages a log file of a node that is then down, in one place.
@@ -322,9 +330,9 @@ final class Troubles {
 
     // MARK: The end
 
-    /// Whether its log cannot be written any more in this life.
+    /// Whether its disk has failed it in this life.
     func mustRestart(_ node: SimulatedNode) -> Bool {
-        node.isRunning && poisoned[node.id] == node.incarnation
+        node.isRunning && failed[node.id] == node.incarnation
     }
 
     /// Everything works again from now on.

@@ -100,6 +100,7 @@ extension SnapshotChunk: ProtobufMessage {
             group: 0,
             index: .zero,
             term: .zero,
+            content: 0,
             offset: 0,
             bytes: ByteSlice(),
             isLast: false
@@ -113,6 +114,7 @@ extension SnapshotChunk: ProtobufMessage {
         sink.field(4, offset)
         sink.field(5, bytes)
         sink.field(6, isLast)
+        sink.field(7, content)
     }
 
     mutating func decode(
@@ -126,6 +128,7 @@ extension SnapshotChunk: ProtobufMessage {
         case 4: field.read(&offset)
         case 5: field.read(&bytes)
         case 6: field.read(&isLast)
+        case 7: field.read(&content)
         default: break
         }
     }
@@ -133,7 +136,14 @@ extension SnapshotChunk: ProtobufMessage {
 
 extension SnapshotAnswer: ProtobufMessage {
     init() {
-        self.init(group: 0, index: .zero, term: .zero, received: 0, isRefused: false)
+        self.init(
+            group: 0,
+            index: .zero,
+            term: .zero,
+            content: 0,
+            received: 0,
+            isRefused: false
+        )
     }
 
     func encode<Sink: ProtobufSink & ~Copyable>(to sink: inout Sink) {
@@ -142,6 +152,7 @@ extension SnapshotAnswer: ProtobufMessage {
         sink.field(3, term.rawValue)
         sink.field(4, received)
         sink.field(5, isRefused)
+        sink.field(6, content)
     }
 
     mutating func decode(
@@ -154,6 +165,7 @@ extension SnapshotAnswer: ProtobufMessage {
         case 3: field.read(&term.rawValue)
         case 4: field.read(&received)
         case 5: field.read(&isRefused)
+        case 6: field.read(&content)
         default: break
         }
     }

@@ -12,6 +12,7 @@ final class SnapshotStream: Sendable {
         let group: UInt64
         let message: Message
         let metadata: SnapshotMetadata
+        let content: UInt64
 
         var from: ReplicaID { message.from }
 
@@ -19,6 +20,7 @@ final class SnapshotStream: Sendable {
             switch answer {
             case .snapshot(let answer):
                 return answer.index == metadata.index && answer.term == metadata.term
+                    && answer.content == content
             case .message(let answer):
                 guard case .appendResponse(let response) = answer.body else { return false }
                 return answer.term > message.term || response.index >= metadata.index
@@ -108,6 +110,9 @@ final class SnapshotStream: Sendable {
             let snapshot = request.snapshot
         else { throw .malformed("a snapshot without header, route and what it is") }
         guard request.term > 0 else { throw .malformed("a leader without a term") }
+        guard let content = snapshot.contentID else {
+            throw .malformed("a snapshot's payload of \(snapshot.payload.count) bytes, more than 8")
+        }
         try await service.check(header, of: call, nodesOnly: true)
         let group = try await service.handler.group(at: route)
         let term = try await service.handler.term(of: group)
@@ -120,7 +125,12 @@ final class SnapshotStream: Sendable {
             term: Term(request.term),
             body: .snapshot(snapshot)
         )
-        return Offer(group: group, message: message, metadata: snapshot.metadata)
+        return Offer(
+            group: group,
+            message: message,
+            metadata: snapshot.metadata,
+            content: content
+        )
     }
 
     private func deliver(
@@ -151,6 +161,7 @@ final class SnapshotStream: Sendable {
         piece.group = offer.group
         piece.index = offer.metadata.index
         piece.term = offer.metadata.term
+        piece.content = offer.content
         let end = piece.offset &+ UInt64(piece.bytes.count)
         let isLast = piece.isLast
         let delivered = piece

@@ -166,7 +166,7 @@ private final class HostedSink: SnapshotSink {
 
     var received: UInt64 { UInt64(content.count) }
 
-    func write(_ bytes: ByteSlice, _ completion: @escaping Completion) {
+    func write(_ bytes: ByteSlice, isLast: Bool, _ completion: @escaping Completion) {
         bytes.withUnsafeBytes { content += $0 }
         completion(.success(()))
     }

@@ -325,7 +325,7 @@ public final class PartitionReplica: @unchecked Sendable {
         case .snapshot(let snapshot)
         where message.to == id && message.term >= node.term
             && snapshot.metadata.index > node.commit:
-            receiving.offered(message, snapshot.metadata, to: self)
+            receiving.offered(message, snapshot, to: self)
             return
         default: break
         }

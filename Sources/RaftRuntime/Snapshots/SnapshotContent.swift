@@ -1,4 +1,5 @@
 public import Bytes
+import Platform
 public import Raft
 
 /// The content of a snapshot on the side that gives it away, read piece by piece.
@@ -10,6 +11,9 @@ public protocol SnapshotSource: AnyObject {
     var index: LogIndex { get }
     var term: Term { get }
     var byteCount: UInt64 { get }
+    /// Equal for equal content alone, on whichever node: two snapshots as of one entry may be written
+    /// down in two ways, and pieces of the one do not follow those of the other.
+    var contentID: UInt64 { get }
 
     /// Reads `count` bytes at an offset; both lie within the content.
     func read(
@@ -25,13 +29,16 @@ public protocol SnapshotSource: AnyObject {
 public protocol SnapshotSink: AnyObject {
     /// Bytes it has: what follows is wanted next.
     ///
-    /// More than 0 at first if an earlier transfer of the same snapshot broke off. A write may raise
-    /// it beyond what was written, by what the state machine has in another way.
+    /// A write may raise it beyond what was written, by what the state machine has in another way.
     var received: UInt64 { get }
 
     /// Takes the bytes that follow those it has; none at the end of a content that it has already.
+    ///
+    /// The last of them are refused where the content is not whole then: the replica is still as it
+    /// was, and the snapshot is sent again.
     func write(
         _ bytes: ByteSlice,
+        isLast: Bool,
         _ completion: @escaping @Sendable (Result<Void, any Error>) -> Void
     )
 
@@ -68,11 +75,14 @@ public final class MemorySnapshotSource: SnapshotSource {
     public let index: LogIndex
     public let term: Term
     private let content: ByteSlice
+    public let contentID: UInt64
 
     public init(index: LogIndex, term: Term, content: ByteSlice) {
         self.index = index
         self.term = term
         self.content = content
+        let checksum = content.withUnsafeBytes { CRC32C.checksum($0) }
+        contentID = UInt64(checksum) << 32 | UInt64(content.count) & 0xffff_ffff
     }
 
     public var byteCount: UInt64 { UInt64(content.count) }
@@ -105,6 +115,7 @@ final class MemorySnapshotSink: SnapshotSink {
 
     func write(
         _ bytes: ByteSlice,
+        isLast: Bool,
         _ completion: @escaping @Sendable (Result<Void, any Error>) -> Void
     ) {
         content.append(contentsOf: bytes.array)
@@ -124,4 +135,18 @@ final class MemorySnapshotSink: SnapshotSink {
     }
 
     func discard() { content = [] }
+}
+
+extension Snapshot {
+    /// What is offered, told by the payload: ``SnapshotSource/contentID``, most significant byte
+    /// first and 0 if there is none; `nil` for more than 8 bytes.
+    public var contentID: UInt64? {
+        guard payload.count <= 8 else { return nil }
+        return ByteSlice(payload).array.reduce(0) { $0 << 8 | UInt64($1) }
+    }
+
+    init(metadata: SnapshotMetadata, contentID: UInt64) {
+        let bytes = withUnsafeBytes(of: contentID.bigEndian) { Array($0) }
+        self.init(metadata: metadata, payload: RaftPayload(copying: bytes))
+    }
 }

@@ -11,6 +11,7 @@ final class SnapshotReceiver: @unchecked Sendable {
     private struct Transfer {
         var message: Message
         let metadata: SnapshotMetadata
+        let content: UInt64
         let sink: any SnapshotSink
         var isWriting = false
         var lastActivity: UInt64
@@ -26,22 +27,27 @@ final class SnapshotReceiver: @unchecked Sendable {
 
     // MARK: Offers
 
-    func offered(_ message: Message, _ metadata: SnapshotMetadata, to replica: PartitionReplica) {
+    func offered(_ message: Message, _ snapshot: Snapshot, to replica: PartitionReplica) {
         let manager = replica.manager
+        let metadata = snapshot.metadata
+        guard let content = snapshot.contentID else {
+            return refuse(metadata, 0, of: message.from, to: replica)
+        }
         let now = manager.ticks
         // One is being taken over; it ends soon, and the leader asks again.
         guard arrived == nil else { return }
         if let current = transfer, !current.isWriting {
-            if current.metadata == metadata {
+            if current.metadata == metadata && current.content == content {
                 transfer?.message = message
                 transfer?.lastActivity = now
-                answer(replica, metadata, to: message.from, received: current.sink.received)
+                answer(replica, metadata, content, to: message.from, current.sink.received)
                 return
             }
             let isOver = now > current.lastActivity + Self.patienceTicks(manager)
+            // Who offers another has given up the one before.
             guard
                 metadata.index > current.metadata.index || message.term > current.message.term
-                    || isOver
+                    || message.from == current.message.from || isOver
             else { return }
             current.sink.discard()
             transfer = nil
@@ -50,29 +56,55 @@ final class SnapshotReceiver: @unchecked Sendable {
         if !hasPlace { hasPlace = manager.snapshotLimits.takeReceiving() }
         guard hasPlace, let sink = try? replica.stateMachine.makeSnapshotSink(metadata) else {
             release(in: manager)
-            answer(replica, metadata, to: message.from, received: 0, isRefused: true)
-            return
+            return refuse(metadata, content, of: message.from, to: replica)
         }
-        transfer = Transfer(message: message, metadata: metadata, sink: sink, lastActivity: now)
+        transfer = Transfer(
+            message: message,
+            metadata: metadata,
+            content: content,
+            sink: sink,
+            lastActivity: now
+        )
         manager.snapshotIsUnderWay(to: replica)
-        answer(replica, metadata, to: message.from, received: sink.received)
+        answer(replica, metadata, content, to: message.from, sink.received)
     }
 
     private static func patienceTicks(_ manager: RaftReplicaManager) -> UInt64 {
         patience * UInt64(manager.config.snapshotRetryTicks)
     }
 
+    private func refuse(
+        _ metadata: SnapshotMetadata,
+        _ content: UInt64,
+        of peer: ReplicaID,
+        to replica: PartitionReplica
+    ) {
+        answer(replica, metadata, content, to: peer, 0, isRefused: true)
+    }
+
+    private func answer(_ replica: PartitionReplica, _ transfer: Transfer) {
+        answer(
+            replica,
+            transfer.metadata,
+            transfer.content,
+            to: transfer.message.from,
+            transfer.sink.received
+        )
+    }
+
     private func answer(
         _ replica: PartitionReplica,
         _ metadata: SnapshotMetadata,
+        _ content: UInt64,
         to peer: ReplicaID,
-        received: UInt64,
+        _ received: UInt64,
         isRefused: Bool = false
     ) {
         let answer = SnapshotAnswer(
             group: replica.group,
             index: metadata.index,
             term: metadata.term,
+            content: content,
             received: received,
             isRefused: isRefused
         )
@@ -83,22 +115,18 @@ final class SnapshotReceiver: @unchecked Sendable {
 
     func received(_ chunk: SnapshotChunk, from peer: ReplicaID, for replica: PartitionReplica) {
         guard let current = transfer, current.message.from == peer,
-            current.metadata.index == chunk.index, current.metadata.term == chunk.term
+            current.metadata.index == chunk.index, current.metadata.term == chunk.term,
+            current.content == chunk.content
         else { return }
         transfer?.lastActivity = replica.manager.ticks
-        guard !current.isWriting else {
-            // A slow disk: the sender is not to give up.
-            answer(replica, current.metadata, to: peer, received: current.sink.received)
-            return
-        }
-        guard chunk.offset == current.sink.received else {
-            answer(replica, current.metadata, to: peer, received: current.sink.received)
-            return
+        // With a slow disk the sender is not to give up.
+        guard !current.isWriting, chunk.offset == current.sink.received else {
+            return answer(replica, current)
         }
         transfer?.isWriting = true
         let end = chunk.offset + UInt64(chunk.bytes.count)
         let isLast = chunk.isLast
-        current.sink.write(chunk.bytes) { [self, weak replica] result in
+        current.sink.write(chunk.bytes, isLast: isLast) { [self, weak replica] result in
             guard let replica else { return }
             precondition(replica.manager.loop.isCurrent, "a snapshot written outside the loop")
             transfer?.isWriting = false
@@ -113,14 +141,12 @@ final class SnapshotReceiver: @unchecked Sendable {
         for replica: PartitionReplica
     ) {
         guard let current = transfer else { return }
-        let peer = current.message.from
         // More than it was sent, if the sink had what follows already.
         guard case .success = result, current.sink.received >= end else {
             abandon(in: replica.manager)
-            answer(replica, current.metadata, to: peer, received: 0, isRefused: true)
-            return
+            return refuse(current.metadata, current.content, of: current.message.from, to: replica)
         }
-        answer(replica, current.metadata, to: peer, received: current.sink.received)
+        answer(replica, current)
         guard isLast else { return }
         transfer = nil
         arrived = (current.metadata, current.sink)

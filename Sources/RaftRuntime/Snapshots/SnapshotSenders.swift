@@ -11,7 +11,7 @@ import Raft
 /// | end | reports the snapshot to the core | takes the offered message |
 ///
 /// The follower's answers alone say what comes next, so a break in between costs one piece, and what
-/// it has in another way is passed over. What is not answered is sent again; an answer that asks for
+/// it has in another way is passed over. What it has of a content goes with no other content. What is not answered is sent again; an answer that asks for
 /// the same again says that it is at work. A follower that has no room or cannot take it refuses.
 final class SnapshotSenders: @unchecked Sendable {
     // Unchecked: confined to the manager's loop.
@@ -102,7 +102,8 @@ final class SnapshotSenders: @unchecked Sendable {
     private func sendOffer(of transfer: Transfer) {
         guard let content = transfer.content else { return }
         var offer = transfer.message
-        offer.body = .snapshot(Snapshot(metadata: content.metadata, payload: .empty))
+        let contentID = content.source.contentID
+        offer.body = .snapshot(Snapshot(metadata: content.metadata, contentID: contentID))
         transfer.manager.post(offer, of: transfer.replica.group)
     }
 
@@ -129,6 +130,7 @@ final class SnapshotSenders: @unchecked Sendable {
                 $0.peer == peer && $0.replica.group == answer.group
                     && $0.content?.metadata.index == answer.index
                     && $0.content?.metadata.term == answer.term
+                    && $0.content?.source.contentID == answer.content
             }), let byteCount = transfer.content?.source.byteCount
         else { return }
         let manager = transfer.manager
@@ -176,7 +178,7 @@ final class SnapshotSenders: @unchecked Sendable {
 
     private func read(_ transfer: Transfer, at offset: UInt64, count: Int) {
         guard let (metadata, source) = transfer.content else { return }
-        let byteCount = source.byteCount
+        let (byteCount, contentID) = (source.byteCount, source.contentID)
         source.read(at: offset, count: count) { [weak self] result in
             guard let self, !transfer.isEnded else { return }
             transfer.isBusy = false
@@ -192,6 +194,7 @@ final class SnapshotSenders: @unchecked Sendable {
                 group: transfer.replica.group,
                 index: metadata.index,
                 term: metadata.term,
+                content: contentID,
                 offset: offset,
                 bytes: bytes,
                 isLast: isLast

@@ -86,9 +86,10 @@ public struct NodeBeat: Sendable, Equatable {
 /// A piece of a snapshot's content on its way to a follower.
 public struct SnapshotChunk: Sendable, Equatable {
     public var group: UInt64
-    /// Index and term of the last entry the snapshot covers; they name it.
+    /// Index and term of the last entry the snapshot covers, and which content: ``SnapshotSource``.
     public var index: LogIndex
     public var term: Term
+    public var content: UInt64
     /// The place of `bytes` in the content.
     public var offset: UInt64
     public var bytes: ByteSlice
@@ -99,6 +100,7 @@ public struct SnapshotChunk: Sendable, Equatable {
         group: UInt64,
         index: LogIndex,
         term: Term,
+        content: UInt64,
         offset: UInt64,
         bytes: ByteSlice,
         isLast: Bool
@@ -106,6 +108,7 @@ public struct SnapshotChunk: Sendable, Equatable {
         self.group = group
         self.index = index
         self.term = term
+        self.content = content
         self.offset = offset
         self.bytes = bytes
         self.isLast = isLast
@@ -117,15 +120,24 @@ public struct SnapshotAnswer: Sendable, Equatable {
     public var group: UInt64
     public var index: LogIndex
     public var term: Term
+    public var content: UInt64
     /// Everything below is held; the sender goes on here.
     public var received: UInt64
     /// The follower cannot take this snapshot; the sender gives up.
     public var isRefused: Bool
 
-    public init(group: UInt64, index: LogIndex, term: Term, received: UInt64, isRefused: Bool) {
+    public init(
+        group: UInt64,
+        index: LogIndex,
+        term: Term,
+        content: UInt64,
+        received: UInt64,
+        isRefused: Bool
+    ) {
         self.group = group
         self.index = index
         self.term = term
+        self.content = content
         self.received = received
         self.isRefused = isRefused
     }

@@ -8,8 +8,8 @@ internal import RaftRuntime
 /// |---|---|
 /// | messages | count n, then messages: ``MessageTag`` |
 /// | beat | sequence n, answered n, incarnation n |
-/// | snapshot chunk | 1 if it is the last, else 0; group n, index n, term n, offset n; the bytes |
-/// | snapshot answer | 1 if refused, else 0; group n, index n, term n, received n |
+/// | snapshot chunk | 1 if it is the last, else 0; group n, index n, term n, content n, offset n; the bytes |
+/// | snapshot answer | 1 if refused, else 0; group n, index n, term n, content n, received n |
 /// | receipt | bytes received on this connection, n |
 /// | keep-alive | |
 /// | call | operation, 1 byte; id n; the payload |
@@ -39,6 +39,7 @@ enum FrameCodec {
             writer.write(number: chunk.group)
             writer.write(number: chunk.index.rawValue)
             writer.write(number: chunk.term.rawValue)
+            writer.write(number: chunk.content)
             writer.write(number: chunk.offset)
             writer.write(chunk.bytes)
             body(.snapshotChunk, writer.finish())
@@ -48,6 +49,7 @@ enum FrameCodec {
             writer.write(number: answer.group)
             writer.write(number: answer.index.rawValue)
             writer.write(number: answer.term.rawValue)
+            writer.write(number: answer.content)
             writer.write(number: answer.received)
             body(.snapshotAnswer, writer.finish())
         case .call(let call):
@@ -124,6 +126,7 @@ enum FrameCodec {
             group: try reader.number(),
             index: LogIndex(try reader.number()),
             term: Term(try reader.number()),
+            content: try reader.number(),
             offset: try reader.number(),
             bytes: reader.rest(),
             isLast: isLast
@@ -137,6 +140,7 @@ enum FrameCodec {
             group: try reader.number(),
             index: LogIndex(try reader.number()),
             term: Term(try reader.number()),
+            content: try reader.number(),
             received: try reader.number(),
             isRefused: isRefused
         )

@@ -79,6 +79,7 @@ enum FrameSeeds {
             group: 1,
             index: index,
             term: term,
+            content: 7 << 40,
             offset: 4096,
             bytes: ByteSlice("content"),
             isLast: true
@@ -87,6 +88,7 @@ enum FrameSeeds {
             group: 1,
             index: index,
             term: term,
+            content: 7 << 40,
             received: 4103,
             isRefused: false
         )

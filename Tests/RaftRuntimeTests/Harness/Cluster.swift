@@ -422,8 +422,19 @@ final class DurableMachine: StateMachine {
         replica.truncatePrefix(through: lastApplied)
     }
 
+    /// The values in an order that is this node's own, as a dictionary may have it.
     func snapshot(lastIndex: LogIndex, lastTerm: Term) throws -> ByteSlice {
-        try map.snapshot(lastIndex: lastIndex, lastTerm: lastTerm)
+        let pairs = map.values.sorted { $0.key < $1.key }
+        let first = pairs.isEmpty ? 0 : Int(id.rawValue) * 3 % pairs.count
+        var writer = ByteWriter()
+        writer.write(UInt32(pairs.count))
+        for (key, value) in pairs[first...] + pairs[..<first] {
+            for text in [key, value] {
+                writer.write(UInt32(text.utf8.count))
+                writer.write(utf8: text)
+            }
+        }
+        return writer.finishContiguous()
     }
 
     func restore(_ snapshot: ByteSlice, lastIndex: LogIndex, lastTerm: Term) throws {
@@ -462,6 +473,7 @@ private final class DurableSink: SnapshotSink, @unchecked Sendable {
 
     func write(
         _ bytes: ByteSlice,
+        isLast: Bool,
         _ completion: @escaping @Sendable (Result<Void, any Error>) -> Void
     ) {
         content += bytes.array

@@ -125,6 +125,7 @@ struct FrameSamples {
                     group: number(),
                     index: index(),
                     term: term(),
+                    content: number(),
                     offset: number(),
                     bytes: bytes(),
                     isLast: flip()
@@ -136,6 +137,7 @@ struct FrameSamples {
                     group: number(),
                     index: index(),
                     term: term(),
+                    content: number(),
                     received: number(),
                     isRefused: flip()
                 )

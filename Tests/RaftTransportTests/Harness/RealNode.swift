@@ -85,6 +85,7 @@ enum Numbered {
                     group: number,
                     index: LogIndex(1),
                     term: Term(1),
+                    content: 0,
                     received: 0,
                     isRefused: false
                 )
