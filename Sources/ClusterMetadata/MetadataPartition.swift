@@ -135,13 +135,18 @@ extension MetadataImage {
             /// As one of the group's first voters.
             case founder(voters: [Int32])
             /// Without a vote, until the group's leader has added it.
-            case joiner
+            ///
+            /// What it may have promised before, on this disk or another, was of no later term than
+            /// `after`: its leaving was reported by a leader of that term or an earlier one.
+            case joiner(after: Int32)
         }
 
         /// `nil` when it is not to begin: it has no part, or counts as the voter it was still.
         package func beginning(on broker: Int32) -> Beginning? {
             guard assignment.isHosted(on: broker) else { return nil }
-            return founders.contains(broker) ? .founder(voters: firstReplicas) : .joiner
+            return founders.contains(broker)
+                ? .founder(voters: firstReplicas)
+                : .joiner(after: max(0, leadership.epoch))
         }
     }
 

@@ -62,8 +62,11 @@ extension MetadataController {
                     + " after \(report.epoch)"
             )
         }
-        // It speaks of an assignment that has changed since: the leader will see and report again.
-        guard report.revision == partition.assignment.revision else {
+        // It speaks of an assignment that has changed since, or its leadership is not known yet: the
+        // leader will see and report again. Who joins counts on terms that are known here.
+        guard report.revision == partition.assignment.revision,
+            report.epoch == partition.leadership.epoch
+        else {
             return Decision(records: [], answer: ())
         }
         let new = partition.assignment.after(report.members)

@@ -43,7 +43,7 @@ import WriteAheadLog
         #expect(gone.leaders.leader(of: cluster.partition) == nil)
         for number in 10..<20 { #expect(try leader.produce(.of("\(number)")).error == .none) }
         try leader.flush()
-        gone.beginning = .joiner
+        gone.beginning = .joiner(after: 0)
         if restarts {
             gone.cutPower()
             try gone.turnOn()
@@ -57,6 +57,47 @@ import WriteAheadLog
         cluster.run(10_000) { gone.memberships.last?.voters.contains(gone.replicaID) == true }
         #expect(try gone.content() == leader.content())
         #expect(gone.logEnd == 20)
+    }
+
+    @Test(arguments: [false, true], [false, true])
+    func `who led alone once and comes back does not lead alone again`(
+        restarts: Bool,
+        losesLog: Bool
+    ) throws {
+        let cluster = try PartitionCluster(1, sendsPieces: true)
+        let (one, two) = (cluster.node(1), try cluster.addNode())
+        func hand(from old: PartitionNode, to new: PartitionNode) throws {
+            try Self.change(old, .init(.addLearner, new.replicaID), in: cluster)
+            cluster.run(10_000) { old.memberships.last?.voters.contains(new.replicaID) == true }
+            try Self.change(old, .init(.removeReplica, old.replicaID), in: cluster)
+            #expect(cluster.run(10_000) { new.epoch != nil })
+            #expect(cluster.run(10_000) { old.memberships.last?.contains(old.replicaID) == false })
+            try old.retire()
+        }
+        #expect(cluster.run(10_000) { one.epoch != nil })
+        try hand(from: one, to: two)
+        for number in 0..<10 { #expect(try two.produce(.of("\(number)")).error == .none) }
+        one.beginning = .joiner(after: 0)
+        try one.beginPartition()
+        try one.waitForPartition()
+        try hand(from: two, to: one)
+        for number in 10..<20 { #expect(try one.produce(.of("\(number)")).error == .none) }
+        // That it was here before it knows by itself, or is told by the metadata.
+        two.beginning = .joiner(after: losesLog ? try #require(one.epoch) : 0)
+        two.losesLog = losesLog
+        if restarts || losesLog {
+            two.cutPower()
+            try two.turnOn()
+            try two.stayRetired()
+        }
+        try two.beginPartition()
+        try two.waitForPartition()
+        try Self.change(one, .init(.addLearner, two.replicaID), in: cluster)
+        #expect(cluster.run(10_000) { one.memberships.last?.voters.count == 2 })
+        for number in 20..<30 { #expect(try one.produce(.of("\(number)")).error == .none) }
+        #expect(cluster.run(10_000) { two.logEnd == 30 })
+        #expect(two.epoch == nil && one.epoch != nil)
+        #expect(try two.content() == one.content())
     }
 
     @Test(arguments: [1, 2, 3] as [UInt64])

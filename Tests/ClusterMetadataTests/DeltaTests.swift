@@ -39,6 +39,7 @@ import Testing
 
     @Test mutating func `a replica comes and another goes`() throws {
         cluster.create("t", assignments: [[1, 2, 3]])
+        cluster.electPreferred()
         let begun = delta {
             $0.run(.reassign([.init(topic: "t", partition: 0, replicas: [1, 2, 4])]))
         }
@@ -65,6 +66,7 @@ import Testing
         throws
     {
         cluster.create("t", assignments: [[1, 2, 3]])
+        cluster.electPreferred()
         cluster.silence(3)
         cluster.run(.replaceBroker(id: 3, directoryID: Cluster.broker(3).directoryID))
         let lost = delta {

@@ -6,7 +6,10 @@ import Testing
 @Suite struct ReassignmentTests {
     private var cluster = Cluster(brokers: 1...6)
 
-    init() { cluster.create("t", assignments: [[1, 2, 3]]) }
+    init() {
+        cluster.create("t", assignments: [[1, 2, 3]])
+        cluster.electPreferred()
+    }
 
     private mutating func reassign(_ replicas: [Int32]?) -> ErrorCode? {
         cluster.run(.reassign([.init(topic: "t", partition: 0, replicas: replicas)])).code
@@ -128,11 +131,23 @@ import Testing
         #expect(cluster.partition("t")?.beginning(on: 2) == .founder(voters: [1, 2, 3]))
         #expect(cluster.partition("t")?.beginning(on: 4) == nil)
         #expect(reassign([1, 2, 4]) == ErrorCode.none)
-        #expect(cluster.partition("t")?.beginning(on: 4) == .joiner)
+        #expect(cluster.partition("t")?.beginning(on: 4) == .joiner(after: 1))
         #expect(cluster.partition("t")?.beginning(on: 2) == .founder(voters: [1, 2, 3]))
         #expect(report(.init(voters: [1, 2, 4])) == ErrorCode.none)
         #expect(reassign([1, 2, 3]) == ErrorCode.none)
-        #expect(cluster.partition("t")?.beginning(on: 3) == .joiner)
+        #expect(cluster.partition("t")?.beginning(on: 3) == .joiner(after: 1))
+    }
+
+    @Test mutating func `who joins is told of every term in which it may have been here before`() {
+        #expect(reassign([1, 2]) == ErrorCode.none)
+        // That 3 has left counts once it is known that the one who says so leads.
+        #expect(report(.init(voters: [1, 2]), epoch: 5) == ErrorCode.none)
+        #expect(cluster.partition("t")?.assignment.removing == [3])
+        cluster.electPreferred(epoch: 5)
+        #expect(report(.init(voters: [1, 2]), epoch: 5) == ErrorCode.none)
+        #expect(cluster.partition("t")?.replicas == [1, 2])
+        #expect(reassign([1, 2, 3]) == ErrorCode.none)
+        #expect(cluster.partition("t")?.beginning(on: 3) == .joiner(after: 5))
     }
 
     @Test mutating func `one that is to leave and has not begun yet begins as the voter it is`() {
@@ -144,7 +159,7 @@ import Testing
         cluster.run(
             .registerBroker(Cluster.broker(3, disk: 1), clusterID: Cluster.clusterID)
         )
-        #expect(cluster.partition("t")?.beginning(on: 3) == .joiner, "its disk is gone")
+        #expect(cluster.partition("t")?.beginning(on: 3) == .joiner(after: 1), "its disk is gone")
     }
 
     @Test mutating func `a replica whose disk was replaced leaves before it comes back`() {
@@ -161,11 +176,11 @@ import Testing
         #expect(cluster.partition("t")?.assignment.renewing == [3])
         #expect(report(.init(voters: [1, 2])) == ErrorCode.none)
         #expect(cluster.partition("t")?.assignment.rejoining == [3])
-        #expect(cluster.partition("t")?.beginning(on: 3) == .joiner)
+        #expect(cluster.partition("t")?.beginning(on: 3) == .joiner(after: 1))
         #expect(report(.init(voters: [1, 2], learners: [3])) == ErrorCode.none)
         #expect(report(.init(voters: [1, 2, 3])) == ErrorCode.none)
         #expect(cluster.partition("t")?.assignment.isMoving == false)
-        #expect(cluster.partition("t")?.beginning(on: 3) == .joiner)
+        #expect(cluster.partition("t")?.beginning(on: 3) == .joiner(after: 1))
     }
 
     // MARK: The leader's steps

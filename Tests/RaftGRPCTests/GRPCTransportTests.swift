@@ -184,11 +184,12 @@ import Testing
         transport.send(beat, to: peer)
         while refusals.withLock({ $0.isEmpty }) { await Task.yield() }
         for _ in 0..<100 { transport.send(beat, to: peer) }
-        #expect(
-            refusals.withLock { $0 }
-                == [.wrongCluster(theirs: "another", ours: ProbeNode.cluster)]
-        )
-        #expect(transport.droppedFrames >= 100 && sink.flat(.liveness).isEmpty)
+        // On a busy machine its rest may be over meanwhile, which doubles every time.
+        while transport.droppedFrames < 100 { await Task.yield() }
+        let refused = refusals.withLock { $0 }
+        let reason = RaftCallError.wrongCluster(theirs: "another", ours: ProbeNode.cluster)
+        #expect(refused.allSatisfy { $0 == reason })
+        #expect(refused.count < 10 && sink.flat(.liveness).isEmpty)
         transport.stop()
         server.stop()
         let counted = metrics.prometheusText().split(separator: "\n").first {

@@ -564,12 +564,13 @@ import Testing
             ),
             last: LogIndex(12),
             lastTerm: Term(5),
-            abstention: Abstention(until: Term(8), reason: .damagedLog)
+            abstention: Abstention(until: Term(8), reason: .damagedLog),
+            earlierEnd: LogPosition(term: Term(3), index: LogIndex(9))
         )
         #expect(try GroupStateRecord(decoding: record.encoded(), term: 5) == record)
         var bytes = record.encoded().array
-        bytes[0] = 2
-        #expect(throws: MalformedBytes.unsupportedVersion(2)) {
+        bytes[0] = 1
+        #expect(throws: MalformedBytes.unsupportedVersion(1)) {
             try GroupStateRecord(decoding: ByteSlice(bytes), term: 5)
         }
     }

@@ -305,6 +305,82 @@ import Testing
         #expect(cluster.invariants.violations == [])
     }
 
+    @Test func `a replica that comes back does not act on the memberships of its past`() throws {
+        // 3 led alone once, left, and is added again: the leader brings it its log piece by piece.
+        let own = ReplicaID(3)
+        func entry(
+            _ index: UInt64,
+            _ term: UInt64,
+            _ step: ConfigurationChange.Step? = nil
+        ) -> RaftEntry {
+            RaftEntry(
+                index: LogIndex(index),
+                term: Term(term),
+                kind: step == nil ? .normal : .configuration,
+                payload: step.map { ConfigurationChange([$0]).encoded() } ?? .empty
+            )
+        }
+        var node = try RaftNode(
+            configuration: RaftNode.Configuration(id: own, randomSeed: 3),
+            log: MemoryLog(),
+            hardState: HardState(term: Term(5)),
+            membership: Membership(),
+            earlierEnd: LogPosition(term: Term(4), index: LogIndex(4))
+        )
+        @discardableResult
+        func settle() -> [Message] {
+            var messages: [Message] = []
+            while node.hasReady {
+                let ready = node.ready()
+                messages += ready.messages + ready.persistedMessages
+                node.onPersisted(ready.number)
+                for entry in ready.committedEntries { node.onApplied(entry.index) }
+            }
+            return messages
+        }
+        func tell(_ entries: [RaftEntry], after index: UInt64, _ term: UInt64) throws {
+            let last = LogIndex(index) + entries.count
+            let append = Message.Append(
+                previousIndex: LogIndex(index),
+                previousTerm: Term(term),
+                entries: entries,
+                commit: last
+            )
+            try node.step(
+                Message(from: ReplicaID(2), to: own, term: node.term, body: .append(append))
+            )
+            settle()
+        }
+        func vote(of last: UInt64, _ lastTerm: UInt64, in term: UInt64) throws -> Bool {
+            let request = Message.VoteRequest(
+                lastIndex: LogIndex(last),
+                lastTerm: Term(lastTerm),
+                isTransfer: true
+            )
+            try node.step(
+                Message(from: ReplicaID(4), to: own, term: Term(term), body: .vote(request))
+            )
+            return settle().contains { $0.body == .voteResponse(granted: true, commit: nil) }
+        }
+        try tell([entry(1, 2, .init(.addVoter, own)), entry(2, 2)], after: 0, 0)
+        #expect(node.membership.voters == [own] && node.applied == LogIndex(2))
+        node.campaign()
+        for _ in 0..<100 {
+            node.tick()
+            settle()
+        }
+        #expect(node.role == .follower && node.term == Term(5) && node.isCatchingUp)
+        // Nor for another whose log ends where its own does now.
+        #expect(try !vote(of: 2, 2, in: 6))
+        #expect(try !vote(of: 3, 4, in: 7))
+        #expect(try vote(of: 4, 4, in: 8))
+        let left = [
+            entry(3, 4, .init(.addVoter, ReplicaID(2))), entry(4, 4, .init(.removeReplica, own)),
+        ]
+        try tell(left, after: 2, 2)
+        #expect(!node.isCatchingUp && node.membership.voters == [ReplicaID(2)])
+    }
+
     @Test func `a candidate of an earlier term hears of the term it has missed`() throws {
         // 2 still goes by voters without 4: it campaigns in vain, and 4 hears nothing of that. But
         // 4 needs its vote, and always asks for it in a term that has passed.

@@ -37,8 +37,8 @@ actor LeadershipReports {
 
     private func run() async {
         while !due.isEmpty || !members.isEmpty {
-            await reportMembers()
             await reportLeaderships()
+            await reportMembers()
             await loop.sleep(nanoseconds: Self.rest)
         }
         isRunning = false

@@ -18,7 +18,7 @@ extension PartitionShard {
     /// | nothing, and damage | | alone in its group: not at all; else abstaining, above every lost term |
     /// | nothing | data | alone in its group: with the data; else abstaining, until it is added anew |
     /// | the founders' base, and all it knows of | nothing | as the founder it was |
-    /// | a tombstone | nothing, or what was to be removed | as a joiner with the vote it had |
+    /// | a tombstone | nothing, or what was to be removed | as a joiner that knows its vote, and where its log ended |
     /// | entries from beyond the data on, or none | nothing, and others do | empty, and abstains |
     /// | entries from beyond the data on, and damage | less, and others have more | with the data, and abstains |
     /// | entries from beyond the data on, or none | less, or nobody has more | not at all |
@@ -89,7 +89,10 @@ extension PartitionShard {
             if membership.voters == [own] {
                 return WALRaftStorage(group: group, membership: membership)
             }
-        case .joiner: if log.appliedRaftIndex == 0 { return .joining(group: group) }
+        case .joiner(let epoch):
+            if log.appliedRaftIndex == 0 {
+                return .joining(group: group, after: Term(UInt64(epoch)))
+            }
         }
         let storage = WALRaftStorage(group: group, membership: Membership())
         storage.abstain(until: .unreachable, .missingLog)

@@ -84,9 +84,7 @@ struct RaftLog {
     }
 
     /// Whether a log that ends so is at least as new as this one (thesis, 3.6.1).
-    func isUpToDate(lastIndex: LogIndex, lastTerm: Term) -> Bool {
-        lastTerm > self.lastTerm || (lastTerm == self.lastTerm && lastIndex >= self.lastIndex)
-    }
+    var end: LogPosition { LogPosition(term: lastTerm, index: lastIndex) }
 
     /// The last index up to the given one whose term is not above the given term.
     ///

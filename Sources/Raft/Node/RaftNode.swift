@@ -43,6 +43,7 @@ public struct RaftNode {
     /// See `init(…, abstainUntil:)`.
     var abstainUntil: LogIndex?
     var abstainUntilTerm: Term?
+    let earlierEnd: LogPosition
 
     // MARK: Leading
 
@@ -95,6 +96,11 @@ public struct RaftNode {
     ///     replica may have voted or acknowledged, which `hardState` must have reached. A leader of
     ///     it or a later one got there without this replica, so it has everything committed with
     ///     it before. Until an entry of such a term is committed here, it abstains.
+    ///   - earlierEnd: Where the log of this replica ended when it left the group, if it comes back
+    ///     with no more than term and vote; of one whose term is all that is known of what it may
+    ///     have promised, that term. Until its log ends there or later, it does not campaign: what
+    ///     it is told again begins with memberships of the past, and in one of them it may have
+    ///     been the only voter. Nor does it ever vote for a log that ends before.
     /// - Throws: `RaftConfigurationError` if these do not belong together.
     public init(
         configuration: Configuration,
@@ -103,7 +109,8 @@ public struct RaftNode {
         membership: Membership,
         applied: LogIndex = .zero,
         abstainUntil: LogIndex? = nil,
-        abstainUntilTerm: Term? = nil
+        abstainUntilTerm: Term? = nil,
+        earlierEnd: LogPosition = .zero
     ) throws(RaftConfigurationError) {
         try configuration.validate()
         guard membership.isConsistent else { throw .invalid("the membership is \(membership)") }
@@ -130,6 +137,7 @@ public struct RaftNode {
         self.membership = membership
         self.abstainUntil = abstainUntil
         self.abstainUntilTerm = abstainUntilTerm
+        self.earlierEnd = earlierEnd
         if configuration.readMode == .lease && hardState.term > .zero {
             promisedUntil = UInt64(configuration.electionTicks)
         }
@@ -155,9 +163,12 @@ public struct RaftNode {
     /// Whether it neither votes nor campaigns because part of its log is lost.
     public var isAbstaining: Bool { abstainUntil != nil || abstainUntilTerm != nil }
 
+    /// Whether its log lacks what it had when it left the group.
+    public var isCatchingUp: Bool { log.end < earlierEnd }
+
     /// Whether a majority counts on it and it has what it takes to lead.
     var isPromotable: Bool {
-        membership.isVoter(id) && log.pendingSnapshot == nil && !isAbstaining
+        membership.isVoter(id) && log.pendingSnapshot == nil && !isAbstaining && !isCatchingUp
     }
 
     // MARK: - Sending

@@ -86,9 +86,8 @@ extension RaftNode {
         let isFree =
             vote == message.from || (vote == nil && leader == nil)
             || (isPreVote && message.term > term)
-        let grants =
-            isFree && !isAbstaining
-            && log.isUpToDate(lastIndex: request.lastIndex, lastTerm: request.lastTerm)
+        let end = LogPosition(term: request.lastTerm, index: request.lastIndex)
+        let grants = isFree && !isAbstaining && end >= max(log.end, earlierEnd)
         if !isPreVote && grants {
             electionElapsed = 0
             vote = message.from

@@ -394,6 +394,7 @@ public final class PartitionReplica: @unchecked Sendable {
         onTurn?()
         if !isAwake && needsTicks { manager.keepAwake(self) }
         if !node.isAbstaining { storage.endAbstention() }
+        if !node.isCatchingUp { storage.forgetEarlierEnd() }
         let staged = storage.takePending(into: &records)
         return staged > 0 ? (staged, stagedNumber) : nil
     }

@@ -126,7 +126,8 @@ package final class RaftReplicaManager: @unchecked Sendable {
             hardState: storage.hardState,
             membership: storage.base.membership,
             applied: stateMachine.lastApplied,
-            abstainUntilTerm: storage.abstention?.until
+            abstainUntilTerm: storage.abstention?.until,
+            earlierEnd: storage.earlierEnd
         )
         let replica = PartitionReplica(
             group: group,

@@ -105,7 +105,9 @@ extension PartitionReplica {
         }
     }
 
-    private var mayCampaign: Bool { node.membership.isVoter(id) && !node.isAbstaining }
+    private var mayCampaign: Bool {
+        node.membership.isVoter(id) && !node.isAbstaining && !node.isCatchingUp
+    }
 
     /// Asks a replica to speak if it leads; promises nothing, in no term.
     func wakeUp(_ peer: ReplicaID) -> Message {

@@ -5,23 +5,25 @@ import Raft
 ///
 /// Layout, integers most significant byte first:
 ///
-///     version u8 (1)
+///     version u8 (2)
 ///     vote u64 (0: none) | commit u64
 ///     base index u64 | base term u64
 ///     last index u64 | last term u64: where the log ended when the record was written
 ///     abstains: reason u8 (0: it does not) | until term u64
+///     where the log ended in an earlier life: term u64 | index u64
 ///     voters | outgoing voters | learners | learners next: each a u16 count and u64 ids
 ///     leaves the joint configuration by itself: u8
 ///
 /// The term is the record header's. The last such record of a group counts.
 struct GroupStateRecord: Equatable {
-    private static let version: UInt8 = 1
+    private static let version: UInt8 = 2
 
     var hardState: HardState
     var base: SnapshotMetadata
     var last: LogIndex
     var lastTerm: Term
     var abstention: Abstention?
+    var earlierEnd: LogPosition
 
     func encoded() -> ByteSlice {
         var writer = ByteWriter(capacity: 128)
@@ -34,6 +36,8 @@ struct GroupStateRecord: Equatable {
         writer.write(lastTerm.rawValue)
         writer.write(abstention?.reason.rawValue ?? 0)
         writer.write(abstention?.until.rawValue ?? 0)
+        writer.write(earlierEnd.term.rawValue)
+        writer.write(earlierEnd.index.rawValue)
         let membership = base.membership
         for ids in [
             membership.voters, membership.outgoingVoters, membership.learners,
@@ -51,13 +55,15 @@ struct GroupStateRecord: Equatable {
         base: SnapshotMetadata,
         last: LogIndex,
         lastTerm: Term,
-        abstention: Abstention? = nil
+        abstention: Abstention? = nil,
+        earlierEnd: LogPosition = .zero
     ) {
         self.hardState = hardState
         self.base = base
         self.last = last
         self.lastTerm = lastTerm
         self.abstention = abstention
+        self.earlierEnd = earlierEnd
     }
 
     init(decoding slice: ByteSlice, term: UInt64) throws(MalformedBytes) {
@@ -76,6 +82,8 @@ struct GroupStateRecord: Equatable {
             Abstention(until: Term(until), reason: $0)
         }
         guard reason == 0 || abstention != nil else { throw .invalidLength(Int64(reason)) }
+        let earlierTerm = Term(try reader.read())
+        earlierEnd = LogPosition(term: earlierTerm, index: LogIndex(try reader.read()))
         let voters = try Self.readIDs(&reader)
         let outgoing = try Self.readIDs(&reader)
         let learners = try Self.readIDs(&reader)

@@ -17,7 +17,14 @@ extension WALRaftStorage {
     package static var foundersBase: (index: LogIndex, term: Term) { (LogIndex(1), Term(1)) }
 
     /// The log of a replica that joins a group: empty, until the leader brings what is in it.
-    package static func joining(group: UInt64) -> WALRaftStorage {
-        WALRaftStorage(group: group, membership: Membership())
+    ///
+    /// An earlier life of it may have had a part in the group up to the term `term`, of which
+    /// nothing is known any more: it listens to no leader of an earlier term, and does not campaign
+    /// before its log has come to that one.
+    package static func joining(group: UInt64, after term: Term = .zero) -> WALRaftStorage {
+        let storage = WALRaftStorage(group: group, membership: Membership())
+        storage.hardState.term = term
+        storage.earlierEnd = LogPosition(term: term, index: .zero)
+        return storage
     }
 }

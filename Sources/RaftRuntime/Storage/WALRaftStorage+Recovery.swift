@@ -56,6 +56,7 @@ extension WALRaftStorage {
     private func take(_ record: GroupStateRecord, at position: WALPosition) {
         hardState = record.hardState
         abstention = record.abstention
+        earlierEnd = record.earlierEnd
         stateFile = position.file
     }
 

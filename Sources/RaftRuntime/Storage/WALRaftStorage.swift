@@ -25,8 +25,12 @@ package final class WALRaftStorage: RaftLogStorage, @unchecked Sendable {
     package internal(set) var base: SnapshotMetadata
     /// Set while this replica must neither vote nor campaign.
     package internal(set) var abstention: Abstention?
-    /// The replica was removed from this node; only its term and vote are still remembered.
+    /// The replica was removed from this node; only its term, its vote and where its log ended are
+    /// still remembered.
     package internal(set) var isRemoved = false
+    /// Where the log ended when the replica left this node, for one that came back and has not come
+    /// as far yet; for `RaftNode.init(…, earlierEnd:)`.
+    package internal(set) var earlierEnd = LogPosition.zero
     var window: LogWindow<Slot>
     /// Changes of membership in the log, by rising index.
     var changes: [LogIndex] = []
@@ -203,7 +207,8 @@ package final class WALRaftStorage: RaftLogStorage, @unchecked Sendable {
             base: base,
             last: lastIndex,
             lastTerm: lastTerm,
-            abstention: abstention
+            abstention: abstention,
+            earlierEnd: earlierEnd
         )
         pending.append(
             WALRecord(
@@ -276,19 +281,20 @@ package final class WALRaftStorage: RaftLogStorage, @unchecked Sendable {
         changes = []
     }
 
-    /// The replica leaves this node: log and membership go, term and vote stay, should a replica of
-    /// the group ever come back here.
+    /// The replica leaves this node: log and membership go; term, vote and where the log ended stay,
+    /// should a replica of the group ever come back here.
     ///
     /// The record must be kept, and written again when its file is to go, until the whole group is
     /// deleted.
     package func remove() {
+        earlierEnd = max(earlierEnd, LogPosition(term: lastTerm, index: lastIndex))
         startOver(at: SnapshotMetadata(index: .zero, term: .zero, membership: Membership()))
         hardState.commit = .zero
         isRemoved = true
         stageState()
     }
 
-    /// A replica of a group that was here before comes back, with nothing but its term and vote.
+    /// A replica of a group that was here before comes back, with an empty log.
     package func comeBack(as membership: Membership) {
         precondition(isRemoved, "group \(group) comes back and was not removed")
         isRemoved = false
@@ -301,6 +307,13 @@ package final class WALRaftStorage: RaftLogStorage, @unchecked Sendable {
         guard abstention != nil else { return }
         CoverageMark.abstentionEnded.hit()
         abstention = nil
+        stageState()
+    }
+
+    /// The log has come as far as before.
+    package func forgetEarlierEnd() {
+        guard earlierEnd > .zero else { return }
+        earlierEnd = .zero
         stageState()
     }
 

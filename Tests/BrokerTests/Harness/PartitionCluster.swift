@@ -25,6 +25,8 @@ final class PartitionCluster: @unchecked Sendable {
     /// See `ShardRaft.keptBytesPerLoop`.
     let keptBytes: Int
     let snapshotBytesPerSecond: Int
+    /// Entries travel in small messages, one at a time.
+    let sendsPieces: Bool
     /// What `topic` is, where it is not an ordinary topic.
     let partition: TopicPartition
     private(set) var nodes: [PartitionNode] = []
@@ -35,8 +37,10 @@ final class PartitionCluster: @unchecked Sendable {
         configs: [String: String] = [:],
         partition: TopicPartition = PartitionCluster.topic,
         keptBytes: Int = 0,
-        snapshotBytesPerSecond: Int = 64 << 20
+        snapshotBytesPerSecond: Int = 64 << 20,
+        sendsPieces: Bool = false
     ) throws {
+        self.sendsPieces = sendsPieces
         self.snapshotBytesPerSecond = snapshotBytesPerSecond
         self.keptBytes = keptBytes
         simulation = Simulation(seed: seed)
@@ -55,7 +59,7 @@ final class PartitionCluster: @unchecked Sendable {
     deinit { for node in nodes { node.platform?.end() } }
 
     func addNode() throws -> PartitionNode {
-        let node = PartitionNode(Int32(nodes.count + 1), in: self, beginning: .joiner)
+        let node = PartitionNode(Int32(nodes.count + 1), in: self, beginning: .joiner(after: 0))
         nodes.append(node)
         try node.start()
         for node in nodes where node.isOn { node.dispatcher?.follow(ids) }
@@ -258,6 +262,7 @@ final class PartitionNode: @unchecked Sendable {
         var raft = RaftConfig()
         raft.snapshotChunkBytes = 4 << 10
         raft.snapshotBytesPerSecond = cluster.snapshotBytesPerSecond
+        if cluster.sendsPieces { (raft.maxMessageBytes, raft.maxInflightMessages) = (200, 1) }
         var environment = ShardEnvironment(
             files: platform.files,
             dataDirectory: "/data",
