@@ -73,7 +73,6 @@ extension MetadataImage {
         for (groupID, assignment) in affected {
             modifyAssignment(ofGroup: groupID) { partition in
                 partition.assign(assignment)
-                partition.lostDisk(of: broker)
                 partition.leadership.inSync.removeAll { $0 == broker }
             }
         }
@@ -81,9 +80,9 @@ extension MetadataImage {
 }
 
 extension ReplicaAssignment {
-    /// One that leaves anyway need not come back; any other may be a member and must leave first.
+    /// It may be a member, and must leave first; one that leaves anyway need not come back.
     fileprivate mutating func renew(_ broker: Int32) {
-        guard !removing.contains(broker), !renewing.contains(broker) else { return }
+        guard !renewing.contains(broker) else { return }
         rejoining.removeAll { $0 == broker }
         renewing.append(broker)
         revision &+= 1

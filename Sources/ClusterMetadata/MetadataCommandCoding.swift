@@ -142,7 +142,7 @@ extension MetadataCommand {
         case .reassign:
             .reassign(try reader.readList(elementBytes: 7, ByteReader.readReassignment))
         case .reportMembers:
-            .reportMembers(try reader.readList(elementBytes: 28, ByteReader.readMembers))
+            .reportMembers(try reader.readList(elementBytes: 36, ByteReader.readMembers))
         default: preconditionFailure("\(kind) is not of topics")
         }
     }
@@ -218,6 +218,7 @@ extension ByteWriter {
         write(brokers: report.members.voters)
         write(brokers: report.members.outgoing)
         write(brokers: report.members.learners)
+        write(report.commit)
     }
 
     fileprivate mutating func write(_ asked: MetadataCommand.PartitionReassignment) {
@@ -286,7 +287,8 @@ extension ByteReader {
                 voters: try reader.readBrokers(),
                 outgoing: try reader.readBrokers(),
                 learners: try reader.readBrokers()
-            )
+            ),
+            commit: try reader.read()
         )
     }
 

@@ -13,7 +13,7 @@ package struct ReplicaAssignment: Sendable, Equatable {
     package var adding: [Int32] = []
     /// Those that are to leave.
     package var removing: [Int32] = []
-    /// Replicas whose disk was lost while they were voters: they leave before they come back.
+    /// Replicas whose disk was lost while they were voters: they leave, and before they come back.
     package var renewing: [Int32] = []
     /// Those of them that have left and are to be added again.
     package var rejoining: [Int32] = []
@@ -21,6 +21,9 @@ package struct ReplicaAssignment: Sendable, Equatable {
     package var original: [Int32] = []
     /// Rises with every change, so that a leader's report on an earlier one is known as such.
     package var revision: Int32 = 0
+    /// How far the group's log was committed when its leader last said who has left: what those that
+    /// are no replicas any more may have promised lies before.
+    package var settledIndex: UInt64 = 0
 
     package init(
         replicas: [Int32],
@@ -29,7 +32,8 @@ package struct ReplicaAssignment: Sendable, Equatable {
         renewing: [Int32] = [],
         rejoining: [Int32] = [],
         original: [Int32] = [],
-        revision: Int32 = 0
+        revision: Int32 = 0,
+        settledIndex: UInt64 = 0
     ) {
         self.replicas = replicas
         self.adding = adding
@@ -38,6 +42,7 @@ package struct ReplicaAssignment: Sendable, Equatable {
         self.rejoining = rejoining
         self.original = original
         self.revision = revision
+        self.settledIndex = settledIndex
     }
 
     /// The replicas once every move is done.
@@ -127,18 +132,15 @@ extension MetadataImage {
 
         package var replicas: [Int32] { assignment.replicas }
 
-        /// What it had promised as a founder is gone.
-        mutating func lostDisk(of broker: Int32) { founders.removeAll { $0 == broker } }
-
         /// How a broker without files of this partition begins with it.
         package enum Beginning: Sendable, Equatable {
             /// As one of the group's first voters.
             case founder(voters: [Int32])
             /// Without a vote, until the group's leader has added it.
             ///
-            /// What it may have promised before, on this disk or another, was of no later term than
-            /// `after`: its leaving was reported by a leader of that term or an earlier one.
-            case joiner(after: Int32)
+            /// What it may have promised before, on this disk or another, was in no later term and
+            /// for no later entry: a leader of that term or an earlier one has reported that it left.
+            case joiner(after: Int32, index: UInt64)
         }
 
         /// `nil` when it is not to begin: it has no part, or counts as the voter it was still.
@@ -146,7 +148,7 @@ extension MetadataImage {
             guard assignment.isHosted(on: broker) else { return nil }
             return founders.contains(broker)
                 ? .founder(voters: firstReplicas)
-                : .joiner(after: max(0, leadership.epoch))
+                : .joiner(after: max(0, leadership.epoch), index: assignment.settledIndex)
         }
     }
 

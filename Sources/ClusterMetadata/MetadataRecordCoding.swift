@@ -278,6 +278,7 @@ extension ByteWriter {
         write(brokers: assignment.rejoining)
         write(brokers: assignment.original)
         write(assignment.revision)
+        write(assignment.settledIndex)
     }
 
     fileprivate mutating func write(_ partition: MetadataImage.Partition) {
@@ -329,7 +330,8 @@ extension ByteReader {
             renewing: try readBrokers(),
             rejoining: try readBrokers(),
             original: try readBrokers(),
-            revision: try read()
+            revision: try read(),
+            settledIndex: try read()
         )
     }
 

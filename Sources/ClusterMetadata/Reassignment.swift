@@ -69,7 +69,7 @@ extension MetadataController {
         else {
             return Decision(records: [], answer: ())
         }
-        let new = partition.assignment.after(report.members)
+        let new = partition.assignment.after(report.members, at: report.commit)
         guard new != partition.assignment else { return Decision(records: [], answer: ()) }
         return decide([.assignment(groupID: report.groupID, new)], ())
     }
@@ -103,12 +103,21 @@ package struct GroupMembersReport: Sendable, Equatable {
     /// Of the assignment the leader acted on.
     package var revision: Int32
     package var members: GroupMembers
+    /// The leader's commit index.
+    package var commit: UInt64
 
-    package init(groupID: UInt64, epoch: Int32, revision: Int32, members: GroupMembers) {
+    package init(
+        groupID: UInt64,
+        epoch: Int32,
+        revision: Int32,
+        members: GroupMembers,
+        commit: UInt64
+    ) {
         self.groupID = groupID
         self.epoch = epoch
         self.revision = revision
         self.members = members
+        self.commit = commit
     }
 }
 
@@ -120,24 +129,27 @@ extension ReplicaAssignment {
             replicas: target + replicas.filter { !target.contains($0) },
             adding: target.filter { !base.contains($0) },
             removing: replicas.filter { !target.contains($0) },
-            renewing: renewing.filter { target.contains($0) },
+            renewing: renewing,
             rejoining: rejoining.filter { target.contains($0) },
-            revision: revision
+            revision: revision,
+            settledIndex: settledIndex
         )
         if next.isReassigning { next.original = base }
         return next.revised(from: self)
     }
 
-    /// Once the group has these members.
-    func after(_ members: GroupMembers) -> ReplicaAssignment {
+    /// Once the group has these members, and has committed so much.
+    func after(_ members: GroupMembers, at commit: UInt64) -> ReplicaAssignment {
         var next = self
         let left = renewing.filter { !members.contains($0) }
         next.renewing.removeAll { left.contains($0) }
-        next.rejoining += left
+        next.rejoining += left.filter(target.contains)
         let isSettled =
             members.outgoing.isEmpty && members.learners.isEmpty && next.renewing.isEmpty
             && members.voters.sorted() == target.sorted()
         if isSettled { next = ReplicaAssignment(replicas: target, revision: revision) }
+        next.settledIndex = settledIndex
+        if next != self { next.settledIndex = max(settledIndex, commit) }
         return next.revised(from: self)
     }
 

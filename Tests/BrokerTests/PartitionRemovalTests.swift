@@ -43,7 +43,7 @@ import WriteAheadLog
         #expect(gone.leaders.leader(of: cluster.partition) == nil)
         for number in 10..<20 { #expect(try leader.produce(.of("\(number)")).error == .none) }
         try leader.flush()
-        gone.beginning = .joiner(after: 0)
+        gone.beginning = .joiner(after: 0, index: 0)
         if restarts {
             gone.cutPower()
             try gone.turnOn()
@@ -77,13 +77,13 @@ import WriteAheadLog
         #expect(cluster.run(10_000) { one.epoch != nil })
         try hand(from: one, to: two)
         for number in 0..<10 { #expect(try two.produce(.of("\(number)")).error == .none) }
-        one.beginning = .joiner(after: 0)
+        one.beginning = .joiner(after: 0, index: 0)
         try one.beginPartition()
         try one.waitForPartition()
         try hand(from: two, to: one)
         for number in 10..<20 { #expect(try one.produce(.of("\(number)")).error == .none) }
         // That it was here before it knows by itself, or is told by the metadata.
-        two.beginning = .joiner(after: losesLog ? try #require(one.epoch) : 0)
+        two.beginning = .joiner(after: losesLog ? try #require(one.epoch) : 0, index: 0)
         two.losesLog = losesLog
         if restarts || losesLog {
             two.cutPower()

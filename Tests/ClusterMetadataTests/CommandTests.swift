@@ -51,7 +51,8 @@ import Testing
                 groupID: 1,
                 epoch: 2,
                 revision: 3,
-                members: .init(voters: [1], outgoing: [2], learners: [3])
+                members: .init(voters: [1], outgoing: [2], learners: [3]),
+                commit: 40
             )
         ]),
         .reassign([

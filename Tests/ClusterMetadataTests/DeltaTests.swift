@@ -53,7 +53,8 @@ import Testing
                         groupID: partition.groupID,
                         epoch: 1,
                         revision: partition.assignment.revision,
-                        members: .init(voters: [1, 2, 4])
+                        members: .init(voters: [1, 2, 4]),
+                        commit: 40
                     )
                 ])
             )
@@ -82,7 +83,8 @@ import Testing
                         groupID: partition.groupID,
                         epoch: 1,
                         revision: partition.assignment.revision,
-                        members: .init(voters: [1, 2])
+                        members: .init(voters: [1, 2]),
+                        commit: 40
                     )
                 ])
             )

@@ -18,7 +18,8 @@ import Testing
     private mutating func report(
         _ members: GroupMembers,
         epoch: Int32 = 1,
-        revision: Int32? = nil
+        revision: Int32? = nil,
+        commit: UInt64 = 40
     ) -> ErrorCode? {
         let partition = cluster.partition("t")
         return cluster.run(
@@ -27,7 +28,8 @@ import Testing
                     groupID: partition?.groupID ?? 0,
                     epoch: epoch,
                     revision: revision ?? partition?.assignment.revision ?? 0,
-                    members: members
+                    members: members,
+                    commit: commit
                 )
             ])
         ).code
@@ -131,23 +133,23 @@ import Testing
         #expect(cluster.partition("t")?.beginning(on: 2) == .founder(voters: [1, 2, 3]))
         #expect(cluster.partition("t")?.beginning(on: 4) == nil)
         #expect(reassign([1, 2, 4]) == ErrorCode.none)
-        #expect(cluster.partition("t")?.beginning(on: 4) == .joiner(after: 1))
+        #expect(cluster.partition("t")?.beginning(on: 4) == .joiner(after: 1, index: 0))
         #expect(cluster.partition("t")?.beginning(on: 2) == .founder(voters: [1, 2, 3]))
         #expect(report(.init(voters: [1, 2, 4])) == ErrorCode.none)
         #expect(reassign([1, 2, 3]) == ErrorCode.none)
-        #expect(cluster.partition("t")?.beginning(on: 3) == .joiner(after: 1))
+        #expect(cluster.partition("t")?.beginning(on: 3) == .joiner(after: 1, index: 40))
     }
 
     @Test mutating func `who joins is told of every term in which it may have been here before`() {
         #expect(reassign([1, 2]) == ErrorCode.none)
         // That 3 has left counts once it is known that the one who says so leads.
-        #expect(report(.init(voters: [1, 2]), epoch: 5) == ErrorCode.none)
+        #expect(report(.init(voters: [1, 2]), epoch: 5, commit: 90) == ErrorCode.none)
         #expect(cluster.partition("t")?.assignment.removing == [3])
         cluster.electPreferred(epoch: 5)
-        #expect(report(.init(voters: [1, 2]), epoch: 5) == ErrorCode.none)
+        #expect(report(.init(voters: [1, 2]), epoch: 5, commit: 90) == ErrorCode.none)
         #expect(cluster.partition("t")?.replicas == [1, 2])
         #expect(reassign([1, 2, 3]) == ErrorCode.none)
-        #expect(cluster.partition("t")?.beginning(on: 3) == .joiner(after: 5))
+        #expect(cluster.partition("t")?.beginning(on: 3) == .joiner(after: 5, index: 90))
     }
 
     @Test mutating func `one that is to leave and has not begun yet begins as the voter it is`() {
@@ -159,7 +161,16 @@ import Testing
         cluster.run(
             .registerBroker(Cluster.broker(3, disk: 1), clusterID: Cluster.clusterID)
         )
-        #expect(cluster.partition("t")?.beginning(on: 3) == .joiner(after: 1), "its disk is gone")
+        // Its disk is gone, and it is a voter still: it must not begin as one that has promised
+        // nothing, nor when it is to stay after all.
+        #expect(cluster.partition("t")?.beginning(on: 3) == nil)
+        #expect(reassign(nil) == ErrorCode.none)
+        #expect(cluster.partition("t")?.assignment.renewing == [3])
+        #expect(cluster.partition("t")?.beginning(on: 3) == nil)
+        #expect(reassign([1, 2]) == ErrorCode.none)
+        #expect(report(.init(voters: [1, 2])) == ErrorCode.none)
+        #expect(cluster.partition("t")?.assignment.rejoining == [])
+        #expect(cluster.partition("t")?.replicas == [1, 2])
     }
 
     @Test mutating func `a replica whose disk was replaced leaves before it comes back`() {
@@ -176,11 +187,11 @@ import Testing
         #expect(cluster.partition("t")?.assignment.renewing == [3])
         #expect(report(.init(voters: [1, 2])) == ErrorCode.none)
         #expect(cluster.partition("t")?.assignment.rejoining == [3])
-        #expect(cluster.partition("t")?.beginning(on: 3) == .joiner(after: 1))
+        #expect(cluster.partition("t")?.beginning(on: 3) == .joiner(after: 1, index: 40))
         #expect(report(.init(voters: [1, 2], learners: [3])) == ErrorCode.none)
         #expect(report(.init(voters: [1, 2, 3])) == ErrorCode.none)
         #expect(cluster.partition("t")?.assignment.isMoving == false)
-        #expect(cluster.partition("t")?.beginning(on: 3) == .joiner(after: 1))
+        #expect(cluster.partition("t")?.beginning(on: 3) == .joiner(after: 1, index: 40))
     }
 
     // MARK: The leader's steps
@@ -268,6 +279,7 @@ import Testing
         var generator = SeededGenerator(seed: seed)
         var group = Group(members: .init(voters: [1, 2, 3]), leader: 1)
         var delayed: [GroupMembersReport] = []
+        var lastVoted: [Int32: UInt64] = [:]
         for round in 0..<400 {
             let isAsking = round < 200
             if isAsking && generator.below(8) == 0 {
@@ -283,14 +295,19 @@ import Testing
                 leader: group.leader
             )
             // Only who hosts the partition can be a member.
+            let before = group.members
             if let step { group.carryOut(step, &generator) }
+            for id in before.voters where !group.members.voters.contains(id) {
+                lastVoted[id] = UInt64(round)
+            }
             if step == .report {
                 delayed.append(
                     .init(
                         groupID: partition.groupID,
                         epoch: 1,
                         revision: partition.assignment.revision,
-                        members: group.members
+                        members: group.members,
+                        commit: UInt64(round)
                     )
                 )
             }
@@ -298,6 +315,11 @@ import Testing
                 let place = generator.below(delayed.count)
                 cluster.run(.reportMembers([delayed[place]]))
                 if generator.below(2) == 0 { delayed.remove(at: place) }
+            }
+            // Who is no replica any more has promised nothing beyond what a joiner is told.
+            let assignment = try #require(cluster.partition("t")?.assignment)
+            for (id, last) in lastVoted where !assignment.replicas.contains(id) {
+                #expect(assignment.settledIndex >= last)
             }
             let now = try #require(cluster.partition("t"))
             let members = group.members.voters + group.members.learners

@@ -262,7 +262,8 @@ actor LeaderDuties {
                     groupID: groupID,
                     epoch: Int32(truncatingIfNeeded: status.term.rawValue),
                     revision: assignment.revision,
-                    members: members
+                    members: members,
+                    commit: status.commit.rawValue
                 )
             )
         }

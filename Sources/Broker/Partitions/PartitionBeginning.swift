@@ -89,9 +89,10 @@ extension PartitionShard {
             if membership.voters == [own] {
                 return WALRaftStorage(group: group, membership: membership)
             }
-        case .joiner(let epoch):
+        case .joiner(let epoch, let index):
             if log.appliedRaftIndex == 0 {
-                return .joining(group: group, after: Term(UInt64(epoch)))
+                let end = LogPosition(term: Term(UInt64(epoch)), index: LogIndex(index))
+                return .joining(group: group, after: end)
             }
         }
         let storage = WALRaftStorage(group: group, membership: Membership())

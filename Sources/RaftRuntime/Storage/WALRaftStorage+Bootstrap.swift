@@ -18,13 +18,13 @@ extension WALRaftStorage {
 
     /// The log of a replica that joins a group: empty, until the leader brings what is in it.
     ///
-    /// An earlier life of it may have had a part in the group up to the term `term`, of which
-    /// nothing is known any more: it listens to no leader of an earlier term, and does not campaign
-    /// before its log has come to that one.
-    package static func joining(group: UInt64, after term: Term = .zero) -> WALRaftStorage {
+    /// An earlier life of it may have had a part in the group up to `end`, of which nothing is known
+    /// any more: it listens to no leader of an earlier term, and does not campaign before its log
+    /// has come as far.
+    package static func joining(group: UInt64, after end: LogPosition = .zero) -> WALRaftStorage {
         let storage = WALRaftStorage(group: group, membership: Membership())
-        storage.hardState.term = term
-        storage.earlierEnd = LogPosition(term: term, index: .zero)
+        storage.hardState.term = end.term
+        storage.earlierEnd = end
         return storage
     }
 }

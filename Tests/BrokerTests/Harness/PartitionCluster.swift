@@ -59,7 +59,11 @@ final class PartitionCluster: @unchecked Sendable {
     deinit { for node in nodes { node.platform?.end() } }
 
     func addNode() throws -> PartitionNode {
-        let node = PartitionNode(Int32(nodes.count + 1), in: self, beginning: .joiner(after: 0))
+        let node = PartitionNode(
+            Int32(nodes.count + 1),
+            in: self,
+            beginning: .joiner(after: 0, index: 0)
+        )
         nodes.append(node)
         try node.start()
         for node in nodes where node.isOn { node.dispatcher?.follow(ids) }

@@ -112,7 +112,8 @@ struct Workload {
                 groupID: partition.groupID,
                 epoch: partition.leadership.epoch,
                 revision: partition.assignment.revision,
-                members: members
+                members: members,
+                commit: UInt64(draw(1_000))
             )
         ])
     }
