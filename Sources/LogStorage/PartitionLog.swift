@@ -272,15 +272,15 @@ package final class PartitionLog: @unchecked Sendable {
     private var mayFlush: Bool { !isFlushing && !isReplacing && !isDiscarded }
 
     /// What is to be written now; `nil` when there is nothing, or a flush is under way.
-    package func beginFlush(now: Int64) -> FlushWork? {
+    ///
+    /// `membership` is that of the group as of ``appliedRaftIndex``.
+    package func beginFlush(now: Int64, membership: ByteSlice) -> FlushWork? {
         guard mayFlush, appliedRaftIndex > flushedRaftIndex || needsCheckpoint else { return nil }
         isFlushing = true
         needsCheckpoint = false
         var checkpoint = Checkpoint()
         checkpoint.generation = self.checkpoint.generation
-        if appliedRaftIndex == self.checkpoint.raftIndex {
-            checkpoint.membership = self.checkpoint.membership
-        }
+        checkpoint.membership = membership
         checkpoint.raftIndex = appliedRaftIndex
         checkpoint.raftTerm = appliedTerm
         checkpoint.logStartOffset = logStartOffset
@@ -376,9 +376,9 @@ package final class PartitionLog: @unchecked Sendable {
     /// What of the log may stay when a snapshot takes its place.
     package var prefix: LogPrefix { LogPrefix(checkpoint) }
 
-    /// Who belonged to the group where the log came as a snapshot and nothing has been flushed
-    /// since; empty otherwise.
-    package var snapshotMembership: ByteSlice { checkpoint.membership }
+    /// Who belonged to the group as of the last flush or the snapshot that the log came as; empty
+    /// before.
+    package var membership: ByteSlice { checkpoint.membership }
 
     /// From now on nothing is flushed, until ``finishReplacing(with:)``.
     package func beginReplacing() { isReplacing = true }

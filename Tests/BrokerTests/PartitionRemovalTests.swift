@@ -59,6 +59,37 @@ import WriteAheadLog
         #expect(gone.logEnd == 20)
     }
 
+    @Test func `who belongs to the group is known from segments where the log lost the change`()
+        throws
+    {
+        let cluster = try PartitionCluster()
+        let leader = try cluster.leader()
+        for number in 0..<10 { try leader.produce(.of("\(number)")) }
+        try cluster.settle()
+        let node = try #require(cluster.followers(of: leader).first)
+        let gone = try #require(cluster.followers(of: leader).last)
+        try Self.change(leader, .init(.removeReplica, gone.replicaID), in: cluster)
+        try leader.produce(.of("10"))
+        cluster.run(5_000) { node.memberships.last?.voters.count == 2 && node.logEnd == 11 }
+        try node.flush()
+        cluster.run(1_000)
+        node.cutPower()
+        // What is left of the log tells how the group began.
+        var count = 0
+        node.lacks = { _ in
+            count += 1
+            return count > 1
+        }
+        try node.turnOn()
+        try node.beginPartition()
+        try node.waitForPartition()
+        #expect(count > 3)
+        #expect(
+            node.partition?.replica.info.membership.voters
+                == [leader, node].map(\.replicaID).sorted()
+        )
+    }
+
     @Test(arguments: [false, true], [false, true])
     func `who led alone once and comes back does not lead alone again`(
         restarts: Bool,

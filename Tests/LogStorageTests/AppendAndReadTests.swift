@@ -165,8 +165,8 @@ import Testing
     @Test func `batches appended during a flush are kept for the next`() throws {
         let fixture = try LogFixture()
         fixture.append(count: 5)
-        let work = try #require(fixture.log.beginFlush(now: 1))
-        #expect(fixture.log.beginFlush(now: 1) == nil, "one at a time")
+        let work = try #require(fixture.log.beginFlush(now: 1, membership: ByteSlice()))
+        #expect(fixture.log.beginFlush(now: 1, membership: ByteSlice()) == nil, "one at a time")
         fixture.append(count: 3)
         let result = work.perform()
         try fixture.log.finishFlush(result)

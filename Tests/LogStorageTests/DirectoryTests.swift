@@ -35,7 +35,7 @@ import Testing
 
     @discardableResult
     private static func flush(_ log: PartitionLog) throws(FileError) -> Bool {
-        guard let work = log.beginFlush(now: 10_000) else { return false }
+        guard let work = log.beginFlush(now: 10_000, membership: ByteSlice()) else { return false }
         try log.finishFlush(work.perform())
         return true
     }
@@ -152,12 +152,15 @@ import Testing
         let files = try Self.disk(seed: 1)
         let log = try Self.open(files)
         Self.append(to: log)
-        let work = try #require(log.beginFlush(now: 10_000))
+        let work = try #require(log.beginFlush(now: 10_000, membership: ByteSlice()))
         log.discard()
         try log.finishFlush(work.perform())
         try PartitionDirectory(path: Self.path, files: files).remove()
         log.deleteRecords(before: Offset(3))
-        #expect(log.beginFlush(now: 10_000) == nil && log.beginRemoval(now: 10_000) == nil)
+        #expect(
+            log.beginFlush(now: 10_000, membership: ByteSlice()) == nil
+                && log.beginRemoval(now: 10_000) == nil
+        )
         #expect(!files.exists(Self.path))
         // One that never had a directory is removed as well.
         try PartitionDirectory(path: Self.path, files: files).remove()

@@ -162,7 +162,7 @@ import Testing
     @Test func `nothing goes while a flush is under way`() throws {
         let fixture = try fixture(retentionMilliseconds: 0)
         fixture.append()
-        let work = try #require(fixture.log.beginFlush(now: 1))
+        let work = try #require(fixture.log.beginFlush(now: 1, membership: ByteSlice()))
         #expect(fixture.log.applyRetention(now: 1 << 40) == nil)
         try fixture.log.finishFlush(work.perform())
         #expect(fixture.log.applyRetention(now: 1 << 40) != nil)

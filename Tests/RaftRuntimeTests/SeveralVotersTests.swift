@@ -129,12 +129,7 @@ import Testing
             membership: Self.membership,
             isNew: false
         )
-        // The state machine holds the change, and remembers who belonged to the group before it.
-        try recovered.finishRecovery(
-            applied: LogIndex(13),
-            term: Term(5),
-            snapshotMembership: snapshot.membership
-        )
+        try recovered.finishRecovery(applied: LogIndex(13), term: Term(5))
         #expect(recovered.base.membership.learners == [ReplicaID(4)])
     }
 

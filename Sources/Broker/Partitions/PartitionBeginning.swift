@@ -43,15 +43,14 @@ extension PartitionShard {
                 term: .init(Int32(truncatingIfNeeded: base.term.rawValue))
             )
         }
-        // A snapshot may have taken the log's place, and the WAL not know of it yet.
-        let snapshotMembership =
-            log.snapshotMembership.isEmpty
-            ? nil : try MembershipCoding.decoded(log.snapshotMembership)
+        // The WAL may not know of it: a snapshot may have taken the log's place, or damage a change.
+        let membership =
+            log.membership.isEmpty ? nil : try MembershipCoding.decoded(log.membership)
         do {
             try storage.finishRecovery(
                 applied: LogIndex(log.appliedRaftIndex),
                 term: Term(UInt64(log.appliedTerm.rawValue)),
-                snapshotMembership: snapshotMembership
+                membership: membership
             )
         } catch {
             let hasOthers = storage.hasOtherVoters(than: manager.replicaID)

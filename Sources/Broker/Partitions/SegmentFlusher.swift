@@ -170,7 +170,14 @@ final class SegmentFlusher {
     }
 
     private func begin(_ entry: Followed) {
-        guard let work = entry.partition.log.beginFlush(now: loop.clock.wallMilliseconds) else {
+        let (log, replica) = (entry.partition.log, entry.partition.replica)
+        // In the log the record of a change may be damaged.
+        let membership = replica.membership(at: LogIndex(log.appliedRaftIndex))
+        let work = log.beginFlush(
+            now: loop.clock.wallMilliseconds,
+            membership: MembershipCoding.encoded(membership)
+        )
+        guard let work else {
             finishWaiting(entry)
             dropPrefix(entry)
             return

@@ -26,7 +26,7 @@ extension PartitionReplica {
     }
 
     /// Who belonged to the group at an index from the log's base on.
-    func membership(at index: LogIndex) -> Membership {
+    package func membership(at index: LogIndex) -> Membership {
         (memberships.last { $0.index <= index } ?? memberships[0]).membership
     }
 

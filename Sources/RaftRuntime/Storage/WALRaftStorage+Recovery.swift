@@ -247,16 +247,13 @@ extension WALRaftStorage {
     ///   - term: Its term.
     ///   - membership: The membership as of there, if the state machine keeps it; else it is what
     ///     the log knows.
-    ///   - snapshotMembership: That of the last snapshot the state machine took. It counts only
-    ///     where the log does not know of the snapshot: else the log has every change since.
     /// - Throws: when entries that were acknowledged are nowhere and there was no damage to explain
     ///   it: `.compacted` if they should lie between there and the first that was found,
     ///   `.beyondLastIndex` if after the last.
     package func finishRecovery(
         applied index: LogIndex,
         term: Term,
-        membership: Membership? = nil,
-        snapshotMembership: Membership? = nil
+        membership: Membership? = nil
     ) throws(RaftLogReadError) {
         if index < window.base {
             // Moved to a file that is damaged, from one that was freed, and not all of them.
@@ -270,7 +267,7 @@ extension WALRaftStorage {
                 at: SnapshotMetadata(
                     index: index,
                     term: term,
-                    membership: snapshotMembership ?? base.membership
+                    membership: membership ?? base.membership
                 )
             )
         }

@@ -133,6 +133,8 @@ final class PartitionNode: @unchecked Sendable {
     var losesLog = false
     /// What happens to its disk before it starts the next time.
     var damage: ((SimulatedFileSystem) throws -> Void)?
+    /// Records its log has lost when it starts.
+    var lacks: ((WALRecordHeader) -> Bool)?
     /// The node's rack, for those who read.
     var racks: [Int32: String] = [:]
 
@@ -244,6 +246,7 @@ final class PartitionNode: @unchecked Sendable {
             clock: platform.clock,
             generator: platform.makeGenerator()
         ) { [self] record, payload, position in
+            if lacks?(record) == true { return }
             let storage =
                 recovered[record.group]
                 ?? WALRaftStorage(group: record.group, membership: Membership())

@@ -98,7 +98,7 @@ final class LogFixture {
     /// Writes what is in memory alone into segments; false when there is nothing to do.
     @discardableResult
     func flush(now: Int64 = 10_000) throws(FileError) -> Bool {
-        guard let work = log.beginFlush(now: now) else { return false }
+        guard let work = log.beginFlush(now: now, membership: ByteSlice()) else { return false }
         try log.finishFlush(work.perform())
         return true
     }
