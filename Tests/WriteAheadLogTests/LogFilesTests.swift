@@ -68,6 +68,29 @@ import Testing
         #expect(harness.found == Array(0..<400))
     }
 
+    @Test func `a file that grew is recycled, at the size of the others`() throws {
+        let harness = LogHarness()
+        harness.configuration.fileBytes = 64 << 10
+        harness.configuration.totalBytes = 1 << 20
+        let log = try harness.open()
+        harness.files.failure = { operation, path in
+            operation == .rename && path.hasSuffix(".new") ? .inputOutput : nil
+        }
+        while harness.logSizes[0] <= 64 << 10 { harness.write(1) }
+        harness.files.failure = { _, _ in nil }
+        harness.machine.clock.now += .seconds(1)
+        let grown = try #require(harness.positions[0]).file
+        while harness.positions[harness.acknowledged - 1]?.file == grown { harness.write(1) }
+        log.release(before: grown + 1)
+        harness.machine.settle()
+        #expect(harness.files.paths.contains { $0.hasSuffix(".free") })
+        while harness.files.paths.contains(where: { $0.hasSuffix(".free") }) { harness.write(1) }
+        #expect(harness.logSizes.allSatisfy { $0 <= 64 << 10 })
+        let all = harness.submitted
+        try harness.open()
+        #expect(harness.found == all.suffix(harness.found.count))
+    }
+
     @Test func `released files are recycled and what they held is gone`() throws {
         let harness = LogHarness()
         let log = try harness.open()

@@ -198,9 +198,8 @@ final class FileInventory: Sendable {
             let keep = state.withLock { state in
                 state.releasing.removeFirst()
                 let count = state.live.count + state.next.count + state.free.count
-                // One that grew in place would come back that large.
-                guard file.capacity <= configuration.fileBytes,
-                    (count + 1) * configuration.fileBytes <= configuration.totalBytes
+                // One that grew in place comes back at the size of a file.
+                guard (count + 1) * configuration.fileBytes <= configuration.totalBytes
                 else { return false }
                 state.free.append(name)
                 return true
