@@ -140,8 +140,9 @@ final class Finale: @unchecked Sendable {
     }
 
     /// The coordinators may still write for a while: what is not at rest is read again.
-    private func read(_ partition: Partition) async {
-        let place = partition.place
+    private func read(_ known: Partition) async {
+        let place = known.place
+        var partition = known
         for round in 1... {
             var found: [(node: Int32, low: Int64, high: Int64, batches: [ByteSlice])] = []
             for node in partition.replicas {
@@ -151,6 +152,9 @@ final class Finale: @unchecked Sendable {
             let isWhole = found.count == partition.replicas.count
             guard isWhole, Set(found.map(\.high)).count == 1 || round == Self.patience else {
                 await client.pause(upTo: .seconds(1))
+                // A replica may have been about to leave.
+                let now = await partitions(at: nodes[0])?.first { $0.place == place }
+                partition = now ?? partition
                 continue
             }
             for held in found {
