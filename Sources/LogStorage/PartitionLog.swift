@@ -274,13 +274,13 @@ package final class PartitionLog: @unchecked Sendable {
     /// What is to be written now; `nil` when there is nothing, or a flush is under way.
     ///
     /// `membership` is that of the group as of ``appliedRaftIndex``.
-    package func beginFlush(now: Int64, membership: ByteSlice) -> FlushWork? {
+    package func beginFlush(now: Int64, membership: @autoclosure () -> ByteSlice) -> FlushWork? {
         guard mayFlush, appliedRaftIndex > flushedRaftIndex || needsCheckpoint else { return nil }
         isFlushing = true
         needsCheckpoint = false
         var checkpoint = Checkpoint()
         checkpoint.generation = self.checkpoint.generation
-        checkpoint.membership = membership
+        checkpoint.membership = membership()
         checkpoint.raftIndex = appliedRaftIndex
         checkpoint.raftTerm = appliedTerm
         checkpoint.logStartOffset = logStartOffset

@@ -44,6 +44,19 @@ import Testing
         return follower
     }
 
+    private static func intake(
+        of snapshot: LogSnapshot,
+        at follower: LogFixture
+    ) -> LogSnapshotIntake {
+        LogSnapshotIntake(
+            directory: follower.claimed,
+            raftIndex: snapshot.raftIndex,
+            membership: ByteSlice(),
+            configuration: follower.configuration,
+            own: follower.log.prefix
+        )
+    }
+
     /// Brings the leader's segments over, and the number of bytes that took.
     @discardableResult
     private static func send(
@@ -53,13 +66,7 @@ import Testing
     ) throws -> UInt64 {
         let snapshot = leader.log.snapshot
         defer { try? snapshot.release() }
-        let intake = LogSnapshotIntake(
-            directory: follower.claimed,
-            raftIndex: snapshot.raftIndex,
-            membership: ByteSlice(),
-            configuration: follower.configuration,
-            own: follower.log.prefix
-        )
+        let intake = intake(of: snapshot, at: follower)
         var sent: UInt64 = 0
         repeat {
             let count = min(chunkBytes, snapshot.byteCount - intake.next)
@@ -175,13 +182,7 @@ import Testing
         let follower = try Self.fixture(segmentBytes: 3_100)
         let snapshot = leader.log.snapshot
         defer { try? snapshot.release() }
-        let intake = LogSnapshotIntake(
-            directory: follower.claimed,
-            raftIndex: snapshot.raftIndex,
-            membership: ByteSlice(),
-            configuration: follower.configuration,
-            own: .none
-        )
+        let intake = Self.intake(of: snapshot, at: follower)
         #expect(throws: LogDamage.self) { try intake.checkWhole() }
         try intake.write(try snapshot.read(at: 0, count: Int(snapshot.byteCount - missing)))
         if missing == 0 {

@@ -227,33 +227,10 @@ import Testing
         #expect(away.values().count == 51 && cluster.ledger.disagreements.isEmpty)
     }
 
-    @Test func `a snapshot goes on where a break left it`() throws {
-        var config = RaftConfig()
-        config.snapshotChunkBytes = 1_000
-        config.snapshotBytesPerSecond = 100_000
-        let cluster = try Cluster(config: config)
-        try cluster.createGroup()
-        let leader = try cluster.leader()
-        let away = try #require(cluster.followers().first)
-        away.cutPower()
-        for number in 0..<10 {
-            try cluster.write(1, "\(number)", String(repeating: "v", count: 10_000))
-        }
-        try leader.compact()
-        cluster.wire.resetCounts()
-        try away.start()
-        // A second's worth at the rate that is allowed.
-        cluster.run(500)
-        #expect(cluster.wire.snapshotBytes > 10_000 && cluster.wire.snapshotBytes < 70_000)
-        cluster.wire.isolate(away.id, from: cluster.members)
-        cluster.run(800)
-        cluster.wire.heal()
-        #expect(cluster.run(10_000) { cluster.isWhole() })
-        #expect(cluster.wire.snapshotBytes < 130_000)
-        #expect(away.values().count == 10)
-    }
-
-    @Test func `a snapshot is not put together from those of two leaders`() throws {
+    /// A cluster in which a snapshot is on its way to `away` that the other two could send.
+    private static func sending() throws -> (
+        Cluster, leader: SimulatedNode, away: SimulatedNode
+    ) {
         var config = RaftConfig()
         config.snapshotChunkBytes = 1_000
         config.snapshotBytesPerSecond = 100_000
@@ -270,8 +247,24 @@ import Testing
         for node in [leader, other] { try node.compact() }
         cluster.wire.resetCounts()
         try away.start()
+        // A second's worth at the rate that is allowed.
         cluster.run(500)
         #expect(cluster.wire.snapshotBytes > 10_000 && cluster.wire.snapshotBytes < 70_000)
+        return (cluster, leader, away)
+    }
+
+    @Test func `a snapshot goes on where a break left it`() throws {
+        let (cluster, _, away) = try Self.sending()
+        cluster.wire.isolate(away.id, from: cluster.members)
+        cluster.run(800)
+        cluster.wire.heal()
+        #expect(cluster.run(10_000) { cluster.isWhole() })
+        #expect(cluster.wire.snapshotBytes < 130_000)
+        #expect(away.values().count == 10)
+    }
+
+    @Test func `a snapshot is not put together from those of two leaders`() throws {
+        let (cluster, leader, away) = try Self.sending()
         leader.cutPower()
         #expect(cluster.run(10_000) { away.values().count == 10 })
         try leader.start()

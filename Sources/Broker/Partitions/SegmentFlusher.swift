@@ -172,10 +172,11 @@ final class SegmentFlusher {
     private func begin(_ entry: Followed) {
         let (log, replica) = (entry.partition.log, entry.partition.replica)
         // In the log the record of a change may be damaged.
-        let membership = replica.membership(at: LogIndex(log.appliedRaftIndex))
         let work = log.beginFlush(
             now: loop.clock.wallMilliseconds,
-            membership: MembershipCoding.encoded(membership)
+            membership: MembershipCoding.encoded(
+                replica.membership(at: LogIndex(log.appliedRaftIndex))
+            )
         )
         guard let work else {
             finishWaiting(entry)

@@ -40,8 +40,7 @@ final class SnapshotReceiver: @unchecked Sendable {
             if current.metadata == metadata && current.content == content {
                 transfer?.message = message
                 transfer?.lastActivity = now
-                answer(replica, metadata, content, to: message.from, current.sink.received)
-                return
+                return answer(replica)
             }
             let isOver = now > current.lastActivity + Self.patienceTicks(manager)
             // Who offers another has given up the one before.
@@ -66,7 +65,7 @@ final class SnapshotReceiver: @unchecked Sendable {
             lastActivity: now
         )
         manager.snapshotIsUnderWay(to: replica)
-        answer(replica, metadata, content, to: message.from, sink.received)
+        answer(replica)
     }
 
     private static func patienceTicks(_ manager: RaftReplicaManager) -> UInt64 {
@@ -82,7 +81,9 @@ final class SnapshotReceiver: @unchecked Sendable {
         answer(replica, metadata, content, to: peer, 0, isRefused: true)
     }
 
-    private func answer(_ replica: PartitionReplica, _ transfer: Transfer) {
+    /// Says how much there is of what is under way.
+    private func answer(_ replica: PartitionReplica) {
+        guard let transfer else { return }
         answer(
             replica,
             transfer.metadata,
@@ -121,7 +122,7 @@ final class SnapshotReceiver: @unchecked Sendable {
         transfer?.lastActivity = replica.manager.ticks
         // With a slow disk the sender is not to give up.
         guard !current.isWriting, chunk.offset == current.sink.received else {
-            return answer(replica, current)
+            return answer(replica)
         }
         transfer?.isWriting = true
         let end = chunk.offset + UInt64(chunk.bytes.count)
@@ -146,7 +147,7 @@ final class SnapshotReceiver: @unchecked Sendable {
             abandon(in: replica.manager)
             return refuse(current.metadata, current.content, of: current.message.from, to: replica)
         }
-        answer(replica, current)
+        answer(replica)
         guard isLast else { return }
         transfer = nil
         arrived = (current.metadata, current.sink)
