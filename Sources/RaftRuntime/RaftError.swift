@@ -12,8 +12,6 @@ public enum RaftError: Error, Equatable, Sendable {
     case timedOut
     /// The log could not be written; this replica takes no part any more.
     case storageFailed
-    /// The leader counts on entries this replica no longer has: its log was lost.
-    case logLost(commit: LogIndex, last: LogIndex)
     /// The leader's log contradicts an entry this replica knows to be committed.
     case logConflict(index: LogIndex, commit: LogIndex)
     /// The state machine could not take over a snapshot.

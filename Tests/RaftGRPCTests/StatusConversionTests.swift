@@ -20,7 +20,6 @@ import Testing
         [
             .notLeader(leader: nil), .notLeader(leader: ReplicaID(7)), .overloaded,
             .outcomeUnknown, .timedOut, .storageFailed,
-            .logLost(commit: LogIndex(8), last: LogIndex(3)),
             .logConflict(index: LogIndex(5), commit: LogIndex(6)), .snapshotFailed("disk"),
             .unknownGroup(77), .changePending, .logHasNoBase, .stopped,
         ] + rejections.map { .rejected($0) }
@@ -85,6 +84,6 @@ import Testing
             let error = RaftCallError(9, "text", ErrorDetail(code))
             if case .status = error { Issue.record("\(code)") }
         }
-        #expect(Set(Self.all.compactMap { $0.status.detail?.code }).count == 35)
+        #expect(Set(Self.all.compactMap { $0.status.detail?.code }).count == 34)
     }
 }

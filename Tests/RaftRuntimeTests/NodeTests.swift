@@ -114,29 +114,32 @@ import Testing
         #expect(early.take(5, now: 200).isEmpty)
     }
 
-    @Test func `a replica that lost what it acknowledged ends, and the others do not`() throws {
+    @Test(arguments: [2, 3])
+    func `a replica that lost the end of its log abstains until it has it again`(
+        voters: Int
+    ) throws {
         let cluster = try Cluster()
-        try cluster.createGroup()
+        try cluster.createGroup(on: voters)
         let leader = try cluster.leader()
+        for value in 0..<5 { try cluster.write(1, "a", "\(value)") }
         let node = try #require(cluster.followers().first)
-        try node.on { replica in
-            let info = replica?.info
-            let heartbeat = Message.Heartbeat(commit: (info?.lastIndex ?? .zero) + 5)
-            replica?.step(
-                Message(
-                    from: leader.id,
-                    to: node.id,
-                    term: info?.term ?? .zero,
-                    body: .heartbeat(heartbeat)
-                )
-            )
-        }
-        let last = try #require(node.replica()?.info.lastIndex)
-        #expect(node.failures[1] as? RaftError == .logLost(commit: last + 5, last: last))
-        #expect(throws: RaftError.storageFailed) {
-            try node.on { try $0?.transferLeadership(to: leader.id) }
-        }
-        try cluster.write(1, "a", "1")
+        let before = try #require(node.replica()?.info)
+        node.cutPower()
+        node.loseEndOfLog()
+        try node.start()
+        #expect(try node.on { $0?.info.lastIndex ?? .zero } < before.lastIndex)
+        #expect(cluster.run(5_000) { !node.lostEnds.isEmpty })
+        leader.cutPower()
+        #expect(!cluster.run(20_000) { cluster.readyLeader() != nil })
+        #expect(try node.on { $0?.storage.abstention != nil } == (voters == 3))
+        try node.restart()
+        #expect(!cluster.run(20_000) { cluster.readyLeader() != nil })
+        try leader.start()
+        #expect(cluster.run(20_000) { cluster.isWhole() })
+        #expect(node.values() == ["a": "4"] && node.failures.isEmpty)
+        #expect(try node.on { $0?.storage.abstention == nil })
+        #expect(try #require(node.replica()?.info.term) > before.term)
+        try cluster.write(1, "a", "5")
     }
 
     @Test func `messages that make no sense are counted and change nothing`() throws {

@@ -495,7 +495,7 @@ struct AppendProblem: Error {
         case .notLeader, .stopped, .unknownGroup: self.init(.notLeaderOrFollower)
         // Retriable, and true: it did not get in before its time.
         case .overloaded, .outcomeUnknown, .timedOut: self.init(.requestTimedOut)
-        case .storageFailed, .logLost, .logConflict, .snapshotFailed:
+        case .storageFailed, .logConflict, .snapshotFailed:
             self.init(.kafkaStorageError)
         case .rejected, .changePending, .logHasNoBase: self.init(.notLeaderOrFollower)
         }

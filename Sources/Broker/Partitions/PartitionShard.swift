@@ -227,6 +227,15 @@ actor PartitionShard {
         partition.onProduceWaits = { [unowned self, unowned partition] in
             produceWaits(in: partition)
         }
+        replica.onLogEndLost = { [environment] commit, last in
+            environment.log.error(
+                """
+                the end of a partition's log was damaged; the replica does not vote until it has \
+                the records again from its leader
+                """,
+                ["partition": "\(start.id)", "committed": "\(commit)", "last": "\(last)"]
+            )
+        }
         partition.onFailed = { [environment] error in
             environment.leaders.abandon(start.id)
             // The node is stopping, and this came too late to be written.

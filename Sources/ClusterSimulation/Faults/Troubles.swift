@@ -41,10 +41,9 @@ final class Troubles {
 
     /// A node has come by a mark.
     private func met(_ mark: CoverageMark, _ a: UInt64, _ b: UInt64) {
-        guard mark == .electionWon || isOn, let node = world.nodes.first(where: \.isInTurn) else {
-            return
-        }
+        guard let node = world.nodes.first(where: \.isInTurn) else { return }
         if mark == .electionWon { world.electionWon(by: node, group: a, term: b) }
+        if mark == .logEndLost { world.logEndLost(by: node) }
         if isOn { upsets.met(mark, at: node) }
     }
 

@@ -189,6 +189,12 @@ final class ClusterWorld: @unchecked Sendable {
         )
     }
 
+    /// Nothing but damage takes away what a replica has acknowledged.
+    func logEndLost(by node: SimulatedNode) {
+        if faults.contains(.damage) { return }
+        report(.acknowledgedBeforeDurable, "node \(node.id) lost entries that it had acknowledged")
+    }
+
     // MARK: Durability
 
     /// Looks, now and then, whether the disks have what has just been acknowledged.

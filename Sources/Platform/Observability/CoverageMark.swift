@@ -17,6 +17,7 @@ package enum CoverageMark: String, CaseIterable, Sendable {
     case electionWon = "election-won"
     case logTruncated = "log-truncated"
     case entriesMoved = "entries-moved"
+    case logEndLost = "log-end-lost"
     case abstentionEnded = "abstention-ended"
     case snapshotSent = "snapshot-sent"
     case snapshotNotTaken = "snapshot-not-taken"

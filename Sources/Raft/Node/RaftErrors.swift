@@ -35,7 +35,7 @@ public enum RaftStepError: Error, Sendable, Equatable {
     case logUnavailable
     /// The leader believes this replica has entries it has not: its log has lost some.
     ///
-    /// It must not go on as a voter; see `RaftNode.init(…, abstainUntil:)`.
+    /// It must not go on as a voter; see ``RaftNode/goOnWithoutLostEntries(in:abstaining:)``.
     case commitBeyondLog(commit: LogIndex, last: LogIndex)
     /// The leader's log contradicts a committed entry: one of the two is damaged.
     case conflictsWithCommitted(index: LogIndex, commit: LogIndex)

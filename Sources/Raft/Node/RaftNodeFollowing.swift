@@ -118,6 +118,21 @@ extension RaftNode {
         acknowledge(log.lastIndex, to: leader)
     }
 
+    /// Goes on without entries that it had acknowledged and has no more, as the leader's word shows:
+    /// ``RaftStepError/commitBeyondLog(commit:last:)``.
+    ///
+    /// As after a start that finds them lost it listens to no leader of before, so that the next one
+    /// is elected by those that have everything: see `init(…, abstainUntilTerm:)`.
+    ///
+    /// - Parameters:
+    ///   - term: Above all terms in which it may have voted or acknowledged; it goes there.
+    ///   - abstaining: `false` of two voters: the other has everything and needs its vote.
+    public mutating func goOnWithoutLostEntries(in term: Term, abstaining: Bool) {
+        precondition(term > self.term, "term \(term) is not above \(self.term)")
+        becomeFollower(term: term, leader: nil)
+        if abstaining { abstainUntilTerm = max(term, abstainUntilTerm ?? .zero) }
+    }
+
     /// What it may have promised is committed again, and here.
     private mutating func liftAbstention() {
         if let abstainUntil, log.commit >= abstainUntil { self.abstainUntil = nil }

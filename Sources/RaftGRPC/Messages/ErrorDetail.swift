@@ -34,7 +34,6 @@ struct ErrorDetail: ProtobufMessage, Equatable, Sendable {
         case noAnswer
         case notSupported
         case timedOut
-        case logLost
         case logConflict
         case snapshotFailed
         case unknownGroup

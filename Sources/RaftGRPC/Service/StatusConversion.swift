@@ -126,7 +126,7 @@ extension RaftCallError {
         case .notLeader, .overloaded, .outcomeUnknown, .storageFailed, .stopped,
             .transferInProgress, .removed, .tooManyUncommittedBytes, .changePending,
             .mustLeaveJoint, .notJoint, .invalidChange, .tooManyPendingReads, .notAVoter,
-            .nothingToTransfer, .rejectedNotLeader, .timedOut, .logLost, .logConflict,
+            .nothingToTransfer, .rejectedNotLeader, .timedOut, .logConflict,
             .snapshotFailed, .unknownGroup, .changeUnderWay, .logHasNoBase:
             guard let error = RaftError(code, detail) else { return nil }
             self = .raft(error)
@@ -168,14 +168,6 @@ extension RaftError {
             return CallStatus(.unavailable, .stopped, "this replica was stopped or removed")
         case .timedOut:
             return CallStatus(.deadlineExceeded, .timedOut, "the read was not confirmed in time")
-        case .logLost(let commit, let last):
-            var detail = ErrorDetail(.logLost)
-            (detail.expected, detail.actual) = (commit.rawValue, last.rawValue)
-            return CallStatus(
-                .dataLoss,
-                "this replica's log ends at \(last), but should reach \(commit)",
-                detail
-            )
         case .logConflict(let index, let commit):
             var detail = ErrorDetail(.logConflict)
             (detail.actual, detail.expected) = (index.rawValue, commit.rawValue)
@@ -218,8 +210,6 @@ extension RaftError {
         case .storageFailed: self = .storageFailed
         case .stopped: self = .stopped
         case .timedOut: self = .timedOut
-        case .logLost:
-            self = .logLost(commit: LogIndex(detail.expected), last: LogIndex(detail.actual))
         case .logConflict:
             self = .logConflict(index: LogIndex(detail.actual), commit: LogIndex(detail.expected))
         case .snapshotFailed: self = .snapshotFailed(detail.actualText)

@@ -50,6 +50,9 @@ public final class PartitionReplica: @unchecked Sendable {
     /// Called when the WAL wants its space back: make what is applied durable elsewhere, then
     /// ``truncatePrefix(through:)``.
     package var onReleaseWanted: (() -> Void)?
+    /// Called when the leader counts on entries, up to `commit`, that this log had once and ends
+    /// before: it abstains until they are here again.
+    package var onLogEndLost: ((_ commit: LogIndex, _ last: LogIndex) -> Void)?
     /// Called once when the log can no longer be written, or is not what it was promised to be.
     package var onStorageFailed: ((any Error) -> Void)?
 
@@ -345,12 +348,20 @@ public final class PartitionReplica: @unchecked Sendable {
             switch error {
             // Said of a replica that knows what it lost: the core has told the leader.
             case .commitBeyondLog where node.isAbstaining: break
-            case .commitBeyondLog(let commit, let last): fail(.logLost(commit: commit, last: last))
+            case .commitBeyondLog(let commit, let last): lostEnd(commit: commit, last: last)
             case .conflictsWithCommitted(let index, let commit):
                 fail(.logConflict(index: index, commit: commit))
             default: break
             }
         }
+    }
+
+    /// The leader counts on entries that are gone, in a way recovery takes for a crash's.
+    private func lostEnd(commit: LogIndex, last: LogIndex) {
+        CoverageMark.logEndLost.hit()
+        let term = storage.lostEnd(in: node.term)
+        node.goOnWithoutLostEntries(in: term, abstaining: storage.abstention != nil)
+        onLogEndLost?(commit, last)
     }
 
     func send(_ messages: [Message]) {

@@ -227,12 +227,30 @@ extension WALRaftStorage {
     /// make sure of.
     package func startOverWithoutState() { startOver(after: .zero, .zero, .lostState) }
 
+    /// A leader of `term` counts on entries that are gone, and no damage was found: it was at the end
+    /// of the WAL, where it looks as if a crash had torn what was being written.
+    ///
+    /// A vote may be gone with them, for a term that had no leader yet: not many above this one.
+    ///
+    /// - Returns: The term to go on in.
+    func lostEnd(in term: Term) -> Term {
+        let fence = Term(term.rawValue + min(Self.lostVotes, .max - term.rawValue))
+        if !isOfTwo { abstain(until: fence, .damagedLog) }
+        return fence
+    }
+
+    private static let lostVotes: UInt64 = 16
+
+    private var isOfTwo: Bool {
+        let membership = base.membership
+        return membership.voters.count == 2 && membership.outgoingVoters.isEmpty && changes.isEmpty
+    }
+
     /// Nothing of the log counts but what the state machine holds, through `index`.
     private func startOver(after index: LogIndex, _ term: Term, _ reason: Abstention.Reason) {
         let fence = max(hardState.term, lastTerm, doubt?.fence ?? .zero, lost ?? .zero).fence
         let membership = base.membership
-        let isOfTwo =
-            membership.voters.count == 2 && membership.outgoingVoters.isEmpty && changes.isEmpty
+        let isOfTwo = isOfTwo
         doubt = nil
         startOver(at: SnapshotMetadata(index: index, term: term, membership: membership))
         if !isOfTwo { abstain(until: fence, reason) }

@@ -127,11 +127,13 @@ final class Chaos: @unchecked Sendable {
         cluster.wire.reorders = false
         cluster.wire.maxDelay = 300_000
         for node in cluster.nodes { node.disk.failure = nil }
+        for node in cluster.nodes where !node.lostEnds.isEmpty {
+            problems.append("\(node.id) has lost the end of its log")
+        }
         // What failed before may still be on its way to those whom it ends.
         cluster.run(1_000)
         for node in cluster.nodes where !node.isOn || node.isSilenced || !node.failures.isEmpty {
             for failure in node.failures.values {
-                if case RaftError.logLost = failure { problems.append("\(node.id): \(failure)") }
                 if case RaftError.logConflict = failure {
                     problems.append("\(node.id): \(failure)")
                 }

@@ -174,6 +174,8 @@ final class SimulatedNode: @unchecked Sendable {
     private var files: [UInt64] = []
     /// Groups that failed in this life, and why.
     private(set) var failures: [UInt64: any Error] = [:]
+    /// Groups whose log turned out to have lost its end, in this life.
+    private(set) var lostEnds: Set<UInt64> = []
     private(set) var isSilenced = false
 
     init(_ id: ReplicaID, loops: Int, in cluster: Cluster) {
@@ -207,6 +209,7 @@ final class SimulatedNode: @unchecked Sendable {
         )
         self.platform = platform
         (managers, machines, failures, recovered) = ([], [:], [:], [:])
+        lostEnds = []
         isSilenced = false
         let transport = WireEnd(cluster.wire, from: id)
         wal = try open(platform)
@@ -302,6 +305,15 @@ final class SimulatedNode: @unchecked Sendable {
         platform?.end()
     }
 
+    /// The last writes to the log never reached the disk, though it said so.
+    func loseEndOfLog() {
+        let path = disk.paths.first { $0.hasSuffix(".wal") } ?? ""
+        disk.damage(path) { bytes in
+            let end = (bytes.lastIndex { $0 != 0 } ?? 0) / 4_096 * 4_096 + 4_096
+            for at in max(end - 12_288, 4_096)..<end { bytes[at] = 0 }
+        }
+    }
+
     /// The process is killed and started again; the kernel keeps what it wrote.
     func restart() throws {
         cluster.wire.disconnect(id)
@@ -352,6 +364,7 @@ final class SimulatedNode: @unchecked Sendable {
             let replica = try manager.start(group: group, storage: storage, stateMachine: machine)
             machine.replica = replica
             replica.onStorageFailed = { [unowned self] in failures[group] = $0 }
+            replica.onLogEndLost = { [unowned self] _, _ in lostEnds.insert(group) }
             replica.onReleaseWanted = { machine.keep() }
         }
     }
