@@ -359,8 +359,8 @@ public final class PartitionReplica: @unchecked Sendable {
     /// The leader counts on entries that are gone, in a way recovery takes for a crash's.
     private func lostEnd(commit: LogIndex, last: LogIndex) {
         CoverageMark.logEndLost.hit()
-        let term = storage.lostEnd(in: node.term)
-        node.goOnWithoutLostEntries(in: term, abstaining: storage.abstention != nil)
+        let (term, abstains) = storage.lostEnd(in: node.term)
+        node.goOnWithoutLostEntries(in: term, abstaining: abstains)
         onLogEndLost?(commit, last)
     }
 

@@ -232,11 +232,12 @@ extension WALRaftStorage {
     ///
     /// A vote may be gone with them, for a term that had no leader yet: not many above this one.
     ///
-    /// - Returns: The term to go on in.
-    func lostEnd(in term: Term) -> Term {
-        let fence = Term(term.rawValue + min(Self.lostVotes, .max - term.rawValue))
-        if !isOfTwo { abstain(until: fence, .damagedLog) }
-        return fence
+    /// - Returns: The term to go on in, and whether to abstain in it.
+    func lostEnd(in term: Term) -> (term: Term, abstains: Bool) {
+        let fence = Term(term.rawValue + Self.lostVotes)
+        let abstains = !isOfTwo
+        if abstains { abstain(until: fence, .damagedLog) }
+        return (fence, abstains)
     }
 
     private static let lostVotes: UInt64 = 16
