@@ -83,12 +83,28 @@ import Testing
         while harness.positions[harness.acknowledged - 1]?.file == grown { harness.write(1) }
         log.release(before: grown + 1)
         harness.machine.settle()
-        #expect(harness.files.paths.contains { $0.hasSuffix(".free") })
+        #expect(harness.sizes(".free") == [64 << 10])
         while harness.files.paths.contains(where: { $0.hasSuffix(".free") }) { harness.write(1) }
         #expect(harness.logSizes.allSatisfy { $0 <= 64 << 10 })
         let all = harness.submitted
         try harness.open()
         #expect(harness.found == all.suffix(harness.found.count))
+    }
+
+    @Test func `what is kept to be recycled leaves room for a file that grew`() throws {
+        let harness = LogHarness()
+        harness.configuration.fileBytes = 64 << 10
+        harness.configuration.totalBytes = 512 << 10
+        let log = try harness.open()
+        while harness.logSizes.count < 5 { harness.write(1) }
+        harness.files.failure = { operation, path in
+            operation == .rename && path.hasSuffix(".new") ? .inputOutput : nil
+        }
+        while (harness.logSizes.last ?? 0) < 300 << 10 { harness.write(1) }
+        log.release(before: try #require(harness.positions[harness.acknowledged - 1]).file)
+        harness.machine.settle()
+        #expect(harness.logSizes.count == 1 && !harness.sizes(".free").isEmpty)
+        #expect(harness.files.usedBytes <= harness.configuration.totalBytes)
     }
 
     @Test func `released files are recycled and what they held is gone`() throws {

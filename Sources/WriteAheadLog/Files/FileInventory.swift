@@ -194,12 +194,12 @@ final class FileInventory: Sendable {
         var hasFreed = false
         while let file = state.withLock({ $0.releasing.first }) {
             // After an error the rest waits for the next release: never a hole in the sequence.
-            guard let name = try? maker.setFree(file.sequence) else { break }
+            let limit = configuration.fileBytes
+            guard let name = try? maker.setFree(file, atMost: limit) else { break }
             let keep = state.withLock { state in
                 state.releasing.removeFirst()
-                let count = state.live.count + state.next.count + state.free.count
-                // One that grew in place comes back at the size of a file.
-                guard (count + 1) * configuration.fileBytes <= configuration.totalBytes
+                let others = state.next.count + state.free.count
+                guard liveBytes + (others + 1) * limit <= configuration.totalBytes
                 else { return false }
                 state.free.append(name)
                 return true

@@ -58,11 +58,13 @@ struct FileMaker: Sendable {
         return header
     }
 
-    /// Takes a file out of the log for good.
-    func setFree(_ sequence: UInt64) throws(FileError) -> String {
-        let name = FileName.free(sequence)
-        try files.rename(path(FileName.log(sequence)), to: path(name))
+    /// Takes a file out of the log for good, and what it has beyond `limit` from it.
+    func setFree(_ file: WALFile, atMost limit: Int) throws(FileError) -> String {
+        let name = FileName.free(file.sequence)
+        try files.rename(path(FileName.log(file.sequence)), to: path(name))
         try files.syncDirectory(directory)
+        // What cannot be cut now is when it is recycled.
+        if file.capacity > limit { try? file.file.truncate(to: limit) }
         return name
     }
 }

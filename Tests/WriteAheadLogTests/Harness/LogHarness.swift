@@ -79,8 +79,11 @@ final class LogHarness: @unchecked Sendable {
     }
 
     /// Bytes of each file of the log that is in it, oldest first.
-    var logSizes: [Int] {
-        files.paths.filter { $0.hasSuffix(".wal") }.sorted().map { files.contents($0).count }
+    var logSizes: [Int] { sizes(".wal") }
+
+    /// Of the files whose names end so, in the order of their names.
+    func sizes(_ suffix: String) -> [Int] {
+        files.paths.filter { $0.hasSuffix(suffix) }.sorted().map { files.contents($0).count }
     }
 
     /// Hands over records that were never handed over before.
