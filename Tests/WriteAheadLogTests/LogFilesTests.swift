@@ -100,7 +100,7 @@ import Testing
         harness.files.failure = { operation, path in
             operation == .rename && path.hasSuffix(".new") ? .inputOutput : nil
         }
-        while (harness.logSizes.last ?? 0) < 300 << 10 { harness.write(1) }
+        while (harness.logSizes.last ?? 0) < 400 << 10 { harness.write(1) }
         log.release(before: try #require(harness.positions[harness.acknowledged - 1]).file)
         harness.machine.settle()
         #expect(harness.logSizes.count == 1 && !harness.sizes(".free").isEmpty)
