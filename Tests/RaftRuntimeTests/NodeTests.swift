@@ -3,6 +3,7 @@ import Platform
 import Raft
 import Simulator
 import Testing
+import WriteAheadLog
 
 @testable import RaftRuntime
 
@@ -50,6 +51,32 @@ import Testing
             try cluster.write(group, "b", "1")
             #expect(cluster.readyLeader(group) !== dead)
         }
+    }
+
+    @Test func `an entry that is let go while it is being read is no error`() throws {
+        let cluster = try Cluster()
+        try cluster.createGroup()
+        try cluster.write(1, "a", "1")
+        let node = try cluster.leader()
+        let storage = try #require(node.replica()?.storage)
+        let index = storage.lastIndex
+        let position = try #require(storage.window[index].position)
+        for _ in 0..<100 where node.wal?.oldestFile == position.file {
+            try cluster.write(1, "b", String(repeating: "x", count: 20_000))
+            try node.compact()
+            try node.on { [wal = node.wal] _ in
+                node.manager(of: 1).relieve(below: position.file + 1) { wal?.release(before: $0) }
+            }
+            cluster.run(100)
+        }
+        #expect(node.wal?.oldestFile != position.file)
+        try node.on { replica in
+            guard let replica else { return }
+            node.manager(of: 1).fetch(index...index, [position], for: replica)
+        }
+        cluster.run(100)
+        #expect(node.failures.isEmpty && node.replica()?.hasFailed == false)
+        try cluster.write(1, "a", "2")
     }
 
     @Test func `a message for a group that is not here goes to whoever may make it`() throws {

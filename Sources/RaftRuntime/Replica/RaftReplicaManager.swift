@@ -614,7 +614,12 @@ package final class RaftReplicaManager: @unchecked Sendable {
             let failure = problem
             loop.execute {
                 replica.storage.fetched(range, read)
-                if let failure { replica.storageFailed(failure) } else { replica.logIsReadable() }
+                let failed = range.lowerBound + read.count
+                if let failure, replica.storage.awaits(failed, from: positions[read.count]) {
+                    replica.storageFailed(failure)
+                } else {
+                    replica.logIsReadable()
+                }
                 // Now it can be moved, if its file is wanted back.
                 self.reportRelief()
             }

@@ -395,6 +395,12 @@ package final class WALRaftStorage: RaftLogStorage, @unchecked Sendable {
 
     private static let fetchBytes = 4 << 20
 
+    /// Whether the entry is wanted from there yet: one that was dropped while it was read, with its
+    /// file, is not.
+    func awaits(_ index: LogIndex, from position: WALPosition) -> Bool {
+        window.contains(index) && !window[index].isLoaded && window[index].position == position
+    }
+
     /// Takes in what was fetched; entries that were dropped meanwhile are passed over.
     func fetched(_ range: ClosedRange<LogIndex>, _ payloads: [ByteSlice]) {
         isFetching = false
