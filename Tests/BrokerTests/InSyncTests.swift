@@ -93,6 +93,17 @@ import Testing
         #expect(watch.update(again, linked: Self.peers, cameBack: back, at: 8) == Self.ids)
     }
 
+    @Test func `when all have everything there is nothing to see until the log grows`() throws {
+        var watch = Self.watch()
+        let behind = try Self.status(last: 200, match: 190)
+        _ = watch.update(behind, linked: Self.peers, cameBack: { _ in nil }, at: 1)
+        #expect(!watch.hasSeenAll(through: LogIndex(200)))
+        let level = try Self.status(last: 200, match: 200)
+        _ = watch.update(level, linked: Self.peers, cameBack: { _ in nil }, at: 2)
+        #expect(watch.hasSeenAll(through: LogIndex(200)))
+        #expect(!watch.hasSeenAll(through: LogIndex(201)))
+    }
+
     @Test(arguments: 1...6 as ClosedRange<UInt64>)
     func `a replica whose node falls silent drops out at once`(seed: UInt64) throws {
         let cluster = try NodeCluster(seed: seed)

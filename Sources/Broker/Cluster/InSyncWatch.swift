@@ -15,9 +15,9 @@ struct InSyncWatch {
     private var mark: LogIndex
     /// Those in sync, and when each had last caught up.
     private var caughtUp: [(id: ReplicaID, at: Int64)] = []
-    /// Whether every voter whose node is linked has everything: of the others nothing is to be
-    /// learnt before their node is back.
-    private(set) var isComplete = false
+    /// Whether every voter whose node is linked had everything at the last look: of the others
+    /// nothing is to be learnt before their node is back.
+    private var isComplete = false
 
     /// Goes on from those that were in sync under the leader before, who have a while to show it.
     init(mark: LogIndex, inSync: [ReplicaID], at now: Int64) {
@@ -55,6 +55,9 @@ struct InSyncWatch {
         mark = status.lastIndex
         return current.map(\.id).sorted()
     }
+
+    /// Whether another look could tell nothing new while the leader's log ends at `last`.
+    func hasSeenAll(through last: LogIndex) -> Bool { isComplete && mark == last }
 
     /// The members, learners too, that had all the leader had at the last look.
     func caughtUp(_ status: RaftStatus, linked peers: PeerView) -> [ReplicaID] {

@@ -7,8 +7,8 @@ import RaftRuntime
 /// are, changes their members as the metadata wants them, and hands them over.
 ///
 /// It looks at all of them twice a second and when nodes come or go, and soon at those that it has
-/// just begun to lead or whose members change. A silent group whose replicas all have everything,
-/// but for those of dead nodes, is passed over, and while all are silent nothing is looked at.
+/// just begun to lead or whose members change. A group whose replicas all have everything, but for
+/// those of dead nodes, is passed over, and while all of those are silent nothing is looked at.
 actor LeaderDuties {
     /// What is to be told of one look at the groups.
     struct Findings: Sendable {
@@ -159,8 +159,8 @@ actor LeaderDuties {
                 continue
             }
             let isMoving = moving.contains(groupID)
-            if !isMoving && !peersChanged && known.watch.isComplete && known.isTold
-                && replica.isQuiescent
+            if !isMoving && !peersChanged && known.isTold
+                && known.watch.hasSeenAll(through: replica.lastIndex)
             {
                 // One that is ticked yet could wake unnoticed.
                 if replica.isAwake { mayRest = false }

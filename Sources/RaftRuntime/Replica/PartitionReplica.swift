@@ -160,6 +160,9 @@ public final class PartitionReplica: @unchecked Sendable {
         )
     }
 
+    /// The end of the log.
+    package var lastIndex: LogIndex { storage.lastIndex }
+
     /// Everything the core knows, what a leader knows of its followers included.
     package var status: RaftStatus { node.status }
 
@@ -178,9 +181,6 @@ public final class PartitionReplica: @unchecked Sendable {
     package func takesProposals(in term: Term) -> Bool {
         !isStopped && !hasFailed && node.takesProposals(in: term)
     }
-
-    /// Whether nothing is said in its group until something happens.
-    package var isQuiescent: Bool { node.isQuiescent }
 
     var id: ReplicaID { node.id }
 
