@@ -193,6 +193,20 @@ import Testing
         #expect(hops.value == 5_000)
     }
 
+    @Test func `a timer fires in time on a loop that stays awake for an answer`() async {
+        let (loop, other) = (Machine.loop, Machine.otherLoop)
+        for _ in 0..<20 {
+            await wait { done in
+                @Sendable func ping(_ left: Int) {
+                    if left > 0 { return other.execute { loop.execute { ping(left - 1) } } }
+                    // The last ping has no answer: the loop looks for one, then sleeps.
+                    _ = loop.schedule(after: .milliseconds(1), done)
+                }
+                ping(50)
+            }
+        }
+    }
+
     // MARK: Workers
 
     @Test func `a worker runs what it is given in order, and finishes it before it stops`() {

@@ -27,6 +27,7 @@ final class RealEventLoop: EventLoop, @unchecked Sendable {
     private var running: [Work] = []
     private var timers = TimerQueue()
     private var armedDeadline = Int64.max
+    private var waits = ShortWaits()
     private let thread = Mutex<pthread_t?>(nil)
     private var threadID = pthread_t()
 
@@ -128,7 +129,15 @@ final class RealEventLoop: EventLoop, @unchecked Sendable {
         while true {
             let idle = runReady()
             armAlarm()
-            if idle { sleep() } else { uv_run(uv, UV_RUN_NOWAIT) }
+            if !idle {
+                uv_run(uv, UV_RUN_NOWAIT)
+            } else if waits.looksAgain(at: clock.monotonicNanoseconds) {
+                // Whoever is to answer may need this core for it.
+                sched_yield()
+                uv_run(uv, UV_RUN_NOWAIT)
+            } else {
+                sleep()
+            }
             fireTimers()
         }
     }
@@ -153,6 +162,7 @@ final class RealEventLoop: EventLoop, @unchecked Sendable {
                 if local.isEmpty && !inboxFilled.load(ordering: .acquiring) { return true }
                 continue
             }
+            if waits.isWaiting { waits.ended(at: clock.monotonicNanoseconds) }
             swap(&local, &running)
             for work in running {
                 switch work {
