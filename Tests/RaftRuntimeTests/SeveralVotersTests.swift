@@ -378,4 +378,15 @@ import Testing
             try empty.storage(of: 3, membership: alone, isNew: false)
         }
     }
+
+    @Test func `one of two voters abstains where a third is on its way`() {
+        // What made a voter of it may be among what was lost.
+        let two = [ReplicaID(1), ReplicaID(2)]
+        for (learners, abstains) in [([], false), ([ReplicaID(3)], true)] {
+            let membership = Membership(voters: two, learners: learners)
+            let storage = WALRaftStorage(group: 1, membership: membership)
+            #expect(storage.lostEnd(in: Term(3)).abstains == abstains)
+            #expect((storage.abstention != nil) == abstains)
+        }
+    }
 }

@@ -242,9 +242,12 @@ extension WALRaftStorage {
 
     private static let lostVotes: UInt64 = 16
 
+    /// Whether its group has two voters, for sure: with a learner, the change that makes a third
+    /// voter of it may be among what is lost.
     private var isOfTwo: Bool {
         let membership = base.membership
-        return membership.voters.count == 2 && membership.outgoingVoters.isEmpty && changes.isEmpty
+        return changes.isEmpty && membership.members.count == 2 && membership.voters.count == 2
+            && membership.outgoingVoters.isEmpty
     }
 
     /// Nothing of the log counts but what the state machine holds, through `index`.
