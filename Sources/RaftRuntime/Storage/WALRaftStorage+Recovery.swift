@@ -246,8 +246,8 @@ extension WALRaftStorage {
     /// voter of it may be among what is lost.
     private var isOfTwo: Bool {
         let membership = base.membership
-        return changes.isEmpty && membership.members.count == 2 && membership.voters.count == 2
-            && membership.outgoingVoters.isEmpty
+        return changes.isEmpty && !membership.isJoint && membership.voters.count == 2
+            && membership.members == membership.voters
     }
 
     /// Nothing of the log counts but what the state machine holds, through `index`.
