@@ -3,6 +3,7 @@ import KafkaProtocol
 import Platform
 import RaftRuntime
 import Simulator
+import Synchronization
 import Testing
 
 @testable import Broker
@@ -139,5 +140,35 @@ import Testing
         disk.capacity = .max
         try cluster.eventually("it has caught up", seconds: 20) { inSync() == [1, 2, 3] }
         try load.finish()
+    }
+
+    /// The node of a follower is gone for a moment: between two looks, and just then the leader
+    /// begins.
+    @Test func `a replica missed when its leader began is in sync at the first look`() throws {
+        let cluster = try NodeCluster(seed: 8)
+        try cluster.createTopic("orders", on: [[1, 2, 3]])
+        let machine = cluster.machine(1)
+        let group = try #require(machine.partition("orders")).groupID
+        try cluster.eventually("it leads", seconds: 5) {
+            machine.partition("orders")?.leadership.inSync.sorted() == [1, 2, 3]
+        }
+        let admin = try #require(machine.node?.admin)
+        let shard = admin.shards[Placement.loop(of: group, of: admin.shards.count)]
+        let told = Mutex<[[Int32]]>([])
+        let duties = LeaderDuties(shard: shard, nodeID: 1, published: admin.published) { found in
+            told.withLock { $0 += found.leaderships.map(\.leadership.inSync) }
+        }
+        shard.loop.execute { duties.assumeIsolated { $0.leads(group) } }
+        _ = cluster.simulation.run(for: .seconds(1))
+        #expect(told.withLock { $0 } == [[1, 2, 3]])
+        shard.loop.execute {
+            let all = shard.manager.peers
+            let less = PeerView(heard: [ReplicaID(2)], linked: [ReplicaID(2)])
+            shard.manager.peersChanged(less)
+            duties.assumeIsolated { $0.leads(group) }
+            shard.manager.peersChanged(all)
+        }
+        _ = cluster.simulation.run(for: .seconds(1))
+        #expect(told.withLock { $0 } == [[1, 2, 3], [1, 2], [1, 2, 3]])
     }
 }

@@ -159,7 +159,8 @@ actor LeaderDuties {
                 continue
             }
             let isMoving = moving.contains(groupID)
-            if !isMoving && !peersChanged && known.isTold
+            // One that has begun since may have been looked at while other nodes were there.
+            if !isMoving && !peersChanged && !begun.contains(groupID) && known.isTold
                 && known.watch.hasSeenAll(through: replica.lastIndex)
             {
                 // One that is ticked yet could wake unnoticed.
