@@ -20,7 +20,7 @@ import Testing
         var generator = SeededGenerator(seed: seed &+ 1)
         var outcome = Outcome()
         let cluster = try DamagedCluster(seed: seed, plant: plant)
-        var roles = DamagedCluster.members
+        var roles = cluster.members
         for place in roles.indices.reversed() {
             roles.swapAt(place, generator.below(place + 1))
         }
@@ -78,5 +78,27 @@ import Testing
         }
         print("votes without its entries: caught in \(caught) of 40 seeds")
         #expect(caught > 5)
+    }
+
+    @Test func `the other of two voters leads again after damage to the first`() throws {
+        var damaged = 0
+        for seed: UInt64 in 0..<20 {
+            var generator = SeededGenerator(seed: seed)
+            let cluster = try DamagedCluster(seed: seed, voters: 2)
+            cluster.campaign(ReplicaID(1 + UInt64(generator.below(2))))
+            try #require(cluster.elect())
+            for group: UInt64 in 1...3 { cluster.propose(group, 1 + generator.below(9)) }
+            cluster.run(2)
+            let victim = cluster.nodes[generator.below(2)]
+            victim.damage(&generator)
+            try cluster.start(victim.id)
+            if !victim.damage.isEmpty { damaged += 1 }
+            cluster.run(60)
+            #expect(cluster.elect(), "seed \(seed)")
+            for group: UInt64 in 1...3 { cluster.propose(group, 2) }
+            cluster.run(5)
+            #expect(cluster.isWhole && cluster.contradictions == 0 && cluster.rivals == 0)
+        }
+        #expect(damaged > 5)
     }
 }

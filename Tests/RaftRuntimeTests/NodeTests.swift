@@ -169,6 +169,36 @@ import WriteAheadLog
         try cluster.write(1, "a", "5")
     }
 
+    @Test(arguments: [true, false])
+    func `a replica that loses the end of its log while it abstains goes on abstaining`(
+        isForGood: Bool
+    ) throws {
+        let cluster = try Cluster()
+        let node = cluster.nodes[0]
+        let membership = Membership(voters: cluster.nodes.map(\.id))
+        let storage = WALRaftStorage.bootstrapped(group: 1, membership: membership)
+        let first = Term(20)
+        storage.abstain(
+            until: isForGood ? .unreachable : first,
+            isForGood ? .missingLog : .damagedLog
+        )
+        storage.setHardState(HardState(term: first, vote: nil, commit: LogIndex(1)))
+        try node.create(1, membership, from: storage)
+        let beat = Message(
+            from: ReplicaID(2),
+            to: node.id,
+            term: Term(25),
+            body: .heartbeat(.init(commit: LogIndex(9)))
+        )
+        let until = try node.on { replica in
+            replica?.step(beat)
+            return replica?.storage.abstention?.until
+        }
+        #expect(until == (isForGood ? .unreachable : Term(41)))
+        #expect(node.replica()?.info.term == (isForGood ? Term(25) : Term(41)))
+        #expect(node.lostEnds.isEmpty == isForGood)
+    }
+
     @Test func `messages that make no sense are counted and change nothing`() throws {
         let cluster = try Cluster()
         try cluster.createGroup()

@@ -379,14 +379,72 @@ import Testing
         }
     }
 
-    @Test func `one of two voters abstains where a third is on its way`() {
-        // What made a voter of it may be among what was lost.
-        let two = [ReplicaID(1), ReplicaID(2)]
-        for (learners, abstains) in [([], false), ([ReplicaID(3)], true)] {
-            let membership = Membership(voters: two, learners: learners)
+    // MARK: One of two
+
+    private static let two = [ReplicaID(1), ReplicaID(2)]
+
+    @Test func `one of two voters that lost its log's end votes for the other, and nobody else`() {
+        for (voters, learners, leader, abstains) in [
+            ([1, 2], [], 2, false),
+            // What made a voter of it may be among what was lost.
+            ([1, 2], [3], 2, true),
+            ([1, 2], [], 3, true),
+            ([2, 3], [], 2, true),
+            ([1, 2, 3], [], 2, true),
+        ] as [([UInt64], [UInt64], UInt64, Bool)] {
+            let membership = Membership(
+                voters: voters.map { ReplicaID($0) },
+                learners: learners.map { ReplicaID($0) }
+            )
             let storage = WALRaftStorage(group: 1, membership: membership)
-            #expect(storage.lostEnd(in: Term(3)).abstains == abstains)
-            #expect((storage.abstention != nil) == abstains)
+            let (_, isAbstaining) = storage.lostEnd(
+                in: Term(3),
+                of: ReplicaID(1),
+                toldBy: ReplicaID(leader)
+            )
+            #expect(isAbstaining == abstains && (storage.abstention != nil) == abstains)
         }
+    }
+
+    @Test func `what is left below an end that a leader counted on was committed`() throws {
+        makeTwoOfThree(commit: 0)
+        let (_, isAbstaining) = try written.storage().lostEnd(
+            in: Term(3),
+            of: ReplicaID(1),
+            toldBy: ReplicaID(2)
+        )
+        #expect(!isAbstaining)
+    }
+
+    /// Whether the change that made them two is known as committed, and whether another follows.
+    @Test(arguments: [(0, false, true), (4, false, false), (4, true, true)])
+    func `one of two voters that may have lost entries abstains unless they are two for sure`(
+        commit: UInt64,
+        isThirdOnItsWay: Bool,
+        abstains: Bool
+    ) throws {
+        makeTwoOfThree(commit: commit)
+        if isThirdOnItsWay { change(6, term: 1, adds: 4) } else { append(6...6, term: 1) }
+        append(7...7, term: 1)
+        written.lose(written.items.count - 1..<written.items.count)
+        let storage = try written.storage()
+        #expect((storage.abstention != nil) == abstains)
+        #expect(storage.lastIndex == LogIndex(6) && storage.hardState.term > Term(1))
+    }
+
+    private func makeTwoOfThree(commit: UInt64) {
+        append(1...3, term: 1)
+        storage.append([removal(at: 4, of: 3)])
+        append(5...5, term: 1)
+        state(1, commit: commit)
+    }
+
+    private func removal(at index: UInt64, of replica: UInt64) -> RaftEntry {
+        RaftEntry(
+            index: LogIndex(index),
+            term: Term(1),
+            kind: .configuration,
+            payload: ConfigurationChange([.init(.removeReplica, ReplicaID(replica))]).encoded()
+        )
     }
 }

@@ -346,9 +346,10 @@ public final class PartitionReplica: @unchecked Sendable {
             refusedMessages += 1
             manager.metrics.refusedMessages.increment()
             switch error {
-            // Said of a replica that knows what it lost: the core has told the leader.
-            case .commitBeyondLog where node.isAbstaining: break
-            case .commitBeyondLog(let commit, let last): lostEnd(commit: commit, last: last)
+            // Said of a replica that knows it lost all: the core has told the leader.
+            case .commitBeyondLog where storage.abstention?.isForGood == true: break
+            case .commitBeyondLog(let commit, let last):
+                lostEnd(commit: commit, last: last, toldBy: message.from)
             case .conflictsWithCommitted(let index, let commit):
                 fail(.logConflict(index: index, commit: commit))
             default: break
@@ -357,9 +358,9 @@ public final class PartitionReplica: @unchecked Sendable {
     }
 
     /// The leader counts on entries that are gone, in a way recovery takes for a crash's.
-    private func lostEnd(commit: LogIndex, last: LogIndex) {
+    private func lostEnd(commit: LogIndex, last: LogIndex, toldBy leader: ReplicaID) {
         CoverageMark.logEndLost.hit()
-        let (term, abstains) = storage.lostEnd(in: node.term)
+        let (term, abstains) = storage.lostEnd(in: node.term, of: id, toldBy: leader)
         node.goOnWithoutLostEntries(in: term, abstaining: abstains)
         onLogEndLost?(commit, last)
     }

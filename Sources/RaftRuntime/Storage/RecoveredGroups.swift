@@ -45,6 +45,7 @@ package final class RecoveredGroups: @unchecked Sendable {
             return known
         }
         let new = WALRaftStorage(group: group, membership: Membership())
+        new.replica = replica
         // Its first records may have been lost before this one.
         if let last = damage.last { new.recoverDamage(highestTerm: Term(last.highestTerm)) }
         storages[group] = new
@@ -109,6 +110,7 @@ package final class RecoveredGroups: @unchecked Sendable {
         isNew: Bool
     ) throws(RecoveryProblem) -> WALRaftStorage {
         let storage = WALRaftStorage(group: group, membership: membership)
+        storage.replica = replica
         guard !isNew && (isLogNew || !damage.isEmpty) else { return storage }
         // A joiner learns of the others from their leader.
         guard membership.members.isEmpty || storage.hasOtherVoters(than: replica) else {

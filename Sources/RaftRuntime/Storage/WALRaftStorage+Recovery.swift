@@ -171,19 +171,36 @@ extension WALRaftStorage {
 
     /// Whether any other replica has what this one may have lost.
     package func hasOtherVoters(than replica: ReplicaID) -> Bool {
-        var known = base
-        for change in changes where change <= hardState.commit {
-            known.pass(
-                RaftEntry(
-                    index: change,
-                    term: window[change].term,
-                    kind: .configuration,
-                    payload: window[change].payload
-                )
-            )
-        }
-        let membership = known.membership
+        let membership = memberships(from: hardState.commit)[0]
         return (membership.voters + membership.outgoingVoters).contains { $0 != replica }
+    }
+
+    /// The membership as of `commit`, and after each change that follows.
+    private func memberships(from commit: LogIndex) -> [Membership] {
+        var known = base
+        var all = [known.membership]
+        for change in changes {
+            known.pass(entry(at: change))
+            if change <= commit { all = [] }
+            all.append(known.membership)
+        }
+        return all
+    }
+
+    /// Whether `replica` is one of its group's two voters, for sure, and `other`, if any is named, is
+    /// the second: then that has all that was ever committed, and needs this one's vote.
+    ///
+    /// With a learner, the change that makes a third voter of it may be among what is lost.
+    private func isOneOfTwo(
+        _ replica: ReplicaID?,
+        and other: ReplicaID? = nil,
+        from commit: LogIndex
+    ) -> Bool {
+        memberships(from: commit).allSatisfy { membership in
+            let voters = membership.voters
+            return !membership.isJoint && voters.count == 2 && membership.members == voters
+                && [replica, other ?? replica].allSatisfy { $0.map(voters.contains) ?? false }
+        }
     }
 
     /// No other voter has what this one may have lost: a gap in its log is an error, whatever the
@@ -198,12 +215,14 @@ extension WALRaftStorage {
     /// Goes on without what may be lost, in a way that breaks no promise.
     ///
     /// A vote it forgot was for a term below the fence, and it takes part in none of those any
-    /// more. The new state is staged at once: read after the damage, it says that this log is all
-    /// there is.
+    /// more; of entries it abstains, unless it is one of two. The new state is staged at once: read
+    /// after the damage, it says that this log is all there is.
     func settleDoubt() {
         guard let doubt else { return }
         self.doubt = nil
-        if doubt.entries { abstain(until: doubt.fence, .damagedLog) }
+        if doubt.entries && !isOneOfTwo(replica, from: max(hardState.commit, doubt.committed)) {
+            abstain(until: doubt.fence, .damagedLog)
+        }
         if hardState.term < doubt.fence {
             hardState.term = doubt.fence
             hardState.vote = nil
@@ -222,42 +241,38 @@ extension WALRaftStorage {
     /// by a leader, in a way that breaks no promise.
     ///
     /// The entries it acknowledged were committed, or may have been; as after damage it goes to the
-    /// fence and abstains, so that the next leader is elected by those that have them. Of two voters
-    /// the other has them all, and needs this one's vote. That there are others is for the caller to
-    /// make sure of.
+    /// fence and abstains, so that the next leader is elected by those that have them, unless it is one
+    /// of two. That there are others is for the caller to make sure of.
     package func startOverWithoutState() { startOver(after: .zero, .zero, .lostState) }
 
     /// A leader of `term` counts on entries that are gone, and no damage was found: it was at the end
     /// of the WAL, where it looks as if a crash had torn what was being written.
     ///
-    /// A vote may be gone with them, for a term that had no leader yet: not many above this one.
+    /// A vote may be gone with them, for a term that had no leader yet: not many above this one. What
+    /// is left was all committed: `leader` counted on more.
     ///
     /// - Returns: The term to go on in, and whether to abstain in it.
-    func lostEnd(in term: Term) -> (term: Term, abstains: Bool) {
+    func lostEnd(
+        in term: Term,
+        of replica: ReplicaID,
+        toldBy leader: ReplicaID
+    ) -> (term: Term, abstains: Bool) {
         let fence = Term(term.rawValue + Self.lostVotes)
-        let abstains = !isOfTwo
+        let abstains = !isOneOfTwo(replica, and: leader, from: lastIndex)
         if abstains { abstain(until: fence, .damagedLog) }
         return (fence, abstains)
     }
 
     private static let lostVotes: UInt64 = 16
 
-    /// Whether its group has two voters, for sure: with a learner, the change that makes a third
-    /// voter of it may be among what is lost.
-    private var isOfTwo: Bool {
-        let membership = base.membership
-        return changes.isEmpty && !membership.isJoint && membership.voters.count == 2
-            && membership.members == membership.voters
-    }
-
     /// Nothing of the log counts but what the state machine holds, through `index`.
     private func startOver(after index: LogIndex, _ term: Term, _ reason: Abstention.Reason) {
         let fence = max(hardState.term, lastTerm, doubt?.fence ?? .zero, lost ?? .zero).fence
         let membership = base.membership
-        let isOfTwo = isOfTwo
+        let abstains = !isOneOfTwo(replica, from: hardState.commit)
         doubt = nil
         startOver(at: SnapshotMetadata(index: index, term: term, membership: membership))
-        if !isOfTwo { abstain(until: fence, reason) }
+        if abstains { abstain(until: fence, reason) }
         hardState = HardState(term: fence, vote: nil, commit: index)
         stage(.snapshotMetadata)
     }

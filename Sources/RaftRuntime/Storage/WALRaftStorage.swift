@@ -21,6 +21,8 @@ package final class WALRaftStorage: RaftLogStorage, @unchecked Sendable {
     }
 
     package let group: UInt64
+    /// Whose log it is, where it was read from a WAL.
+    var replica: ReplicaID?
     package internal(set) var hardState: HardState
     package internal(set) var base: SnapshotMetadata
     /// Set while this replica must neither vote nor campaign.
@@ -95,7 +97,7 @@ package final class WALRaftStorage: RaftLogStorage, @unchecked Sendable {
     }
 
     /// An entry that is in memory.
-    private func entry(at index: LogIndex) -> RaftEntry {
+    func entry(at index: LogIndex) -> RaftEntry {
         let slot = window[index]
         return RaftEntry(index: index, term: slot.term, kind: slot.kind, payload: slot.payload)
     }

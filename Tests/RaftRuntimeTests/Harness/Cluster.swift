@@ -338,9 +338,14 @@ final class SimulatedNode: @unchecked Sendable {
         return try result.get()
     }
 
-    func create(_ group: UInt64, _ membership: Membership) throws {
+    /// Starts a replica of a new group, or from a log that is not as new.
+    func create(
+        _ group: UInt64,
+        _ membership: Membership,
+        from storage: WALRaftStorage? = nil
+    ) throws {
         kept[group] = KeptState(index: LogIndex(1), term: Term(1), membership: membership)
-        try start(group, .bootstrapped(group: group, membership: membership))
+        try start(group, storage ?? .bootstrapped(group: group, membership: membership))
     }
 
     /// Starts an empty replica that waits to be told everything.

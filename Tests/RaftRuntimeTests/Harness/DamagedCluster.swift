@@ -7,12 +7,10 @@ import WriteAheadLog
 
 @testable import RaftRuntime
 
-/// Three nodes with some groups each, over the WAL on simulated disks that may be damaged.
+/// Three nodes, or two, with some groups each, over the WAL on simulated disks that may be damaged.
 ///
 /// What any replica applies is held against what any other applied at that index.
 final class DamagedCluster {
-    static let members = [1, 2, 3].map { ReplicaID($0) }
-
     /// A mistake to be found.
     enum Plant {
         case none
@@ -20,6 +18,7 @@ final class DamagedCluster {
         case votesWithoutItsEntries
     }
 
+    let members: [ReplicaID]
     private let simulation: Simulation
     private let plant: Plant
     private let groups: ClosedRange<UInt64>
@@ -35,12 +34,13 @@ final class DamagedCluster {
     var cutOff: Set<ReplicaID> = []
     private var number = 0
 
-    init(seed: UInt64, groups: UInt64 = 3, plant: Plant = .none) throws {
+    init(seed: UInt64, voters: UInt64 = 3, groups: UInt64 = 3, plant: Plant = .none) throws {
+        members = (1...voters).map { ReplicaID($0) }
         simulation = Simulation(seed: seed)
         generator = SeededGenerator(seed: seed)
         self.plant = plant
         self.groups = 1...groups
-        for id in Self.members {
+        for id in members {
             let disk = SimulatedFileSystem(simulation)
             nodes.append(DamagedNode(id, disk))
             try start(id, isNew: true)
@@ -64,7 +64,7 @@ final class DamagedCluster {
         for group in groups {
             let storage = try recovered.storage(
                 of: group,
-                membership: Membership(voters: Self.members),
+                membership: Membership(voters: members),
                 isNew: isNew
             )
             try storage.finishRecovery(applied: .zero, term: .zero)
