@@ -29,7 +29,7 @@ test: lint test-unit test-simulation fuzz test-clients test-cluster test-embeddi
 test-unit: ## the unit tests and the simulations
 	@scripts/setup
 	swift build $(SWIFT_FLAGS) --build-tests
-	timeout 25m swift test $(SWIFT_FLAGS) --skip-build
+	scripts/unit-tests $(SWIFT_FLAGS)
 
 test-simulation: ## ten clusters of known seeds and fifty of new ones, under faults
 	@scripts/setup

@@ -46,9 +46,10 @@ final class Operator: @unchecked Sendable {
 
     private var replicas: Int16 {
         let most = min(3, world.nodes.count)
-        // Of two replicas, one whose log was damaged may not vote for the other.
-        guard !world.faults.contains(.damage) else { return Int16(most) }
-        return Int16(1 + client.generator.below(most))
+        guard world.faults.contains(.damage) else {
+            return Int16(1 + client.generator.below(most))
+        }
+        return Int16(world.drawsPair(from: &client.generator) ? min(2, most) : most)
     }
 
     /// The outcome of a topic; `nil` when there was no answer.
@@ -117,6 +118,8 @@ final class Operator: @unchecked Sendable {
 
     private func reassignOne() async {
         let topic = world.topics[client.generator.below(world.topics.count)]
+        // A third replica on its way votes: of two that lost entries none then votes for the other.
+        guard !world.faults.contains(.damage) || topic.replicas != 2 else { return }
         var ids = world.nodes.map(\.id)
         ids.shuffle(using: &client.generator)
         var partition = AlterPartitionReassignmentsRequest.ReassignablePartition()

@@ -122,10 +122,12 @@ final class ClusterWorld: @unchecked Sendable {
         let most = min(3, plan.nodes)
         for number in 0..<2 + generator.below(2) {
             let isSmall = !mustBeSafe && generator.chance(1, in: 4)
+            let partitions = Int32(1 + generator.below(3))
+            let safe = drawsPair(from: &generator) ? min(2, most) : most
             let topic = WorkTopic(
                 name: "t\(number)",
-                partitions: Int32(1 + generator.below(3)),
-                replicas: Int16(isSmall ? 1 + generator.below(most) : most),
+                partitions: partitions,
+                replicas: Int16(isSmall ? 1 + generator.below(most) : safe),
                 keepsReplicas: !isSmall
             )
             topics.append(topic)
@@ -133,6 +135,15 @@ final class ClusterWorld: @unchecked Sendable {
                 places.append(TopicPartition(topic: topic.name, partition: partition))
             }
         }
+    }
+
+    /// Whether a topic gets two replicas where a log is damaged.
+    ///
+    /// One of two that lost entries takes part again, for the other has them; a wiped disk of two is
+    /// one too many.
+    func drawsPair(from generator: inout ClusterGenerator) -> Bool {
+        guard faults.contains(.damage), !faults.contains(.wipes) else { return false }
+        return generator.chance(1, in: 2)
     }
 
     // MARK: What was seen

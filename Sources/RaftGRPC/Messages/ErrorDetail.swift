@@ -3,42 +3,43 @@ struct ErrorDetail: ProtobufMessage, Equatable, Sendable {
     /// The trailer's name.
     static let key = "chronik-error-bin"
 
+    /// The numbers of raft_rpc.proto: none ever changes its meaning.
     enum Code: UInt64, Sendable, CaseIterable {
         case none = 0
-        case notLeader
-        case overloaded
-        case outcomeUnknown
-        case storageFailed
-        case stopped
-        case transferInProgress
-        case removed
-        case tooManyUncommittedBytes
-        case changePending
-        case mustLeaveJoint
-        case notJoint
-        case invalidChange
-        case tooManyPendingReads
-        case notAVoter
-        case nothingToTransfer
-        case rejectedNotLeader
-        case wrongCluster
-        case wrongNode
-        case unknownNode
-        case duplicateNode
-        case oldIncarnation
-        case unknownPartition
-        case staleGroup
-        case malformed
-        case tooLarge
-        case tooManyCalls
-        case noAnswer
-        case notSupported
-        case timedOut
-        case logConflict
-        case snapshotFailed
-        case unknownGroup
-        case changeUnderWay
-        case logHasNoBase
+        case notLeader = 1
+        case overloaded = 2
+        case outcomeUnknown = 3
+        case storageFailed = 4
+        case stopped = 5
+        case transferInProgress = 6
+        case removed = 7
+        case tooManyUncommittedBytes = 8
+        case changePending = 9
+        case mustLeaveJoint = 10
+        case notJoint = 11
+        case invalidChange = 12
+        case tooManyPendingReads = 13
+        case notAVoter = 14
+        case nothingToTransfer = 15
+        case rejectedNotLeader = 16
+        case wrongCluster = 17
+        case wrongNode = 18
+        case unknownNode = 19
+        case duplicateNode = 20
+        case oldIncarnation = 21
+        case unknownPartition = 22
+        case staleGroup = 23
+        case malformed = 24
+        case tooLarge = 25
+        case tooManyCalls = 26
+        case noAnswer = 27
+        case notSupported = 28
+        case timedOut = 29
+        case logConflict = 30
+        case snapshotFailed = 31
+        case unknownGroup = 32
+        case changeUnderWay = 33
+        case logHasNoBase = 34
     }
 
     /// A number of a later version stands as it came.

@@ -127,7 +127,7 @@ final class PartitionNode: @unchecked Sendable {
     private(set) var coordinators: CoordinatorLoop?
     private(set) var snapshotLimits: SnapshotLimits?
     private var wal: GroupCommitWAL?
-    private var recovered: [UInt64: WALRaftStorage] = [:]
+    private var recovered: RecoveredGroups?
     private var lives: UInt64 = 0
     /// The WAL is gone when it starts the next time.
     var losesLog = false
@@ -164,14 +164,15 @@ final class PartitionNode: @unchecked Sendable {
         lives += 1
         let platform = SimulatedPlatform(cluster.simulation, host: "node\(id)", files: disk)
         self.platform = platform
-        (recovered, partition, startError, memberships) = ([:], nil, nil, [])
+        (partition, startError, memberships) = (nil, nil, [])
         leaders = LeaderTable(nodeID: id)
         if losesLog { try disk.removeTree("/data/wal") }
         losesLog = false
         try damage?(disk)
         damage = nil
-        let wal = try openLog(platform)
-        self.wal = wal
+        let recovered = RecoveredGroups(replica: replicaID)
+        let wal = try openLog(platform, recovered)
+        (self.wal, self.recovered) = (wal, recovered)
         let transport = PartitionWireEnd(cluster.wire, from: replicaID)
         let environment = environment(platform, wal, transport)
         let loop = platform.loops[0]
@@ -210,7 +211,7 @@ final class PartitionNode: @unchecked Sendable {
                 cluster.topicConfigs[key.name] ?? key.defaultValue
             },
             beginning: beginning,
-            recovered: recovered.removeValue(forKey: PartitionCluster.group)
+            recovered: try takeRecovered()
         )
         start.onMembershipChanged = { [unowned self] in memberships.append($0) }
         if let coordinators {
@@ -226,12 +227,29 @@ final class PartitionNode: @unchecked Sendable {
         }
     }
 
+    /// What the log has of the partition's group, as a node takes it over.
+    private func takeRecovered() throws -> RecoveredGroup? {
+        guard let recovered, recovered.groups.contains(PartitionCluster.group) else { return nil }
+        var voters: [ReplicaID] = []
+        if case .founder(let founders) = beginning {
+            voters = founders.map { ReplicaID(UInt64($0)) }
+        }
+        return try recovered.storage(
+            of: PartitionCluster.group,
+            membership: Membership(voters: voters),
+            isNew: false
+        )
+    }
+
     func waitForPartition() throws {
         cluster.run(60_000) { partition != nil || startError != nil || platform?.isOn == false }
         if let startError { throw startError }
     }
 
-    private func openLog(_ platform: SimulatedPlatform) throws -> GroupCommitWAL {
+    private func openLog(
+        _ platform: SimulatedPlatform,
+        _ recovered: RecoveredGroups
+    ) throws -> GroupCommitWAL {
         var configuration = WALConfiguration(
             directory: "/data/wal",
             fileBytes: 256 << 10,
@@ -247,17 +265,7 @@ final class PartitionNode: @unchecked Sendable {
             generator: platform.makeGenerator()
         ) { [self] record, payload, position in
             if lacks?(record) == true { return }
-            let storage =
-                recovered[record.group]
-                ?? WALRaftStorage(group: record.group, membership: Membership())
-            recovered[record.group] = storage
-            try storage.recover(
-                kind: record.kind,
-                term: record.term,
-                index: record.index,
-                payload: payload,
-                at: position
-            )
+            try recovered.take(record, payload, at: position)
         }
     }
 
@@ -304,10 +312,9 @@ final class PartitionNode: @unchecked Sendable {
 
     /// Keeps the tombstones the log has, as a node does for groups it has no replica of.
     func stayRetired() throws {
-        for storage in recovered.values where storage.isRemoved {
+        for storage in recovered?.takeRemoved() ?? [] {
             try on { await $0.keepTombstone(storage) }
         }
-        recovered = [:]
     }
 
     /// The replica leaves the node, which goes on.
